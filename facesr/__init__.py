@@ -1,0 +1,28 @@
+"""facesr: 4x blind face super-resolution."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from facesr.inference import upscale_image as upscale_image
+    from facesr.weights.load import load_model as load_model
+
+# Resolved on first use (PEP 562), so that `import facesr` and `facesr --help` stay free of torch.
+_PUBLIC = {
+    "load_model": "facesr.weights.load",
+    "upscale_image": "facesr.inference",
+}
+
+__all__ = ["__version__", "load_model", "upscale_image"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'facesr' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,77 @@
+"""The `facesr` command: its sub-commands, and what becomes of errors and signals."""
+
+import os
+import signal
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from facesr import __version__
+from facesr.cli import models, upscale
+from facesr.cli.console import print_error
+from facesr.errors import FacesrError
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; unwinds the stack so that nothing is left half-written."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+class _Group(TyperGroup):
+    """Turns a user's errors and interruptions into two lines and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FacesrError as error:
+            if os.environ.get("FACESR_DEBUG"):
+                raise
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print_error(FacesrError("interrupted", hint="run the same command again to go on"))
+            raise typer.Exit(130) from None
+        except _Terminated:
+            print_error(FacesrError("terminated", hint="run the same command again to go on"))
+            raise typer.Exit(143) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="4x blind face super-resolution: small or bad pictures of faces become large and clean ones.",
+    epilog="A restored face is an estimate, not evidence of identity.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"facesr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(epilog=upscale.EPILOG)(upscale.upscale)
+app.command(epilog=models.EPILOG)(models.models)
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()

@@ -1,0 +1,156 @@
+"""Where output goes: data to stdout, everything else to stderr, in one of three modes."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import rich.console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import TimeRemainingColumn as RemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from facesr.errors import ConfigError, FacesrError
+from facesr.workflows.events import Failure
+
+_PLAIN_INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True)
+class Console:
+    """Shows progress and results for a person, as one JSON document, or as bare paths.
+
+    Raises:
+        ConfigError: Both `json` and `quiet`.
+    """
+
+    json: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.json and self.quiet:
+            raise ConfigError("`--json` and `--quiet` exclude each other", hint="leave one of them out")
+
+    def progress(self) -> "ProgressReporter":
+        """Return a reporter to be used as a context: it draws only for a person who watches."""
+        return ProgressReporter(mute=self.quiet)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print a table on stdout; every column but the first is right-aligned."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, name in enumerate(columns):
+            table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        rich.console.Console().print(table)
+
+    def document(self, value: Any) -> None:
+        """Print a JSON document on stdout; paths become strings."""
+        print(json.dumps(value, indent=2, default=str, ensure_ascii=False), flush=True)  # noqa: T201
+
+    def lines(self, lines: Iterable[object]) -> None:
+        """Print lines on stdout, one item each."""
+        for line in lines:
+            print(line, flush=True)  # noqa: T201
+
+    def summary(self, text: str) -> None:
+        """Tell the end of the story on stderr."""
+        if not self.quiet:
+            _stderr(text)
+
+    def failures(self, failures: Sequence[Failure]) -> None:
+        """List the files that failed on stderr, in every mode."""
+        for failure in failures:
+            _stderr(f"[bold red]error[/]: {_escape(f'{failure.file}: {failure.reason}')}")
+
+
+def print_error(error: FacesrError) -> None:
+    """Print `error: …` and, where there is one, `hint: …` on stderr."""
+    _stderr(f"[bold red]error[/]: {_escape(error.message)}")
+    if error.hint:
+        _stderr(f"[bold cyan]hint[/]: {_escape(error.hint)}")
+
+
+def _stderr(markup: str) -> None:
+    rich.console.Console(stderr=True, highlight=False, soft_wrap=True).print(markup)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.speed or 0.0, task.fields["unit"]), style="progress.data.speed")
+
+
+def _rate(speed: float, unit: str) -> str:
+    return f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s"
+
+
+class ProgressReporter(AbstractContextManager["ProgressReporter"]):
+    """Draws a bar on a terminal; elsewhere prints one plain line every ten seconds."""
+
+    def __init__(self, *, mute: bool) -> None:
+        self._mute = mute or bool(os.environ.get("FACESR_NO_PROGRESS"))
+        self._bar: Progress | None = None
+        if not self._mute and sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                _RateColumn(),
+                RemainingColumn(),
+                console=rich.console.Console(stderr=True),
+                transient=True,
+            )
+        self._done = self._total = 0
+        self._unit = ""
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> "ProgressReporter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begin(self, total: int, unit: str) -> None:
+        self._done, self._total, self._unit = 0, total, unit
+        self._start = self._last = time.monotonic()
+        if self._bar is not None:
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._bar.add_task("", total=total, unit=unit)
+            self._bar.start()
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], count)
+        elif not self._mute and time.monotonic() - self._last >= _PLAIN_INTERVAL_S:
+            self._last = time.monotonic()
+            speed = self._done / (self._last - self._start)
+            left = (self._total - self._done) / speed
+            _stderr(
+                f"{self._done}/{self._total} {self._unit}, {_rate(speed, self._unit)}, {left:.0f} s remaining"
+            )
+
+    def warn(self, message: str) -> None:
+        _stderr(f"[bold yellow]warning[/]: {_escape(message)}")
+
+
+def shorten(path: Path) -> str:
+    """Return a folder's path as a person writes it, ending in a slash."""
+    return f"{path}{os.sep}"

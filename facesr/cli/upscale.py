@@ -1,0 +1,46 @@
+from dataclasses import asdict
+
+import typer
+
+from facesr.cli.console import Console
+from facesr.cli.options import config_options
+from facesr.config import UpscaleConfig
+from facesr.workflows.upscaling import UpscaleResult
+from facesr.workflows.upscaling import upscale as run
+
+EPILOG = """Examples:
+
+facesr upscale faces/ out/
+
+facesr upscale one.jpg two.png out/ --format png
+
+facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16
+
+facesr upscale faces/ out/ --json > report.json"""
+
+
+@config_options(UpscaleConfig)
+def upscale(config: UpscaleConfig, console: Console) -> None:
+    """Enlarge pictures of faces four times and restore their detail."""
+    with console.progress() as reporter:
+        result = run(config, reporter)
+    if console.json:
+        console.document({**asdict(result), "images_per_second": _rate(result)})
+    elif console.quiet:
+        console.lines(result.written)
+    console.failures(result.failed)
+    console.summary(_summary(result))
+    if result.failed:
+        raise typer.Exit(3 if result.written or result.skipped else 1)
+
+
+def _rate(result: UpscaleResult) -> float:
+    return len(result.written) / result.seconds if result.seconds else 0.0
+
+
+def _summary(result: UpscaleResult) -> str:
+    counts = f"{len(result.written)} written, {len(result.skipped)} skipped, {len(result.failed)} failed"
+    if not result.device:
+        return f"{counts}; all results are already in {result.output} (`--overwrite` redoes them)"
+    speed = f"{_rate(result):.1f} images/s with {result.model} on {result.device} ({result.dtype})"
+    return f"{counts} to {result.output} at {speed}"

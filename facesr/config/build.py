@@ -1,0 +1,105 @@
+"""From TOML files, overrides and options to one validated configuration."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facesr.config.fields import Config
+from facesr.errors import ConfigError
+
+T = TypeVar("T", bound=Config)
+Tree = dict[str, Any]
+
+
+def read_toml(path: Path) -> Tree:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: It cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {path}", hint="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint="see https://toml.io") from error
+
+
+def parse_override(text: str) -> Tree:
+    """Turn `a.b=VALUE` into `{"a": {"b": VALUE}}`; VALUE is TOML, or a bare word taken as a string.
+
+    Raises:
+        ConfigError: There is no `=`, or no key before it.
+    """
+    key, equals, raw = text.partition("=")
+    if not equals or not all(part.strip() for part in key.split(".")):
+        raise ConfigError(f"cannot read --set {text}", hint="write it as `--set section.key=value`")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    return nest(key.strip(), value)
+
+
+def nest(key: str, value: Any) -> Tree:
+    """Return the tree that holds `value` at the dotted `key`."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def merge(trees: Iterable[Mapping[str, Any]]) -> Tree:
+    """Merge trees into a new one; a later value replaces an earlier one, tables merge key by key."""
+    merged: Tree = {}
+    for tree in trees:
+        for key, value in tree.items():
+            known = merged.get(key)
+            both = isinstance(known, dict) and isinstance(value, Mapping)
+            merged[key] = merge([known, value]) if both and known is not None else value
+    return merged
+
+
+@cache
+def _adapter(cls: type[Any]) -> Any:
+    from pydantic import TypeAdapter  # 0.1 s, which --help need not pay
+
+    return TypeAdapter(cls)
+
+
+def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
+    """Validate a tree once and return the frozen configuration.
+
+    Args:
+        cls: The configuration's class.
+        tree: Nested plain values, as TOML or JSON gives them.
+        source: The file that the tree came from, named in errors.
+
+    Raises:
+        ConfigError: An unknown key or a value of the wrong kind; every offender is named by its dotted key.
+    """
+    from pydantic import ValidationError
+
+    try:
+        built = _adapter(cls).validate_python(dict(tree))
+    except ValidationError as error:
+        problems = "; ".join(_explain(entry) for entry in error.errors())
+        prefix = f"{source}: " if source else ""
+        raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
+    assert isinstance(built, cls)
+    return built
+
+
+def _explain(entry: Any) -> str:
+    # Branches of a union appear in the location as types; only names of keys help the reader.
+    key = ".".join(str(part) for part in entry["loc"] if str(part).replace("_", "").isalnum())
+    if entry["type"] == "unexpected_keyword_argument":
+        return f"unknown key `{key}`"
+    if entry["type"] in {"missing", "missing_argument"}:
+        return f"`{key}` is missing"
+    message = str(entry["msg"])
+    return f"`{key}`: {message[:1].lower()}{message[1:]}, found {entry['input']!r}"

@@ -1,0 +1,58 @@
+"""Options of `facesr upscale`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from facesr.config.fields import Config, arg, opt
+
+DEFAULT_MODEL = "msrresnet-b20"
+
+Auto = Literal["auto"]
+Dtype = Literal["auto", "fp32", "fp16", "bf16"]
+Format = Literal["auto", "png", "jpg", "webp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig(Config):
+    """Which network runs, and where."""
+
+    model: str = opt(
+        DEFAULT_MODEL,
+        "A bundled name (see `facesr models`), a weight folder, or a .safetensors or .pth file.",
+        panel="Model",
+        short="-m",
+        envvar="FACESR_MODEL",
+        metavar="NAME|PATH",
+    )
+    device: str = opt(
+        "auto",
+        "Where the network runs; auto takes CUDA, then MPS, then the CPU.",
+        panel="Model",
+        short="-d",
+        envvar="FACESR_DEVICE",
+        metavar="auto|cpu|cuda|cuda:N|mps",
+    )
+    dtype: Dtype = opt("auto", "Precision; auto is fp32 except on CUDA.", panel="Model")
+    batch: Annotated[int, Ge(1)] | Auto = opt(
+        "auto",
+        "Equal-sized pictures that share one pass; auto is 1 on the CPU and 8 elsewhere.",
+        panel="Model",
+        metavar="auto|N",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleConfig(Config):
+    """Enlarge pictures four times."""
+
+    inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures.", metavar="INPUT")
+    output: Path = arg("Folder for the results, made if missing.", metavar="OUTPUT")
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    format: Format = opt("auto", "File format of the results; auto keeps the input's.", panel="Output")
+    quality: Annotated[int, Ge(1), Le(100)] = opt(
+        95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"
+    )
+    overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")

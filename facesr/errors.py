@@ -1,0 +1,49 @@
+"""Errors meant for the user: what went wrong, and what to do about it."""
+
+from pathlib import Path
+
+
+class FacesrError(Exception):
+    """Base of every error that a user can cause and mend.
+
+    Args:
+        message: One sentence that names the file, option or key, without a full stop.
+        hint: One sentence that says what to do; empty when there is nothing to add.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(FacesrError):
+    """A wrong option, configuration key or path."""
+
+    exit_code = 2
+
+
+class DeviceError(FacesrError):
+    """A device or precision that is not to be had here."""
+
+    exit_code = 2
+
+
+class ImageError(FacesrError):
+    """A picture that cannot be read, processed or written.
+
+    Args:
+        reason: What is wrong with it.
+        file: Which one; None for a picture that is not in a file.
+        hint: As for every error.
+    """
+
+    def __init__(self, reason: str, *, file: Path | None = None, hint: str = "") -> None:
+        super().__init__(f"{file}: {reason}" if file else reason, hint=hint)
+        self.reason = reason
+
+
+class WeightsError(FacesrError):
+    """Weights that cannot be read or belong to another network."""

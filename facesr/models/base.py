@@ -1,0 +1,55 @@
+"""What every network declares about itself, and the block that the residual ones share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class SRNetwork(nn.Module):
+    """A network that enlarges (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1].
+
+    The input is fp32; features run in the dtype of the weights, and the result is fp32 again, since
+    half precision near 1 is coarser than a grey level.
+
+    Attributes:
+        scale: Enlargement.
+        halo: Radius in LQ pixels outside which an output pixel depends on nothing; None for a global view.
+        multiple_of: Input sides must be multiples of this.
+        dtypes: Precisions in which the weights may be held, the preferred half precision first after fp32.
+    """
+
+    scale: int = 4
+    halo: int | None = None
+    multiple_of: int = 1
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+
+    @classmethod
+    def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Read the constructor's arguments from the names and shapes of a state dict; None if it is not ours."""
+        raise NotImplementedError
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions without normalisation: `x + res_scale * conv2(relu(conv1(x)))`."""
+
+    def __init__(self, *, features: int, res_scale: float = 1.0) -> None:
+        super().__init__()
+        self.res_scale = res_scale
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.conv2(F.relu(self.conv1(x), inplace=True)), alpha=self.res_scale)
+
+
+def count_blocks(shapes: Shapes, pattern: str) -> int:
+    """Count the consecutive indices from 0 for which `pattern`, such as `body.{}.weight`, names a tensor."""
+    count = 0
+    while pattern.format(count) in shapes:
+        count += 1
+    return count

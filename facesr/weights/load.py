@@ -1,0 +1,90 @@
+"""Weights from a name or a path to a network that is ready to run."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from facesr.config import DEFAULT_MODEL, ModelConfig
+from facesr.device import pick_device, pick_dtype
+from facesr.errors import ConfigError, WeightsError
+from facesr.models import SRNetwork, build_network
+from facesr.weights.checkpoint import check_state, identify, read_state, shapes_of
+from facesr.weights.locate import WeightFiles, locate
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its weights, in place and ready for inference.
+
+    Attributes:
+        network: The plain `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1].
+        config: What its weight folder says; for a bare file only name, architecture and arguments.
+        device: Where it lies.
+        dtype: In which its weights are held.
+    """
+
+    network: SRNetwork
+    config: ModelConfig
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_model(
+    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "auto"
+) -> Model:
+    """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
+
+    Args:
+        name_or_path: As `facesr upscale --model` takes it.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        dtype: `auto`, `fp32`, `fp16` or `bf16`.
+
+    Raises:
+        ConfigError: No such model.
+        WeightsError: Damaged, foreign or tampered weights.
+        DeviceError: The device or the precision is not to be had.
+    """
+    files = name_or_path if isinstance(name_or_path, WeightFiles) else locate(str(name_or_path))
+    place = pick_device(device)
+    network, config = read_network(files)
+    precision = pick_dtype(dtype, place, network.dtypes)
+    network.requires_grad_(False).eval().to(place, precision, memory_format=torch.channels_last)
+    return Model(network=network, config=config, device=place, dtype=precision)
+
+
+def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig]:
+    """Read, check and build a network in fp32 on the CPU.
+
+    Raises:
+        WeightsError: As `load_model`.
+    """
+    if files.config and files.config.sha256:
+        _check_sha256(files.tensors, files.config.sha256)
+    state = read_state(files.tensors)
+    arch, args = identify(shapes_of(state), path=files.tensors)
+    config = files.config or ModelConfig(name=files.name, arch=arch, args=args)  # type: ignore[arg-type]
+    # Sizes must agree before anything is built, so that a wrong number asks for no memory.
+    sizes = {key: value for key, value in args.items() if isinstance(value, int)}
+    if config.arch != arch or any(config.args.get(key) != value for key, value in sizes.items()):
+        raise WeightsError(
+            f"{files.tensors}: holds {arch} {args}, but its config.json says {config.arch} {config.args}"
+        )
+    try:
+        network = build_network(config.arch, config.args)
+    except ConfigError as error:
+        raise WeightsError(f"{files.tensors}: {error.message}", hint=error.hint) from error
+    check_state(state, shapes_of(network.state_dict()), path=files.tensors, arch=arch)
+    network.load_state_dict(state)
+    return network, config
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"{path}: sha256 is {found[:12]}…, config.json says {expected[:12]}…",
+            hint="the file is damaged or was replaced; get the weight folder again",
+        )

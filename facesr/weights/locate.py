@@ -1,0 +1,80 @@
+"""From what `--model` says to files on disk, without reading them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesr.config import ModelConfig, build
+from facesr.errors import ConfigError, WeightsError
+
+# The models in the package, in the order in which `facesr models` lists them.
+BUNDLED = ("msrresnet-b20",)
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+CARD_NAME = "README.md"
+
+_BUNDLED_DIR = Path(__file__).parent / "bundled"
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Where a model's tensors lie, and its configuration where there is one."""
+
+    tensors: Path
+    config: ModelConfig | None
+
+    @property
+    def name(self) -> str:
+        return self.config.name if self.config else self.tensors.stem
+
+
+def locate(model: str) -> WeightFiles:
+    """Resolve a bundled name, a weight folder, or a weight file; a bundled name wins over a path.
+
+    Raises:
+        ConfigError: Nothing by that name.
+        WeightsError: A folder that is not a weight folder, or a file of another kind.
+    """
+    if model in BUNDLED:
+        return _folder(_BUNDLED_DIR / model)
+    path = Path(model)
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        if path.suffix.lower() not in _SUFFIXES:
+            raise WeightsError(f"{path}: not a weight file", hint=f"supported are {', '.join(_SUFFIXES)}")
+        return WeightFiles(tensors=path, config=None)
+    raise ConfigError(
+        f"no model `{model}`",
+        hint=f"bundled are {', '.join(BUNDLED)}; otherwise name an existing weight folder or file",
+    )
+
+
+def bundled_models() -> list[ModelConfig]:
+    """Return the configurations of all models in the package."""
+    return [_config(_BUNDLED_DIR / name) for name in BUNDLED]
+
+
+def _folder(path: Path) -> WeightFiles:
+    missing = [name for name in (WEIGHTS_NAME, CONFIG_NAME) if not (path / name).is_file()]
+    if missing:
+        best = path / "best"
+        hint = f"this looks like a run folder, try `{best}`" if best.is_dir() else ""
+        raise WeightsError(f"{path}: not a weight folder, {' and '.join(missing)} missing", hint=hint)
+    return WeightFiles(tensors=path / WEIGHTS_NAME, config=_config(path))
+
+
+def _config(folder: Path) -> ModelConfig:
+    path = folder / CONFIG_NAME
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read, {error}") from error
+    if not isinstance(tree, dict):
+        raise WeightsError(f"{path}: not a model configuration")
+    try:
+        return build(ModelConfig, tree, source=str(path))
+    except ConfigError as error:
+        raise WeightsError(error.message, hint="it may come from a newer facesr") from error

@@ -1,0 +1,39 @@
+"""What a workflow tells while it runs, and the pieces that results are made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Listens to a running workflow; the command line draws progress from it."""
+
+    def begin(self, total: int, unit: str) -> None:
+        """`total` things called `unit` are about to be done."""
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more are done."""
+
+    def warn(self, message: str) -> None:
+        """Something the user should know; the work goes on."""
+
+
+class Silent:
+    """A reporter that drops everything."""
+
+    def begin(self, total: int, unit: str) -> None:
+        pass
+
+    def advance(self, count: int = 1) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be processed, and why."""
+
+    file: Path
+    reason: str

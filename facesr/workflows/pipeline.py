@@ -1,0 +1,91 @@
+"""Decoding, network and encoding side by side, with bounded memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+
+from facesr.errors import ImageError
+from facesr.image import Picture
+from facesr.inference import enlarge_pixels
+from facesr.weights.load import Model
+
+Item = TypeVar("Item")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Out]):
+    """What became of one item: a value, or the error that stopped it."""
+
+    item: Item
+    value: Out | ImageError
+
+
+def map_ahead(
+    executor: Executor, function: Callable[[Item], Out], items: Iterable[Item], *, depth: int
+) -> Iterator[Outcome[Item, Out]]:
+    """Map in order on an executor, at most `depth` items ahead of the consumer; an `ImageError` is a result."""
+    pending: deque[tuple[Item, Future[Out]]] = deque()
+
+    def finish() -> Outcome[Item, Out]:
+        item, future = pending.popleft()
+        try:
+            return Outcome(item, future.result())
+        except ImageError as error:
+            return Outcome(item, error)
+
+    for item in items:
+        pending.append((item, executor.submit(function, item)))
+        if len(pending) > depth:
+            yield finish()
+    while pending:
+        yield finish()
+
+
+def enlarge_stream(
+    model: Model, pictures: Iterable[Outcome[Item, Picture]], *, batch: int
+) -> Iterator[Outcome[Item, Picture]]:
+    """Run the network over decoded pictures, those of equal size together; failures pass through."""
+    for group in _equal_sizes(pictures, batch=batch):
+        if isinstance(group[0].value, ImageError):
+            yield from group
+        else:
+            yield from _enlarge_group(model, group)
+
+
+def _enlarge_group(model: Model, group: list[Outcome[Item, Picture]]) -> Iterator[Outcome[Item, Picture]]:
+    pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
+    try:
+        pixels = torch.stack([torch.tensor(picture.rgb) for picture in pictures])
+        results = enlarge_pixels(model, pixels).cpu().numpy()
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+            raise
+        height, width = pictures[0].size
+        failure = ImageError(f"{width}x{height} needs more memory than {model.device} has")
+        yield from (Outcome(outcome.item, failure) for outcome in group)
+        return
+    for outcome, picture, rgb in zip(group, pictures, results, strict=True):
+        yield Outcome(outcome.item, picture.enlarged(rgb))
+
+
+def _equal_sizes(
+    pictures: Iterable[Outcome[Item, Picture]], *, batch: int
+) -> Iterator[list[Outcome[Item, Picture]]]:
+    """Gather pictures of one size into lists of `batch`, holding back at most twice that many."""
+    waiting: dict[tuple[int, int], list[Outcome[Item, Picture]]] = {}
+    for outcome in pictures:
+        if isinstance(outcome.value, ImageError):
+            yield [outcome]
+            continue
+        size = outcome.value.size
+        waiting.setdefault(size, []).append(outcome)
+        if len(waiting[size]) == batch:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= 2 * batch:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
