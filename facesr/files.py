@@ -1,6 +1,5 @@
 """Finding pictures, planning where results go, and writing files all or nothing."""
 
-import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ def plan_jobs(sources: Iterable[Path], output: Path, *, suffix: str = "") -> lis
     return jobs
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Make `path` appear complete or not at all; its folder is made if missing.
 
     The bytes go to a hidden file beside it, which is renamed when `write` has returned and
@@ -85,7 +84,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], None]) -> None:
     try:
         with temporary.open("xb") as stream:
             write(stream)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

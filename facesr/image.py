@@ -45,7 +45,7 @@ class Picture:
         return self.rgb.shape[0], self.rgb.shape[1]
 
     def enlarged(self, rgb: Array) -> "Picture":
-        """Return the picture with its pixels replaced by an enlarged (H, W, 3) `rgb`, alpha enlarged alike."""
+        """Return the picture with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
         alpha = self.alpha
         if alpha is not None:
             size = (rgb.shape[1], rgb.shape[0])
@@ -145,6 +145,6 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     encoded = io.BytesIO()
     image.save(encoded, name, **options)
     try:
-        write_atomic(path, lambda stream: stream.write(encoded.getbuffer()) and None)
+        write_atomic(path, lambda stream: stream.write(encoded.getbuffer()))
     except OSError as error:
         raise ImageError(f"cannot be written, {error.strerror or error}", file=path) from error

@@ -46,7 +46,7 @@ def enlarge_pixels(model: Model, pixels: Tensor) -> Tensor:
         (B, 4h, 4w, 3) uint8 on the model's device.
     """
     pixels = pixels.to(model.device, non_blocking=True)
-    # Height, width, channel in memory seen as (B, 3, h, w) is the channels-last layout that convolutions like.
+    # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
     out = enlarge(model.network, pixels.permute(0, 3, 1, 2).float().div(255))
     return out.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -72,7 +72,7 @@ def upscale_image(image: Kind, model: Model) -> Kind:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
-        out = enlarge_pixels(model, torch.from_numpy(np.ascontiguousarray(image))[None])
+        out = enlarge_pixels(model, torch.from_numpy(np.stack([image])))
         return out[0].cpu().numpy()
     if isinstance(image, Tensor):
         if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:

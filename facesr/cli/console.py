@@ -7,13 +7,20 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import rich.console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.progress import TimeRemainingColumn as RemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -43,11 +50,13 @@ class Console:
         return ProgressReporter(mute=self.quiet)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table on stdout; every column but the first is right-aligned."""
+        """Print a table on stdout; columns whose cells all start like numbers are right-aligned."""
         table = Table(box=None, pad_edge=False, header_style="bold")
+        body = list(rows)
         for index, name in enumerate(columns):
-            table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
-        for row in rows:
+            numeric = all(not row[index] or row[index][0] in "+-0123456789" for row in body)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in body:
             table.add_row(*(Text(cell) for cell in row))
         rich.console.Console().print(table)
 
@@ -68,24 +77,18 @@ class Console:
     def failures(self, failures: Sequence[Failure]) -> None:
         """List the files that failed on stderr, in every mode."""
         for failure in failures:
-            _stderr(f"[bold red]error[/]: {_escape(f'{failure.file}: {failure.reason}')}")
+            _stderr(f"[bold red]error[/]: {escape(f'{failure.file}: {failure.reason}')}")
 
 
 def print_error(error: FacesrError) -> None:
     """Print `error: …` and, where there is one, `hint: …` on stderr."""
-    _stderr(f"[bold red]error[/]: {_escape(error.message)}")
+    _stderr(f"[bold red]error[/]: {escape(error.message)}")
     if error.hint:
-        _stderr(f"[bold cyan]hint[/]: {_escape(error.hint)}")
+        _stderr(f"[bold cyan]hint[/]: {escape(error.hint)}")
 
 
 def _stderr(markup: str) -> None:
     rich.console.Console(stderr=True, highlight=False, soft_wrap=True).print(markup)
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 class _RateColumn(ProgressColumn):
@@ -109,7 +112,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 _RateColumn(),
-                RemainingColumn(),
+                TimeRemainingColumn(),
                 console=rich.console.Console(stderr=True),
                 transient=True,
             )
@@ -148,9 +151,4 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             )
 
     def warn(self, message: str) -> None:
-        _stderr(f"[bold yellow]warning[/]: {_escape(message)}")
-
-
-def shorten(path: Path) -> str:
-    """Return a folder's path as a person writes it, ending in a slash."""
-    return f"{path}{os.sep}"
+        _stderr(f"[bold yellow]warning[/]: {escape(message)}")

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from facesr.cli.console import Console
@@ -21,11 +22,17 @@ def models(json: Json = False, quiet: Quiet = False) -> None:
     elif console.quiet:
         console.lines(model.name for model in bundled)
     else:
-        columns = ("name", "parameters", "multiply-adds", "licence", "gain over bicubic")
-        console.table(columns, map(_row, bundled))
+        columns = ("name", "params", "mult-adds", "licence", "scored on", "dB over bicubic")
+        console.table(columns, (row for model in bundled for row in _rows(model)))
 
 
-def _row(model: ModelConfig) -> tuple[str, ...]:
-    gains = "\n".join(f"{score.gain:+.2f} dB on {score.dataset}" for score in model.scores)
-    parameters, adds = f"{model.parameters / 1e6:.2f} M", f"{model.multiply_adds / 1e9:.1f} G"
-    return (model.name, parameters, adds, model.license, gains)
+def _rows(model: ModelConfig) -> Iterator[tuple[str, ...]]:
+    size = (
+        model.name,
+        f"{model.parameters / 1e6:.2f} M",
+        f"{model.multiply_adds / 1e9:.1f} G",
+        model.license,
+    )
+    scores = [(score.dataset, f"{score.gain:+.2f}") for score in model.scores] or [("", "")]
+    for index, score in enumerate(scores):
+        yield (*(size if index == 0 else ("", "", "", "")), *score)

@@ -1,4 +1,4 @@
-"""From a configuration dataclass to a command's options, and from the command line back to a configuration."""
+"""From a configuration dataclass to a command's options, and from the command line back to it."""
 
 import inspect
 import types
@@ -101,7 +101,7 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
 
 
 def _typer_type(annotation: Any) -> Any:
-    """Say a field's type in terms that Typer can parse; what it cannot is read as text and validated later."""
+    """Say a field's type in terms that Typer parses; anything else is read as text and validated later."""
     origin = get_origin(annotation)
     if origin in {Union, types.UnionType}:
         return str

@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,13 +63,6 @@ def merge(trees: Iterable[Mapping[str, Any]]) -> Tree:
     return merged
 
 
-@cache
-def _adapter(cls: type[Any]) -> Any:
-    from pydantic import TypeAdapter  # 0.1 s, which --help need not pay
-
-    return TypeAdapter(cls)
-
-
 def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     """Validate a tree once and return the frozen configuration.
 
@@ -82,16 +74,14 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     Raises:
         ConfigError: An unknown key or a value of the wrong kind; every offender is named by its dotted key.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not pay
 
     try:
-        built = _adapter(cls).validate_python(dict(tree))
+        return TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
         problems = "; ".join(_explain(entry) for entry in error.errors())
         prefix = f"{source}: " if source else ""
         raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
-    assert isinstance(built, cls)
-    return built
 
 
 def _explain(entry: Any) -> str:

@@ -48,7 +48,8 @@ def build_network(arch: str, args: Mapping[str, Any]) -> SRNetwork:
     Raises:
         ConfigError: As `resolve_args`.
     """
-    return ARCHITECTURES[arch](**resolve_args(arch, args))
+    resolved = resolve_args(arch, args)
+    return ARCHITECTURES[arch](**resolved)
 
 
 def count_parameters(network: torch.nn.Module) -> int:

@@ -30,7 +30,7 @@ class SRNetwork(nn.Module):
 
     @classmethod
     def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the constructor's arguments from the names and shapes of a state dict; None if it is not ours."""
+        """Read the constructor's arguments from tensors' names and shapes; None if it is another network."""
         raise NotImplementedError
 
 

@@ -58,5 +58,4 @@ class EDSR(SRNetwork):
         mean = x.new_tensor(_MEAN).view(1, 3, 1, 1)
         features = self.conv_first(((x - mean) * _RANGE).to(self.conv_first.weight.dtype))
         out = features + self.conv_after_body(self.body(features))
-        out = self.conv_last(self.upsample(out))
-        return out.to(x.dtype) / _RANGE + mean
+        return torch.add(mean, self.conv_last(self.upsample(out)).to(x.dtype), alpha=1 / _RANGE)

@@ -53,8 +53,7 @@ class MSRResNet(SRNetwork):
         out = self.body(out)
         out = _leaky(F.pixel_shuffle(self.upconv1(out), 2))
         out = _leaky(F.pixel_shuffle(self.upconv2(out), 2))
-        out = self.conv_last(_leaky(self.conv_hr(out)))
-        return base + out
+        return torch.add(base, self.conv_last(_leaky(self.conv_hr(out))))
 
 
 def _leaky(x: Tensor) -> Tensor:

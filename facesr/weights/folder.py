@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors.torch import save
 from torch import Tensor
@@ -48,8 +49,12 @@ def save_folder(folder: Path, state: Mapping[str, Tensor], config: ModelConfig) 
         (CARD_NAME, model_card(config).encode()),
         (CONFIG_NAME, document.encode()),
     ):
-        write_atomic(folder / name, lambda stream, content=content: stream.write(content) and None)
+        write_atomic(folder / name, partial(_write, content))
     return config
+
+
+def _write(content: bytes, stream: BinaryIO) -> None:
+    stream.write(content)
 
 
 def model_card(config: ModelConfig) -> str:

@@ -50,7 +50,8 @@ def load_model(
     place = pick_device(device)
     network, config = read_network(files)
     precision = pick_dtype(dtype, place, network.dtypes)
-    network.requires_grad_(False).eval().to(place, precision, memory_format=torch.channels_last)
+    network.requires_grad_(False).eval().to(place, precision)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network=network, config=config, device=place, dtype=precision)
 
 

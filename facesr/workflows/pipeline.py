@@ -6,6 +6,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 
 from facesr.errors import ImageError
@@ -28,7 +29,7 @@ class Outcome(Generic[Item, Out]):
 def map_ahead(
     executor: Executor, function: Callable[[Item], Out], items: Iterable[Item], *, depth: int
 ) -> Iterator[Outcome[Item, Out]]:
-    """Map in order on an executor, at most `depth` items ahead of the consumer; an `ImageError` is a result."""
+    """Map in order, at most `depth` items ahead of the consumer; an `ImageError` is a result like another."""
     pending: deque[tuple[Item, Future[Out]]] = deque()
 
     def finish() -> Outcome[Item, Out]:
@@ -60,7 +61,7 @@ def enlarge_stream(
 def _enlarge_group(model: Model, group: list[Outcome[Item, Picture]]) -> Iterator[Outcome[Item, Picture]]:
     pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
     try:
-        pixels = torch.stack([torch.tensor(picture.rgb) for picture in pictures])
+        pixels = torch.from_numpy(np.stack([picture.rgb for picture in pictures]))
         results = enlarge_pixels(model, pixels).cpu().numpy()
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):

@@ -1,0 +1,53 @@
+"""Write `docs/reference.md` from the commands' configurations: `python docs/make_reference.py`."""
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from facesr.config import Leaf, UpscaleConfig, leaves
+
+COMMANDS = {"upscale": UpscaleConfig}
+TARGET = Path(__file__).with_name("reference.md")
+
+
+def render() -> str:
+    """Return the page."""
+    lines = [
+        "# Reference",
+        "",
+        "Generated from the configuration by `python docs/make_reference.py`.",
+        "",
+        "Every option is also a key for `--config FILE.toml` and `--set KEY=VALUE`; keys without an option"
+        " are reached that way only. Precedence: option, `--set`, environment variable, file, default.",
+    ]
+    for command, config in COMMANDS.items():
+        lines += ["", f"## facesr {command}", "", "| option | key | value | default | meaning |"]
+        lines += ["|---|---|---|---|---|", *(_row(leaf) for leaf in leaves(config))]
+    return "\n".join(lines) + "\n"
+
+
+def _row(leaf: Leaf) -> str:
+    option = leaf.option
+    flag, help_ = "", ""
+    if option is not None:
+        help_ = option.help + (f" Environment: `{option.envvar}`." if option.envvar else "")
+        names = (option.flag or "--" + leaf.name.replace("_", "-"), option.short)
+        flag = f"`{option.metavar}`" if option.is_argument else ", ".join(f"`{n}`" for n in names if n)
+    default = "required" if option is not None and option.is_argument else f"`{leaf.default}`"
+    return f"| {flag} | `{leaf.key}` | {_describe(leaf.annotation)} | {default} | {help_} |"
+
+
+def _describe(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if origin in {Union, types.UnionType}:
+        return " or ".join(_describe(part) for part in get_args(annotation))
+    if origin is tuple:
+        return f"list of {_describe(get_args(annotation)[0])}"
+    names = {int: "whole number", float: "number", bool: "yes or no", str: "text", Path: "path"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render(), encoding="utf-8")

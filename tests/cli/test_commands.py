@@ -1,0 +1,164 @@
+"""What a person or a script sees: stdout, stderr, exit codes, precedence."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import facesr
+from facesr.image import read_picture
+from facesr.weights.locate import BUNDLED
+from tests.conftest import Run, noise
+
+
+def test_version(run: Run) -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"facesr {facesr.__version__}\n")
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    assert "upscale" in run().output
+
+
+@pytest.mark.parametrize("command", ["upscale", "models"])
+def test_every_command_has_a_summary_and_examples(run: Run, command: str) -> None:
+    result = run(command, "-h")
+    assert result.exit_code == 0
+    assert result.output.count(f"facesr {command}") >= 3
+
+
+def test_models_as_a_table_json_or_names(run: Run) -> None:
+    assert all(name in run("models").stdout for name in BUNDLED)
+    assert [model["name"] for model in json.loads(run("models", "--json").stdout)] == list(BUNDLED)
+    assert run("models", "-q").stdout.split() == list(BUNDLED)
+
+
+def test_upscale_says_what_it_did_on_stderr(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"3 written, 0 skipped, 0 failed to {tmp_path / 'out'} at " in result.stderr
+    assert "images/s with tiny on cpu (float32)" in result.stderr
+    result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "0 written, 3 skipped" in result.stderr
+
+
+def test_json_and_quiet_give_data_alone(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    document = json.loads(run("upscale", faces, out, "-m", tiny_folder, "-d", "cpu", "--json").stdout)
+    assert sorted(document["written"]) == [str(out / f"{index}.png") for index in range(3)]
+    assert document["failed"] == document["skipped"] == []
+    assert document["images_per_second"] > 0
+    result = run("upscale", faces, out, "-m", tiny_folder, "-d", "cpu", "--overwrite", "-q")
+    assert sorted(result.stdout.split()) == sorted(document["written"])
+    assert result.stderr == ""
+
+
+def test_exit_codes_of_partial_and_total_failure(
+    run: Run, faces: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    (faces / "broken.png").write_text("no picture")
+    arguments = ("-m", tiny_folder, "-d", "cpu")
+    result = run("upscale", faces, tmp_path / "out", *arguments)
+    assert result.exit_code == 3
+    assert f"error: {faces / 'broken.png'}: not a picture in a known format" in result.stderr
+    assert "3 written, 0 skipped, 1 failed" in result.stderr
+    result = run("upscale", faces / "broken.png", tmp_path / "out", *arguments, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["failed"][0]["file"] == str(faces / "broken.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["nowhere"], ["error: no such file or folder: nowhere"]),
+        (["-m", "nothing"], ["error: no model `nothing`", "hint: bundled are msrresnet-b20"]),
+        (["--batch", "none"], ["`runtime.batch`", "'none'"]),
+        (["--device", "tpu"], ["error: unknown device `tpu`", "hint: use auto"]),
+        (["--json", "--quiet"], ["exclude each other"]),
+        (["--set", "runtime.colour=1"], ["unknown key `runtime.colour`"]),
+        (["--set", "oops"], ["cannot read --set oops"]),
+        (["--config", "nowhere.toml"], ["no such configuration file: nowhere.toml"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_usage_errors_are_two_lines_and_exit_2(
+    run: Run, faces: Path, tmp_path: Path, arguments: list[str], parts: list[str]
+) -> None:
+    result = run("upscale", faces, *arguments, tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    for part in parts:
+        assert part in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_weights_exit_1(run: Run, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.safetensors").write_bytes(b"nonsense")
+    result = run("upscale", faces, tmp_path / "out", "-m", tmp_path / "net.safetensors", "-d", "cpu")
+    assert result.exit_code == 1
+    assert "net.safetensors: truncated or not a safetensors file" in result.stderr
+
+
+def test_precedence_is_option_set_environment_file_default(
+    run: Run, faces: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chosen(*arguments: object) -> str:
+        """Name the device that the command asked for, by the error that refuses it."""
+        result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder, *arguments)
+        assert result.exit_code == 2
+        return result.stderr.split("`")[1]
+
+    (tmp_path / "run.toml").write_text("[runtime]\ndevice = 'from-file'\n")
+    file = ("--config", tmp_path / "run.toml")
+    assert chosen(*file) == "from-file"
+    monkeypatch.setenv("FACESR_DEVICE", "from-environment")
+    assert chosen(*file) == "from-environment"
+    override = ("--set", "runtime.device=from-set")
+    assert chosen(*file, *override) == "from-set"
+    assert chosen(*file, *override, "-d", "from-option") == "from-option"
+
+
+def test_progress_off_a_terminal_is_plain_lines(
+    run: Run, faces: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.cli.console._PLAIN_INTERVAL_S", 0.0)
+    arguments = ("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu", "--overwrite")
+    assert "2/3 images, " in run(*arguments).stderr
+    monkeypatch.setenv("FACESR_NO_PROGRESS", "1")
+    assert "2/3 images" not in run(*arguments).stderr
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_whole_files_and_the_next_run_finishes(
+    sent: signal.Signals, code: int, tmp_path: Path, tiny_folder: Path
+) -> None:
+    faces, out = tmp_path / "faces", tmp_path / "out"
+    faces.mkdir()
+    for index in range(40):
+        Image.fromarray(noise(96, 96, seed=index)).save(faces / f"{index}.png")
+    command = [sys.executable, "-m", "facesr", "upscale", faces, out, "-m", "msrresnet-b20", "-d", "cpu"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    deadline = time.monotonic() + 60
+    while not any(out.glob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(sent)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == code
+    assert "Traceback" not in stderr
+    assert "run the same command again to go on" in stderr
+    written = list(out.iterdir())
+    assert 0 < len(written) < 40
+    for path in written:
+        assert path.suffix == ".png"
+        read_picture(path)
+    command[command.index("msrresnet-b20")] = str(tiny_folder)
+    assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+    assert len(list(out.iterdir())) == 40

@@ -1,0 +1,65 @@
+"""Pictures, weight folders and the command line, as the tests need them; nothing here leaves the machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from facesr.cli.app import app
+from facesr.config import ModelConfig
+from facesr.models import build_network
+from facesr.weights.folder import save_folder
+
+TINY = {"blocks": 1, "features": 8}
+
+
+def noise(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
+    """Return a (height, width, 3) picture with structure at every scale."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize((width, height))
+    grain = rng.integers(-20, 21, (height, width, 3))
+    return (np.asarray(small).astype(int) + grain).clip(0, 255).astype(np.uint8)
+
+
+def tiny_state(seed: int = 0, arch: str = "msrresnet") -> dict[str, torch.Tensor]:
+    """Return random tensors of a small network, large enough in effect to be told from bilinear."""
+    torch.manual_seed(seed)
+    network = build_network(arch, TINY)
+    return {key: tensor.detach() * 3 for key, tensor in network.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    save_folder(folder, tiny_state(), ModelConfig(name="tiny", arch="msrresnet", args=TINY))
+    return folder
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Return a folder of three PNG pictures, two of one size."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for index, (height, width) in enumerate([(12, 16), (12, 16), (9, 7)]):
+        Image.fromarray(noise(height, width, seed=index)).save(folder / f"{index}.png")
+    return folder
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs `facesr` in this process."""
+    for name in ("FACESR_MODEL", "FACESR_DEVICE", "FACESR_DEBUG", "FACESR_NO_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def invoke(*args: object) -> Result:
+        return CliRunner().invoke(app, [str(arg) for arg in args], prog_name="facesr")
+
+    return invoke

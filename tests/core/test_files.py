@@ -1,0 +1,95 @@
+"""Listing, planning and writing: nothing lost, nothing half-written."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from facesr.errors import ConfigError
+from facesr.files import Job, list_images, plan_jobs, write_atomic
+
+
+def touch(*paths: Path) -> list[Path]:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return list(paths)
+
+
+def test_a_folder_lists_its_pictures_by_name(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("b.PNG", "a.jpeg", "c.webp", "notes.txt", ".hidden.png", "ü ß.jpg")))
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images([tmp_path])] == ["a.jpeg", "b.PNG", "c.webp", "ü ß.jpg"]
+
+
+def test_files_are_taken_as_named_in_order(tmp_path: Path) -> None:
+    first, second = touch(tmp_path / "z.data", tmp_path / "a.png")
+    assert list_images([first, second]) == [first, second]
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such file or folder: .*nowhere"):
+        list_images([tmp_path / "nowhere"])
+    with pytest.raises(ConfigError, match="no pictures in"):
+        list_images([tmp_path])
+
+
+def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
+    source = Path("in/a.tar.jpg")
+    assert plan_jobs([source], tmp_path) == [Job(source, tmp_path / "a.tar.jpg")]
+    assert plan_jobs([source], tmp_path, suffix=".png") == [Job(source, tmp_path / "a.tar.png")]
+
+
+@pytest.mark.parametrize(
+    ("names", "suffix"), [(("x/a.png", "y/a.png"), ""), (("x/a.png", "x/a.jpg"), ".png")]
+)
+def test_two_inputs_with_one_output_are_refused(names: tuple[str, ...], suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_jobs(map(Path, names), tmp_path, suffix=suffix)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_the_same_input_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="both be written"):
+        plan_jobs([Path("a.png"), Path("a.png")], tmp_path)
+
+
+def test_overwriting_an_input_is_refused(tmp_path: Path) -> None:
+    sources = touch(tmp_path / "in" / "a.png")
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        plan_jobs(sources, tmp_path / "in" / ".." / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        plan_jobs(sources, tmp_path / "link")
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (output,) = touch(tmp_path / "out.png")
+    with pytest.raises(ConfigError, match="output is not a folder"):
+        plan_jobs([Path("a.png")], output)
+
+
+def test_an_atomic_write_appears_whole_with_ordinary_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / ("n" * 240)
+    write_atomic(path, lambda stream: stream.write(b"whole"))
+    assert path.read_bytes() == b"whole"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write(stream: object) -> None:
+        stream.write(b"half")  # type: ignore[attr-defined]
+        raise error
+
+    with pytest.raises(error):
+        write_atomic(path, write)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,92 @@
+"""One picture in any of its forms gives one result."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import facesr
+from facesr.errors import ImageError
+from facesr.inference import enlarge, enlarge_pixels
+from facesr.models.base import SRNetwork
+from facesr.weights.load import Model, load_model
+from tests.conftest import noise
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path) -> Model:
+    return load_model(tiny_folder, device="cpu")
+
+
+def test_every_kind_gives_the_same_pixels(model: Model) -> None:
+    array = noise(9, 13)
+    expected = facesr.upscale_image(array, model)
+    assert expected.shape == (36, 52, 3)
+    assert expected.dtype == np.uint8
+    assert np.array_equal(np.asarray(facesr.upscale_image(Image.fromarray(array), model)), expected)
+    for dtype in (torch.float32, torch.float64):
+        tensor = torch.from_numpy(array).permute(2, 0, 1)[None].to(dtype) / 255
+        out = facesr.upscale_image(tensor, model)
+        assert out.dtype == dtype
+        assert float(out.min()) >= 0
+        assert float(out.max()) <= 1
+        assert np.array_equal((out[0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])
+def test_pillow_modes_keep_grey_and_alpha(mode: str, model: Model) -> None:
+    out = facesr.upscale_image(Image.fromarray(noise(5, 6)).convert(mode), model)
+    assert out.size == (24, 20)
+    assert out.mode == {"P": "RGB", "1": "L", "CMYK": "RGB"}.get(mode, mode)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        torch.zeros(3, 4, 4),
+        torch.zeros(1, 1, 4, 4),
+        torch.zeros(1, 3, 4, 4, dtype=torch.uint8),
+        "face.png",
+    ],
+    ids=lambda bad: f"{type(bad).__name__}-{getattr(bad, 'shape', '')}",
+)
+def test_other_things_are_refused(bad: object, model: Model) -> None:
+    with pytest.raises(ImageError, match="expected a"):
+        facesr.upscale_image(bad, model)  # type: ignore[type-var]
+
+
+def test_a_batch_equals_the_loop(model: Model) -> None:
+    pixels = torch.stack([torch.tensor(noise(8, 8, seed=seed)) for seed in range(3)])
+    loop = torch.cat([enlarge_pixels(model, one[None]) for one in pixels])
+    assert (enlarge_pixels(model, pixels).int() - loop.int()).abs().max() <= 1
+
+
+def test_results_are_rounded_half_to_even(model: Model) -> None:
+    class Halves(SRNetwork):
+        def forward(self, x: Tensor) -> Tensor:
+            values = torch.tensor([0.5, 1.5, 2.5, 300.0]) / 255
+            return values.view(1, 1, 1, 4).expand(x.shape[0], 3, 4, 4)
+
+    halves = Model(Halves(), model.config, model.device, model.dtype)
+    row = enlarge_pixels(halves, torch.zeros(1, 1, 1, 3, dtype=torch.uint8))[0, 0, :, 0]
+    assert row.tolist() == [0, 2, 2, 255]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 16), (9, 23)])
+def test_sides_are_padded_to_the_multiple_and_cropped(size: tuple[int, int]) -> None:
+    class Nearest(SRNetwork):
+        multiple_of = 8
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[-1] % 8 == x.shape[-2] % 8 == 0
+            return x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+    lq = torch.rand(2, 3, *size)
+    assert torch.equal(enlarge(Nearest(), lq), lq.repeat_interleave(4, 2).repeat_interleave(4, 3))

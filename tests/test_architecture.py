@@ -1,0 +1,81 @@
+"""The rules of the building: imports go one way, and the command line starts without torch."""
+
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import facesr
+from facesr.config import Arch, UpscaleConfig, leaves
+from facesr.models import ARCHITECTURES
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(code: str, *, cwd: Path = ROOT) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["models"],
+        ["upscale", "--help"],
+        ["upscale", "nowhere", "out"],
+        ["upscale", "facesr", "out"],
+        ["upscale", "README.md", "out", "--model", "nothing"],
+        ["upscale", "README.md", "out", "--set", "colour=1"],
+        ["upscale", "README.md", "out", "--batch", "0"],
+        ["upscale", "README.md", "out", "--json", "--quiet"],
+        ["upscale", "--no-such-option"],
+        ["nonsense"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_help_and_usage_errors_answer_without_torch(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from facesr.cli.app import app
+try:
+    app({arguments!r}, prog_name="facesr")
+except SystemExit:
+    pass
+print("torch" in sys.modules, "numpy" in sys.modules)
+"""
+    assert python(code).splitlines()[-1] == "False False"
+
+
+def test_help_does_not_import_pydantic() -> None:
+    code = "import sys, facesr.cli.app; print('pydantic' in sys.modules, 'PIL' in sys.modules)"
+    assert python(code).split() == ["False", "False"]
+
+
+def test_importing_facesr_is_free_of_torch_and_its_names_are_there() -> None:
+    code = "import sys, facesr; print('torch' in sys.modules); [getattr(facesr, n) for n in facesr.__all__]"
+    assert python(code).split() == ["False"]
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = facesr.nonsense
+
+
+def test_every_architecture_has_its_name_in_the_configuration() -> None:
+    assert set(typing.get_args(Arch)) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("config", [UpscaleConfig])
+def test_a_command_has_at_most_twenty_options_with_names_of_their_own(config: type) -> None:
+    shown = [leaf for leaf in leaves(config) if leaf.option]
+    assert len({leaf.name for leaf in shown}) == len(shown) <= 20
+    assert all(leaf.option and leaf.option.help.endswith(".") for leaf in shown)

@@ -1,0 +1,225 @@
+"""Good weights load from every form they come in; bad ones are one clear error, and run no code."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import facesr
+from facesr.config import ModelConfig
+from facesr.errors import ConfigError, WeightsError
+from facesr.models import count_multiply_adds, count_parameters
+from facesr.weights.folder import model_card, save_folder
+from facesr.weights.load import load_model
+from facesr.weights.locate import BUNDLED, bundled_models
+from tests.conftest import TINY, tiny_state
+
+
+def load(path: Path | str) -> facesr.weights.load.Model:  # type: ignore[name-defined]
+    return load_model(path, device="cpu")
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_is_what_its_config_says(name: str) -> None:
+    model = load(name)
+    config = model.config
+    assert config.name == name
+    assert config.parameters == count_parameters(model.network)
+    assert config.multiply_adds == count_multiply_adds(config.arch, config.args)
+    assert config.license == "CC-BY-NC-SA-4.0"
+    assert config.sha256
+    assert config.scores
+    folder = Path(facesr.__file__).parent / "weights" / "bundled" / name
+    assert (folder / "README.md").read_text(encoding="utf-8") == model_card(config)
+    assert not model.network.training
+    assert not any(parameter.requires_grad for parameter in model.network.parameters())
+
+
+def test_bundled_models_lists_them_all() -> None:
+    assert tuple(model.name for model in bundled_models()) == BUNDLED
+
+
+def test_a_folder_gives_back_what_was_saved(tiny_folder: Path) -> None:
+    model = load(tiny_folder)
+    assert model.config.args == TINY
+    for key, tensor in tiny_state().items():
+        assert torch.equal(model.network.state_dict()[key], tensor)
+
+
+@pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
+@pytest.mark.parametrize("form", ["bare", "params", "params_ema", "module", "safetensors", "half"])
+def test_a_file_loads_in_every_form(tmp_path: Path, arch: str, form: str) -> None:
+    state, other = tiny_state(1, arch), tiny_state(2, arch)
+    path = tmp_path / ("net.safetensors" if form == "safetensors" else "net.pth")
+    if form == "safetensors":
+        save_file(state, path)
+    else:
+        tree: Any = {
+            "bare": state,
+            "params": {"params": state},
+            "params_ema": {"params": other, "params_ema": state},
+            "module": {"params": {f"module.{key}": tensor for key, tensor in state.items()}},
+            "half": {key: tensor.half() for key, tensor in state.items()},
+        }[form]
+        torch.save(tree, path)
+    model = load(path)
+    assert (model.config.arch, model.config.name) == (arch, "net")
+    assert {"blocks": 1, "features": 8}.items() <= model.config.args.items()
+    for key, tensor in model.network.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, state[key], atol=1e-3 if form == "half" else 0, rtol=0)
+
+
+def refused(path: Path | str, *parts: str, error: type[Exception] = WeightsError) -> None:
+    with pytest.raises(error) as caught:
+        load(path)
+    text = f"{caught.value} {caught.value.hint}"  # type: ignore[attr-defined]
+    for part in parts:
+        assert part in text, text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("body.0.rdb1.conv1.weight", "RRDBNet"),
+        ("stylegan_decoder.style_mlp.1.weight", "GFPGAN"),
+        ("quantize.embedding.weight", "CodeFormer"),
+        ("layers.0.residual_group.blocks.0.norm1.weight", "SwinIR"),
+        ("head.0.weight", "EDSR-PyTorch"),
+        ("upsample.0.upsample_conv.weight", "mmagic"),
+        ("some.thing", "some.thing"),
+    ],
+)
+def test_another_architecture_is_named(tmp_path: Path, key: str, name: str) -> None:
+    torch.save({"params_ema": {key: torch.zeros(2, 2)}}, tmp_path / "other.pth")
+    refused(tmp_path / "other.pth", "other.pth", name, "supported are msrresnet, edsr")
+
+
+def test_the_mmagic_edsr_is_not_taken_for_ours(tmp_path: Path) -> None:
+    state = tiny_state(arch="edsr")
+    for index in (0, 2):
+        for kind in ("weight", "bias"):
+            tensor = state.pop(f"upsample.{index}.{kind}")
+            state[f"upsample.{index // 2}.upsample_conv.{kind}"] = tensor
+    torch.save(state, tmp_path / "mm.pth")
+    refused(tmp_path / "mm.pth", "mmagic")
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_a_truncated_file_is_refused(tmp_path: Path, name: str, keep: int) -> None:
+    path = tmp_path / name
+    (save_file if path.suffix == ".safetensors" else torch.save)(tiny_state(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    refused(path, name)
+
+
+def test_missing_unexpected_misshapen_and_broken_tensors_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    state = tiny_state()
+    del state["conv_last.bias"]
+    save_file(state, path)
+    refused(path, "missing conv_last.bias")
+    save_file({**tiny_state(), "extra": torch.zeros(1)}, path)
+    refused(path, "unexpected extra")
+    save_file({**tiny_state(), "conv_last.bias": torch.zeros(4)}, path)
+    refused(path, "conv_last.bias is (4,) instead of (3,)")
+    save_file({**tiny_state(), "conv_last.bias": torch.full((3,), torch.nan)}, path)
+    refused(path, "conv_last.bias", "not finite")
+    save_file({**tiny_state(), "conv_last.bias": torch.zeros(3, dtype=torch.int64)}, path)
+    refused(path, "conv_last.bias")
+
+
+class Bomb:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda tree, path: path.write_bytes(pickle.dumps(tree, 2))])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, save: Any) -> None:
+    ran = tmp_path / "ran"
+    save({"params": Bomb(ran)}, tmp_path / "evil.pth")
+    refused(tmp_path / "evil.pth", "evil.pth", "nothing in it was run")
+    assert not ran.exists()
+
+
+def test_a_checkpoint_without_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "net.pth")
+    refused(tmp_path / "net.pth", "no state dict", "epoch")
+    torch.save([1, 2], tmp_path / "net.pth")
+    refused(tmp_path / "net.pth", "a list")
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_folder(tmp_path / "w", tiny_state(), ModelConfig(name="w", arch="msrresnet", args=TINY))
+    return tmp_path / "w"
+
+
+def test_replaced_tensors_fail_the_checksum(folder: Path) -> None:
+    save_file(tiny_state(9), folder / "model.safetensors")
+    refused(folder, "sha256")
+    edit_config(folder, sha256="")
+    load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"arch": "edsr"}, "holds msrresnet"),
+        ({"arch": "swinir"}, "arch"),
+        ({"args": {"blocks": 10**9, "features": 8}}, "blocks"),
+        ({"args": {"blocks": 1, "features": 8, "depth": 3}}, "no argument `depth`"),
+        ({"shoe_size": 43}, "unknown key `shoe_size`"),
+        ({"args": "none"}, "`args`"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(folder: Path, changes: dict[str, Any], part: str) -> None:
+    edit_config(folder, **changes)
+    refused(folder, str(folder), part)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null"])
+def test_a_config_that_is_not_one_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    refused(folder, "config.json")
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+    refused("no-such-model", "no-such-model", *BUNDLED, error=ConfigError)
+    refused(tmp_path, "model.safetensors and config.json missing")
+    (tmp_path / "best").mkdir()
+    refused(tmp_path, str(tmp_path / "best"))
+    (tmp_path / "x.txt").touch()
+    refused(tmp_path / "x.txt", ".safetensors")
+
+
+def test_saving_refuses_tensors_of_another_network(tmp_path: Path) -> None:
+    config = ModelConfig(name="w", arch="edsr", args=TINY)
+    with pytest.raises(WeightsError, match="does not fit edsr"):
+        save_folder(tmp_path / "w", tiny_state(), config)
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_card_names_licence_and_scores() -> None:
+    card = model_card(bundled_models()[0])
+    assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n")
+    assert "not evidence of identity" in card
+
+
+def test_bundled_tensors_are_plain_safetensors() -> None:
+    folder = Path(facesr.__file__).parent / "weights" / "bundled" / BUNDLED[0]
+    assert "conv_first.weight" in load_file(folder / "model.safetensors")

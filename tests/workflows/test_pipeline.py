@@ -1,0 +1,109 @@
+"""The pipeline is bounded, keeps every item, and groups equal sizes."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facesr.errors import ImageError
+from facesr.image import Picture
+from facesr.weights.load import load_model
+from facesr.workflows import pipeline
+from facesr.workflows.pipeline import Outcome, enlarge_stream, map_ahead
+
+
+def test_mapping_is_ordered_bounded_and_keeps_errors() -> None:
+    taken = 0
+    ahead = []
+
+    def items() -> object:
+        nonlocal taken
+        for index in range(50):
+            taken += 1
+            yield index
+
+    def double(index: int) -> int:
+        if index == 7:
+            raise ImageError("seven")
+        return 2 * index
+
+    with ThreadPoolExecutor(2) as executor:
+        for done, outcome in enumerate(map_ahead(executor, double, items(), depth=3)):
+            ahead.append(taken - done)
+            assert outcome.item == done
+            if done == 7:
+                assert isinstance(outcome.value, ImageError)
+            else:
+                assert outcome.value == 2 * done
+    assert len(ahead) == 50
+    assert max(ahead) <= 4
+
+
+def test_other_errors_are_not_swallowed() -> None:
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
+        list(map_ahead(executor, lambda _: 1 // 0, [1], depth=2))
+
+
+def picture(height: int, width: int, value: int = 0) -> Picture:
+    return Picture(rgb=np.full((height, width, 3), value, np.uint8))
+
+
+@given(st.lists(st.sampled_from([(2, 2), (2, 3), (3, 2), None]), max_size=30), st.integers(1, 4))
+def test_groups_hold_one_size_and_lose_nothing(sizes: list, batch: int) -> None:
+    held = emitted = 0
+
+    def stream() -> object:
+        nonlocal held
+        for index, size in enumerate(sizes):
+            held = max(held, index + 1 - emitted)
+            yield Outcome(index, picture(*size) if size else ImageError("bad"))
+
+    items = []
+    for group in pipeline._equal_sizes(stream(), batch=batch):  # type: ignore[arg-type]
+        emitted += len(group)
+        items += [outcome.item for outcome in group]
+        assert 1 <= len(group) <= batch
+        assert len({getattr(outcome.value, "size", None) for outcome in group}) == 1
+    assert sorted(items) == list(range(len(sizes)))
+    assert held <= 2 * batch
+
+
+def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
+    model = load_model(tiny_folder, device="cpu")
+    pictures = [Outcome(index, picture(4, 4 + index % 2, 30 * index)) for index in range(7)]
+    singles, batched = (
+        {outcome.item: outcome.value for outcome in enlarge_stream(model, pictures, batch=batch)}
+        for batch in (1, 3)
+    )
+    assert singles.keys() == batched.keys() == set(range(7))
+    for index, one in singles.items():
+        other = batched[index]
+        assert isinstance(one, Picture)
+        assert isinstance(other, Picture)
+        assert one.size == (16, 16 + 4 * (index % 2))
+        assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
+
+
+def test_running_out_of_memory_fails_the_picture_and_names_its_size(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(pipeline, "enlarge_pixels", explode)
+    model = load_model(tiny_folder, device="cpu")
+    (outcome,) = enlarge_stream(model, [Outcome("a", picture(5, 9))], batch=2)
+    assert isinstance(outcome.value, ImageError)
+    assert "9x5 needs more memory" in outcome.value.reason
+
+
+def test_threads_end_with_the_pipeline() -> None:
+    before = threading.active_count()
+    with ThreadPoolExecutor(2) as executor:
+        list(map_ahead(executor, str, range(5), depth=2))
+    assert threading.active_count() == before
