@@ -4,9 +4,9 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from facesr.config import Leaf, UpscaleConfig, leaves
+from facesr.config import DegradeConfig, Leaf, UpscaleConfig, leaves
 
-COMMANDS = {"upscale": UpscaleConfig}
+COMMANDS = {"upscale": UpscaleConfig, "degrade": DegradeConfig}
 TARGET = Path(__file__).with_name("reference.md")
 
 
@@ -32,8 +32,12 @@ def _row(leaf: Leaf) -> str:
     if option is not None:
         help_ = option.help + (f" Environment: `{option.envvar}`." if option.envvar else "")
         names = (option.flag or "--" + leaf.name.replace("_", "-"), option.short)
-        flag = f"`{option.metavar}`" if option.is_argument else ", ".join(f"`{n}`" for n in names if n)
-    default = "required" if option is not None and option.is_argument else f"`{leaf.default}`"
+        flag = {
+            "argument": f"`{option.metavar}`",
+            "option": ", ".join(f"`{name}`" for name in names if name),
+            "key": "",
+        }[option.kind]
+    default = "required" if leaf.required else "" if leaf.default is None else f"`{leaf.default}`"
     return f"| {flag} | `{leaf.key}` | {_describe(leaf.annotation)} | {default} | {help_} |"
 
 

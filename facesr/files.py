@@ -1,5 +1,6 @@
 """Finding pictures, planning where results go, and writing files all or nothing."""
 
+import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,32 +13,48 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
 @dataclass(frozen=True)
+class Source:
+    """A picture, and its path relative to the folder that was named."""
+
+    path: Path
+    relative: Path
+
+
+@dataclass(frozen=True)
 class Job:
-    """One picture to read and the one file that its result is written to."""
+    """One picture to read and the one file that its result is written to.
 
-    source: Path
+    Attributes:
+        source: The picture.
+        target: The file.
+        copy: Which of several results of one picture, from 0.
+    """
+
+    source: Source
     target: Path
+    copy: int = 0
 
 
-def list_images(inputs: Iterable[Path]) -> list[Path]:
-    """List pictures: files as they are named, folders by suffix, hidden files left out, sorted by name.
+def list_images(
+    inputs: Iterable[Path], *, recursive: bool = False, exclude: Path | None = None
+) -> list[Source]:
+    """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
+
+    Args:
+        inputs: Files and folders.
+        recursive: Whether to go down into folders; links to folders are not followed.
+        exclude: A folder, such as the output, that is not looked into.
 
     Raises:
         ConfigError: A path does not exist, or nothing is found at all.
     """
-    found: list[Path] = []
+    found: list[Source] = []
     inputs = list(inputs)
     for path in inputs:
         if path.is_dir():
-            found += sorted(
-                child
-                for child in path.iterdir()
-                if child.suffix.lower() in IMAGE_SUFFIXES
-                and not child.name.startswith(".")
-                and child.is_file()
-            )
+            found += [Source(child, child.relative_to(path)) for child in _walk(path, recursive, exclude)]
         elif path.exists():
-            found.append(path)
+            found.append(Source(path, Path(path.name)))
         else:
             raise ConfigError(f"no such file or folder: {path}", hint="check the path")
     if not found:
@@ -48,25 +65,50 @@ def list_images(inputs: Iterable[Path]) -> list[Path]:
     return found
 
 
-def plan_jobs(sources: Iterable[Path], output: Path, *, suffix: str = "") -> list[Job]:
-    """Give every source its target `output/<stem><suffix>`; an empty suffix keeps the source's own.
+def _walk(folder: Path, recursive: bool, exclude: Path | None) -> list[Path]:
+    excluded = exclude.resolve() if exclude else None
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if recursive and not name.startswith(".") and Path(root, name).resolve() != excluded
+        ]
+        paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    return found
+
+
+def plan_jobs(sources: Iterable[Source], output: Path, *, suffix: str = "", copies: int = 1) -> list[Job]:
+    """Give every source its targets below `output`, at its relative path.
+
+    Args:
+        sources: The pictures.
+        output: The folder of results.
+        suffix: Of the targets; empty for the source's own.
+        copies: Results of each picture; with several, `_0`, `_1` … is added to the stem.
 
     Raises:
         ConfigError: Two sources share a target, a target is itself a source, or `output` is a file.
     """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"output is not a folder: {output}", hint="name a folder, made if missing")
-    jobs = [Job(source, output / (source.stem + (suffix or source.suffix))) for source in sources]
-    by_target: dict[Path, Path] = {}
-    by_source = {job.source.resolve(): job.source for job in jobs}
+    jobs = []
+    for source in sources:
+        for copy in range(copies):
+            stem = source.relative.stem + (f"_{copy}" if copies > 1 else "")
+            target = output / source.relative.with_name(stem + (suffix or source.relative.suffix))
+            jobs.append(Job(source, target, copy))
+    by_target: dict[Path, Job] = {}
+    inputs = {job.source.path.resolve() for job in jobs}
     for job in jobs:
-        rival = by_target.setdefault(job.target, job.source)
-        if rival is not job.source:
+        rival = by_target.setdefault(job.target, job)
+        if rival is not job:
             raise ConfigError(
-                f"{rival} and {job.source} would both be written to {job.target}",
+                f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",
             )
-        if job.target.resolve() in by_source:
+        if job.target.resolve() in inputs:
             raise ConfigError(
                 f"{job.target} would overwrite an input", hint="choose another folder for the output"
             )

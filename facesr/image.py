@@ -101,6 +101,15 @@ def read_picture(path: Path) -> Picture:
         raise ImageError(f"cannot be read, {reason}", file=path) from error
 
 
+def middle_square(pixels: Array, *, side: int) -> Array:
+    """Cut the largest square from the middle of an (h, w, 3) picture and resize it to `side` px."""
+    height, width = pixels.shape[:2]
+    edge = min(height, width)
+    left, top = (width - edge) // 2, (height - edge) // 2
+    square = Image.fromarray(pixels[top : top + edge, left : left + edge])
+    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+
+
 def check_writable(path: Path, *, height: int, width: int) -> None:
     """Refuse a size that the format of `path` cannot hold.
 

@@ -9,7 +9,7 @@ import pytest
 from importlinter.cli import lint_imports
 
 import facesr
-from facesr.config import Arch, UpscaleConfig, leaves
+from facesr.config import Arch, DegradeConfig, UpscaleConfig, leaves
 from facesr.models import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +40,10 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ["upscale", "README.md", "out", "--batch", "0"],
         ["upscale", "README.md", "out", "--json", "--quiet"],
         ["upscale", "--no-such-option"],
+        ["degrade", "--help"],
+        ["degrade"],
+        ["degrade", "nowhere", "lq"],
+        ["degrade", "--print-config"],
         ["nonsense"],
         [],
     ],
@@ -74,8 +78,8 @@ def test_every_architecture_has_its_name_in_the_configuration() -> None:
     assert set(typing.get_args(Arch)) == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("config", [UpscaleConfig])
+@pytest.mark.parametrize("config", [UpscaleConfig, DegradeConfig])
 def test_a_command_has_at_most_twenty_options_with_names_of_their_own(config: type) -> None:
-    shown = [leaf for leaf in leaves(config) if leaf.option]
+    shown = [leaf for leaf in leaves(config) if leaf.is_shown]
     assert len({leaf.name for leaf in shown}) == len(shown) <= 20
     assert all(leaf.option and leaf.option.help.endswith(".") for leaf in shown)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import rich.console
+import typer
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -78,6 +79,11 @@ class Console:
         """List the files that failed on stderr, in every mode."""
         for failure in failures:
             _stderr(f"[bold red]error[/]: {escape(f'{failure.file}: {failure.reason}')}")
+
+    def exit_code(self, *, failed: int, done: int) -> None:
+        """Leave with 1 if every input failed and with 3 if some did."""
+        if failed:
+            raise typer.Exit(3 if done else 1)
 
 
 def print_error(error: FacesrError) -> None:

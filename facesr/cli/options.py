@@ -45,7 +45,7 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
 
     Precedence: option, then `--set`, then environment variable, then `--config`, then default.
     """
-    shown = {leaf.name: leaf for leaf in leaves(cls) if leaf.option}
+    shown = {leaf.name: leaf for leaf in leaves(cls) if leaf.is_shown}
 
     def decorate(body: Callable[[T, Console], None]) -> Callable[..., None]:
         def command(ctx: typer.Context, **values: Any) -> None:
@@ -56,8 +56,9 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
                 [nest(shown[name].key, values[name]) for name in values if source[name] == kind]
                 for kind in ("COMMANDLINE", "ENVIRONMENT")
             )
-            trees = [read_toml(file)] if file else []
-            body(build(cls, merge([*trees, *environment, *map(parse_override, overrides), *given])), console)
+            in_file = read_toml(file) if file else {}
+            said = merge([*environment, *map(parse_override, overrides), *given])
+            body(build(cls, merge([cls.base(in_file, said), in_file, said])), console)
 
         parameters = [inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context)]
         parameters += [_parameter(leaf) for leaf in shown.values()]
@@ -83,9 +84,11 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
     option = leaf.option
     assert option is not None
     annotation = _typer_type(leaf.annotation)
-    if option.is_argument:
+    default = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
+    if option.kind == "argument":
         info = typer.Argument(help=option.help, metavar=option.metavar)
-        return inspect.Parameter(leaf.name, _KEYWORD, annotation=Annotated[annotation, info])
+        default = inspect.Parameter.empty if leaf.required else default
+        return inspect.Parameter(leaf.name, _KEYWORD, default=default, annotation=Annotated[annotation, info])
     flag = option.flag or "--" + leaf.name.replace("_", "-")
     if annotation is bool and not option.flag:
         flag += f"/--no-{leaf.name.replace('_', '-')}"
@@ -96,7 +99,6 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
         envvar=option.envvar or None,
         rich_help_panel=option.panel,
     )
-    default = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
     return inspect.Parameter(leaf.name, _KEYWORD, default=default, annotation=Annotated[annotation, info])
 
 
@@ -104,7 +106,8 @@ def _typer_type(annotation: Any) -> Any:
     """Say a field's type in terms that Typer parses; anything else is read as text and validated later."""
     origin = get_origin(annotation)
     if origin in {Union, types.UnionType}:
-        return str
+        parts = set(get_args(annotation)) - {types.NoneType}
+        return annotation if len(parts) == 1 else str
     if origin is tuple:
         return list[get_args(annotation)[0]]  # type: ignore[misc]
     return annotation

@@ -1,7 +1,5 @@
 from dataclasses import asdict
 
-import typer
-
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config import UpscaleConfig
@@ -30,8 +28,7 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
         console.lines(result.written)
     console.failures(result.failed)
     console.summary(_summary(result))
-    if result.failed:
-        raise typer.Exit(3 if result.written or result.skipped else 1)
+    console.exit_code(failed=len(result.failed), done=len(result.written) + len(result.skipped))
 
 
 def _rate(result: UpscaleResult) -> float:

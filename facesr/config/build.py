@@ -1,5 +1,7 @@
 """From TOML files, overrides and options to one validated configuration."""
 
+import dataclasses
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -79,14 +81,37 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
-        problems = "; ".join(_explain(entry) for entry in error.errors())
+        problems = "; ".join(map(_explain, _relevant(error.errors())))
         prefix = f"{source}: " if source else ""
         raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
 
 
+def dump(config: Config) -> str:
+    """Return a configuration as TOML that `build` takes back; keys without a value are left out."""
+    import tomli_w
+
+    return tomli_w.dumps(_plain(dataclasses.asdict(config)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _relevant(entries: list[Any]) -> list[Any]:
+    """Of a union's many complaints keep those of the branch whose `kind` was meant."""
+    wrong = {entry["loc"][:-1] for entry in entries if entry["loc"][-1:] == ("kind",)}
+    kept = [entry for entry in entries if not any(entry["loc"][: len(loc)] == loc for loc in wrong)]
+    return kept or entries[:1]
+
+
 def _explain(entry: Any) -> str:
     # Branches of a union appear in the location as types; only names of keys help the reader.
-    key = ".".join(str(part) for part in entry["loc"] if str(part).replace("_", "").isalnum())
+    names = (str(part) for part in entry["loc"] if part not in {"int", "float", "str", "bool"})
+    key = ".".join(name for name in names if re.fullmatch("[a-z0-9_]+", name))
     if entry["type"] == "unexpected_keyword_argument":
         return f"unknown key `{key}`"
     if entry["type"] in {"missing", "missing_argument"}:

@@ -1,9 +1,9 @@
 """Fields of configuration dataclasses: what makes a field an option or an argument of a command."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, Literal, get_type_hints
 
 _KEY = "facesr"
 
@@ -14,6 +14,16 @@ class Config:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    @classmethod
+    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the tree that lies beneath everything, such as a preset.
+
+        Args:
+            file: What the configuration file says.
+            given: What environment, overrides and options say.
+        """
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -21,7 +31,8 @@ class Option:
 
     Attributes:
         help: One sentence, ending in a full stop.
-        panel: The heading that it is grouped under; empty for a positional argument.
+        kind: An option, a positional argument, or a key of the configuration file only.
+        panel: The heading that an option is grouped under.
         flag: Its name where that is not the field's own with dashes.
         short: A one-letter alias such as `-m`.
         envvar: The environment variable that stands in when the option is not given.
@@ -29,15 +40,12 @@ class Option:
     """
 
     help: str
+    kind: Literal["option", "argument", "key"] = "option"
     panel: str = ""
     flag: str = ""
     short: str = ""
     envvar: str = ""
     metavar: str = ""
-
-    @property
-    def is_argument(self) -> bool:
-        return not self.panel
 
 
 def opt(
@@ -55,9 +63,16 @@ def opt(
     return dataclasses.field(default=default, metadata={_KEY: option})
 
 
-def arg(help: str, *, metavar: str) -> Any:  # noqa: A002
-    """Return a required dataclass field that is a positional argument of the command."""
-    return dataclasses.field(metadata={_KEY: Option(help=help, metavar=metavar)})
+def arg(help: str, *, metavar: str, default: Any = dataclasses.MISSING) -> Any:  # noqa: A002
+    """Return a dataclass field that is a positional argument of the command, required without a default."""
+    option = Option(help=help, kind="argument", metavar=metavar)
+    return dataclasses.field(default=default, metadata={_KEY: option})
+
+
+def key(help: str, *, default: Any = dataclasses.MISSING, make: Any = dataclasses.MISSING) -> Any:  # noqa: A002
+    """Return a documented dataclass field that only the configuration file and `--set` reach."""
+    metadata = {_KEY: Option(help=help, kind="key")}
+    return dataclasses.field(default=default, default_factory=make, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -67,11 +82,17 @@ class Leaf:
     key: str
     annotation: Any
     default: Any
+    required: bool
     option: Option | None
 
     @property
     def name(self) -> str:
         return self.key.rpartition(".")[2]
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is an option or an argument of a command."""
+        return self.option is not None and self.option.kind != "key"
 
 
 def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
@@ -82,5 +103,7 @@ def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
         if isinstance(annotation, type) and issubclass(annotation, Config):
             yield from leaves(annotation, f"{prefix}{field.name}.")
         else:
-            default = None if field.default is dataclasses.MISSING else field.default
-            yield Leaf(prefix + field.name, annotation, default, field.metadata.get(_KEY))
+            required = field.default is dataclasses.MISSING
+            default = None if required else field.default
+            required &= field.default_factory is dataclasses.MISSING
+            yield Leaf(prefix + field.name, annotation, default, required, field.metadata.get(_KEY))

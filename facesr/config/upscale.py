@@ -51,6 +51,9 @@ class UpscaleConfig(Config):
     inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures.", metavar="INPUT")
     output: Path = arg("Folder for the results, made if missing.", metavar="OUTPUT")
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    recursive: bool = opt(
+        False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
+    )
     format: Format = opt("auto", "File format of the results; auto keeps the input's.", panel="Output")
     quality: Annotated[int, Ge(1), Le(100)] = opt(
         95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"

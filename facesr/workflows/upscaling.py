@@ -52,7 +52,8 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     """
     reporter = reporter or Silent()
     suffix = "" if config.format == "auto" else f".{config.format}"
-    jobs = plan_jobs(list_images(config.inputs), config.output, suffix=suffix)
+    sources = list_images(config.inputs, recursive=config.recursive, exclude=config.output)
+    jobs = plan_jobs(sources, config.output, suffix=suffix)
     files = locate(config.runtime.model)
     todo = [job for job in jobs if config.overwrite or not job.target.exists()]
     skipped = tuple(job.target for job in jobs if job not in set(todo))
@@ -75,7 +76,7 @@ def _run(
     scale = model.network.scale
 
     def read(job: Job) -> "Picture":
-        picture = read_picture(job.source)
+        picture = read_picture(job.source.path)
         height, width = picture.size
         check_writable(job.target, height=height * scale, width=width * scale)
         return picture
@@ -96,7 +97,7 @@ def _run(
         enlarged = enlarge_stream(model, decoded, batch=batch)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2):
             if isinstance(outcome.value, ImageError):
-                failed.append(Failure(outcome.item.item.source, outcome.value.reason))
+                failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))
             else:
                 written.append(outcome.value)
             reporter.advance()

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from facesr.errors import ConfigError
-from facesr.files import Job, list_images, plan_jobs, write_atomic
+from facesr.files import Job, Source, list_images, plan_jobs, write_atomic
+
+
+def as_source(path: str) -> Source:
+    return Source(Path(path), Path(path).relative_to(Path(path).parent))
 
 
 def touch(*paths: Path) -> list[Path]:
@@ -20,12 +24,26 @@ def touch(*paths: Path) -> list[Path]:
 def test_a_folder_lists_its_pictures_by_name(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("b.PNG", "a.jpeg", "c.webp", "notes.txt", ".hidden.png", "ü ß.jpg")))
     (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in list_images([tmp_path])] == ["a.jpeg", "b.PNG", "c.webp", "ü ß.jpg"]
+    assert [str(s.relative) for s in list_images([tmp_path])] == ["a.jpeg", "b.PNG", "c.webp", "ü ß.jpg"]
+
+
+def test_recursion_mirrors_folders_and_leaves_the_output_out(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("b.png", "x/a.png", "x/y/a.png", ".git/a.png", "out/x/a.png")))
+    (tmp_path / "x" / "loop").symlink_to(tmp_path)
+    assert [str(s.relative) for s in list_images([tmp_path])] == ["b.png"]
+    found = list_images([tmp_path], recursive=True, exclude=tmp_path / "out")
+    assert [str(source.relative) for source in found] == ["b.png", "x/a.png", "x/y/a.png"]
+    jobs = plan_jobs(found, tmp_path / "out")
+    assert [str(job.target.relative_to(tmp_path / "out")) for job in jobs] == [
+        "b.png",
+        "x/a.png",
+        "x/y/a.png",
+    ]
 
 
 def test_files_are_taken_as_named_in_order(tmp_path: Path) -> None:
     first, second = touch(tmp_path / "z.data", tmp_path / "a.png")
-    assert list_images([first, second]) == [first, second]
+    assert [source.path for source in list_images([first, second])] == [first, second]
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
@@ -36,8 +54,10 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
-    source = Path("in/a.tar.jpg")
+    source = as_source("in/a.tar.jpg")
     assert plan_jobs([source], tmp_path) == [Job(source, tmp_path / "a.tar.jpg")]
+    copies = [Job(source, tmp_path / f"a.tar_{copy}.png", copy) for copy in range(2)]
+    assert plan_jobs([source], tmp_path, suffix=".png", copies=2) == copies
     assert plan_jobs([source], tmp_path, suffix=".png") == [Job(source, tmp_path / "a.tar.png")]
 
 
@@ -46,17 +66,17 @@ def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
 )
 def test_two_inputs_with_one_output_are_refused(names: tuple[str, ...], suffix: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        plan_jobs(map(Path, names), tmp_path, suffix=suffix)
+        plan_jobs(map(as_source, names), tmp_path, suffix=suffix)
     assert all(name in str(caught.value) for name in names)
 
 
 def test_the_same_input_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both be written"):
-        plan_jobs([Path("a.png"), Path("a.png")], tmp_path)
+        plan_jobs([as_source("a.png"), as_source("a.png")], tmp_path)
 
 
 def test_overwriting_an_input_is_refused(tmp_path: Path) -> None:
-    sources = touch(tmp_path / "in" / "a.png")
+    sources = [Source(path, Path(path.name)) for path in touch(tmp_path / "in" / "a.png")]
     with pytest.raises(ConfigError, match="would overwrite an input"):
         plan_jobs(sources, tmp_path / "in" / ".." / "in")
     (tmp_path / "link").symlink_to(tmp_path / "in")
@@ -67,7 +87,7 @@ def test_overwriting_an_input_is_refused(tmp_path: Path) -> None:
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (output,) = touch(tmp_path / "out.png")
     with pytest.raises(ConfigError, match="output is not a folder"):
-        plan_jobs([Path("a.png")], output)
+        plan_jobs([as_source("a.png")], output)
 
 
 def test_an_atomic_write_appears_whole_with_ordinary_permissions(tmp_path: Path) -> None:

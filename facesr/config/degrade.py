@@ -1,0 +1,268 @@
+"""The degradation as data, and the options of `facesr degrade`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_types import Ge, Le, Predicate
+
+from facesr.config.build import build, read_toml
+from facesr.config.fields import Config, arg, key, opt
+from facesr.config.upscale import Auto
+from facesr.errors import ConfigError
+
+Preset = Literal["default", "real-esrgan", "gfpgan", "first-order"]
+Mode = Literal["area", "bilinear", "bicubic"]
+Family = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+
+
+def low_not_above_high(bounds: tuple[float, float]) -> bool:
+    """Tell whether two numbers are a range."""
+    return bounds[0] <= bounds[1]
+
+
+Chance = Annotated[float, Ge(0), Le(1)]
+Range = Annotated[tuple[float, float], Predicate(low_not_above_high)]
+Sizes = Annotated[tuple[Annotated[int, Ge(1)], int], Predicate(low_not_above_high)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur(Config):
+    """Filter with a random kernel.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        sizes_px: Smallest and largest kernel side; odd ones between are equally likely.
+        sinc_chance: Probability of a sinc low-pass instead of the families below.
+        cutoff: Range of the sinc's cut-off in units of pi radians per pixel.
+        cutoff_small: The same for kernels below 13 px.
+        families: Weights of the kernel families.
+        sigma: Range of the standard deviation along each axis, px.
+        beta_generalized: Range of the shape of generalized Gaussians, half of the draws on either side of 1.
+        beta_plateau: The same for plateau-shaped kernels.
+    """
+
+    kind: Literal["blur"] = "blur"
+    chance: Chance = 1.0
+    sizes_px: Sizes = (7, 21)
+    sinc_chance: Chance = 0.1
+    cutoff: Range = (1 / 5, 1.0)
+    cutoff_small: Range = (1 / 3, 1.0)
+    families: Mapping[Family, Annotated[float, Ge(0)]]
+    sigma: Range = (0.2, 3.0)
+    beta_generalized: Range = (0.5, 4.0)
+    beta_plateau: Range = (1.0, 2.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sinc(Config):
+    """Filter with a sinc low-pass, which rings like over-sharpened and compressed pictures.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        sizes_px: Smallest and largest kernel side; odd ones between are equally likely.
+        cutoff: Range of the cut-off in units of pi radians per pixel.
+    """
+
+    kind: Literal["sinc"] = "sinc"
+    chance: Chance = 0.8
+    sizes_px: Sizes = (7, 21)
+    cutoff: Range = (1 / 3, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize(Config):
+    """Resize by a random factor.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        up: Weight of a factor in 1 to the end of `scale`.
+        down: Weight of a factor in the start of `scale` to 1.
+        keep: Weight of factor 1.
+        scale: Range of the factor.
+        of: What the factor refers to: the picture as it is, or the LQ size.
+        modes: Interpolations, equally likely, without antialiasing.
+    """
+
+    kind: Literal["resize"] = "resize"
+    chance: Chance = 1.0
+    up: Annotated[float, Ge(0)] = 0.2
+    down: Annotated[float, Ge(0)] = 0.7
+    keep: Annotated[float, Ge(0)] = 0.1
+    scale: Range
+    of: Literal["current", "lq"] = "current"
+    modes: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrink(Config):
+    """Divide the size by a random number.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        divisor: Range of the number.
+        modes: Interpolations, equally likely, without antialiasing.
+    """
+
+    kind: Literal["shrink"] = "shrink"
+    chance: Chance = 1.0
+    divisor: Range
+    modes: tuple[Mode, ...] = ("bilinear",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Config):
+    """Resize to a known size.
+
+    Attributes:
+        to: The size of the truth, or that of the result.
+        modes: Interpolations, equally likely, without antialiasing.
+    """
+
+    kind: Literal["fit"] = "fit"
+    chance: Chance = 1.0
+    to: Literal["hq", "lq"]
+    modes: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Config):
+    """Add Gaussian or Poisson noise and clip.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        gaussian_chance: Probability of Gaussian noise; otherwise Poisson.
+        sigma: Range of the Gaussian's standard deviation, grey levels.
+        poisson_scale: Range of the factor on Poisson noise.
+        grey_chance: Probability that the three channels share one noise.
+    """
+
+    kind: Literal["noise"] = "noise"
+    chance: Chance = 1.0
+    gaussian_chance: Chance = 0.5
+    sigma: Range
+    poisson_scale: Range = (0.0, 0.0)
+    grey_chance: Chance = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jpeg(Config):
+    """Compress with JPEG, 4:2:0.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        quality: Range of the quality, a real number.
+        ahead_of: Name of an earlier step, before which this one may be moved.
+        ahead_chance: Probability that it is.
+    """
+
+    kind: Literal["jpeg"] = "jpeg"
+    chance: Chance = 1.0
+    quality: Range
+    ahead_of: str = ""
+    ahead_chance: Chance = 0.5
+
+
+StepConfig = Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation(Config):
+    """Named steps, in order, that turn an HQ picture into an LQ one.
+
+    Raises:
+        ConfigError: A step is to be moved ahead of one that is not before it.
+    """
+
+    usm_source: bool = key("Sharpen (unsharp mask) the HQ picture before it is degraded.", default=False)
+    steps: Mapping[str, StepConfig] = key("The steps by name, in order.")
+
+    def __post_init__(self) -> None:
+        names = list(self.steps)
+        for index, (name, step) in enumerate(self.steps.items()):
+            if isinstance(step, Jpeg) and step.ahead_of and step.ahead_of not in names[:index]:
+                raise ConfigError(f"degradation step `{name}`: no step `{step.ahead_of}` before it")
+
+
+PRESETS: tuple[str, ...] = get_args(Preset)
+_PRESET_DIR = Path(__file__).parent / "presets" / "degradation"
+
+
+def degradation_preset(name: str = "default") -> Degradation:
+    """Return one of the bundled degradations.
+
+    Raises:
+        ConfigError: No preset by that name.
+    """
+    return build(Degradation, preset_tree(name)["degradation"])
+
+
+def preset_tree(name: str) -> dict[str, Any]:
+    """Return a preset's TOML as a tree with the one key `degradation`."""
+    if name not in PRESETS:
+        raise ConfigError(f"no degradation preset `{name}`", hint=f"presets are {', '.join(PRESETS)}")
+    return read_toml(_PRESET_DIR / f"{name}.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradeConfig(Config):
+    """Make LQ pictures from HQ ones."""
+
+    hq: Path | None = arg("An HQ picture, or a folder of them.", metavar="HQ", default=None)
+    lq: Path | None = arg("Folder for the LQ pictures, made if missing.", metavar="LQ", default=None)
+    preset: Preset | None = opt(
+        None, "A bundled degradation; `default` unless a file brings steps.", panel="Degradation", short="-p"
+    )
+    scale: Annotated[int, Ge(1)] = opt(4, "How many times smaller the LQ side is.", panel="Degradation")
+    seed: int = opt(0, "Changes every draw.", panel="Degradation")
+    copies: Annotated[int, Ge(1)] = opt(
+        1, "LQ pictures of each HQ one, each with draws of its own.", panel="Degradation"
+    )
+    replay: Path | None = opt(
+        None, "Repeat the draws written by --params-out instead of drawing.", panel="Degradation"
+    )
+    recursive: bool = opt(
+        False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
+    )
+    size_px: Annotated[int, Ge(1)] | None = opt(
+        None,
+        "First cut the middle square and resize it to this side.",
+        panel="Input",
+        flag="--size",
+        metavar="PX",
+    )
+    strict: bool = opt(
+        False, "Refuse pictures whose sides the scale does not divide, instead of cropping.", panel="Input"
+    )
+    hq_out: Path | None = opt(None, "Folder for the truth as it was used.", panel="Output")
+    params_out: Path | None = opt(
+        None, "JSON Lines file for all drawn parameters, one line a result.", panel="Output"
+    )
+    preview: Path | None = opt(
+        None, "PNG file for a sheet of some inputs and several draws of each.", panel="Output"
+    )
+    overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
+    workers: Annotated[int, Ge(1)] | Auto = opt(
+        "auto", "Threads; auto is one for each core.", panel="Output", metavar="auto|N"
+    )
+    print_config: bool = opt(
+        False, "Print the resolved configuration as TOML and exit.", panel="Configuration"
+    )
+    degradation: Degradation = key("The degradation itself; the preset's if not given.", default=None)
+
+    def __post_init__(self) -> None:
+        if self.degradation is None:
+            object.__setattr__(self, "degradation", degradation_preset(self.preset or "default"))
+
+    @classmethod
+    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the preset beneath, unless the file brings steps of its own."""
+        preset = given.get("preset", file.get("preset"))
+        if "steps" not in file.get("degradation", {}):
+            return preset_tree(preset or "default")
+        if preset is not None:
+            raise ConfigError(
+                "both a preset and a file with degradation steps", hint="leave out `--preset` or the steps"
+            )
+        return {}

@@ -1,0 +1,187 @@
+"""`facesr degrade`: from HQ pictures to LQ ones, or to pairs."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facesr.config import DegradeConfig
+from facesr.errors import ConfigError, ImageError
+from facesr.files import Job, list_images, plan_jobs, write_atomic
+from facesr.workflows.events import Failure, Reporter, Silent
+
+if TYPE_CHECKING:
+    from facesr.image import Array
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DegradeResult:
+    """What `degrade` did.
+
+    Attributes:
+        written: LQ pictures that are new.
+        skipped: LQ pictures that were there already.
+        failed: HQ pictures without a result.
+        output: The folder of LQ pictures.
+        preview: The contact sheet, if one was asked for.
+    """
+
+    written: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    failed: tuple[Failure, ...]
+    output: Path | None
+    preview: Path | None = None
+
+
+def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeResult:
+    """Make LQ pictures; each depends on its file, the configuration and the seed, and on nothing else.
+
+    Raises:
+        ConfigError: A missing or contradictory path, nothing to read, two inputs with one output.
+    """
+    if config.hq is None:
+        raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
+    if config.lq is None and config.preview is None:
+        raise ConfigError("no folder for the LQ pictures given", hint="write `facesr degrade hq/ lq/`")
+    sources = list_images([config.hq], recursive=config.recursive, exclude=config.lq)
+    jobs, hq_jobs = (
+        plan_jobs(sources, output or Path(), suffix=".png", copies=config.copies) if output else []
+        for output in (config.lq, config.hq_out)
+    )
+    reporter = reporter or Silent()
+    result = DegradeResult((), (), (), config.lq)
+    if jobs:
+        truths = {(job.source, job.copy): job.target for job in hq_jobs}
+        result = _write_pairs(config, reporter, jobs, truths)
+    if config.preview is not None:
+        from facesr.workflows.preview import write_preview  # loads torch
+
+        write_preview(config, [source.path for source in sources], config.preview)
+        result = replace(result, preview=config.preview)
+    return result
+
+
+def _write_pairs(
+    config: DegradeConfig, reporter: Reporter, jobs: list[Job], truths: dict[Any, Path]
+) -> DegradeResult:
+    # Imported here, so that errors in the paths answer without the seconds that torch takes to load.
+    import torch
+
+    from facesr.degrade import degrade_pixels
+    from facesr.image import Picture, write_picture
+    from facesr.workflows.pipeline import map_ahead
+
+    replayed = _read_params(config.replay) if config.replay else None
+    cropped: list[Path] = []
+
+    def params_of(job: Job) -> Params:
+        if replayed is None:
+            return draw_for(config, job)
+        try:
+            return replayed[job.source.relative.as_posix(), job.copy]
+        except KeyError:
+            raise ImageError(f"no line for it in {config.replay}", file=job.source.path) from None
+
+    def is_done(job: Job) -> bool:
+        truth = truths.get((job.source, job.copy), job.target)
+        return not config.overwrite and job.target.exists() and truth.exists()
+
+    def make(job: Job) -> None:
+        params = params_of(job)
+        pixels, was_cropped = read_truth(config, job.source.path)
+        if was_cropped:
+            cropped.append(job.source.path)
+        lq = degrade_pixels(pixels, params["steps"], scale=config.scale)
+        if truth := truths.get((job.source, job.copy)):
+            write_picture(truth, Picture(rgb=pixels))
+        write_picture(job.target, Picture(rgb=lq))
+
+    skipped = tuple(job for job in jobs if is_done(job))
+    todo = [job for job in jobs if job not in set(skipped)]
+    workers = config.workers if config.workers != "auto" else os.cpu_count() or 1
+    written: list[Job] = []
+    failed: list[Failure] = []
+    reporter.begin(len(todo), "images")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each worker is a thread of its own
+    executor = ThreadPoolExecutor(max_workers=workers)
+    try:
+        for outcome in map_ahead(executor, make, todo, depth=2 * workers):
+            if isinstance(outcome.value, ImageError):
+                failed.append(Failure(outcome.item.source.path, outcome.value.reason))
+            else:
+                written.append(outcome.item)
+            reporter.advance()
+    finally:
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+    if cropped:
+        reporter.warn(
+            f"{len(set(cropped))} pictures were cropped to multiples of {config.scale} px,"
+            f" such as {min(cropped)}; `--strict` refuses them, `--hq-out` keeps the cropped truth"
+        )
+    if config.params_out:
+        good = {*skipped, *written}
+        lines = [json.dumps(params_of(job)) for job in jobs if job in good]
+        _write_lines(config.params_out, lines)
+    return DegradeResult(
+        tuple(job.target for job in written),
+        tuple(job.target for job in skipped),
+        tuple(failed),
+        config.lq,
+    )
+
+
+def draw_for(config: DegradeConfig, job: Job) -> Params:
+    """Draw all parameters of one result, as a line of the parameter file holds them."""
+    from facesr.degrade import derive_seed, draw
+
+    name = job.source.relative.as_posix()
+    seed = derive_seed(config.seed, name, job.copy)
+    return {"file": name, "copy": job.copy, "seed": seed, "steps": draw(config.degradation, seed)}
+
+
+def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
+    """Read an HQ picture as it is to be degraded; also tell whether it had to be cropped.
+
+    Raises:
+        ImageError: It cannot be read, is too small, or must not be cropped.
+    """
+    from facesr.degrade import crop_to_multiple
+    from facesr.image import middle_square, read_picture
+
+    pixels = read_picture(path).rgb
+    if config.size_px:
+        pixels = middle_square(pixels, side=config.size_px)
+    try:
+        fitting = crop_to_multiple(pixels, config.scale)
+    except ImageError as error:
+        raise ImageError(error.reason, file=path) from error
+    cropped = fitting.shape != pixels.shape
+    if cropped and config.strict:
+        height, width = pixels.shape[:2]
+        raise ImageError(f"{width}x{height} is not divisible by {config.scale}", file=path)
+    return fitting, cropped
+
+
+def _read_params(path: Path) -> dict[tuple[str, int], Params]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        table = [json.loads(line) for line in lines if line.strip()]
+        return {(line["file"], line["copy"]): line for line in table}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"cannot read the parameters in {path}: {error}", hint="name a file written by `--params-out`"
+        ) from error
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    content = "".join(line + "\n" for line in lines).encode()
+    try:
+        write_atomic(path, lambda stream: stream.write(content))
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,225 @@
+"""The command's bytes depend on the file, the configuration and the seed, and on nothing else."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facesr
+from facesr.config import DegradeConfig, degradation_preset
+from facesr.errors import ConfigError
+from facesr.image import read_picture
+from facesr.workflows.degrading import degrade
+from tests.conftest import noise
+
+
+@pytest.fixture
+def hq(tmp_path: Path) -> Path:
+    folder = tmp_path / "hq"
+    (folder / "sub").mkdir(parents=True)
+    for index, name in enumerate(("a.png", "b.jpg", "sub/a.png")):
+        Image.fromarray(noise(48, 64, seed=index)).save(folder / name)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def make(hq: Path, lq: Path, **options: object) -> dict[str, bytes]:
+    result = degrade(DegradeConfig(hq=hq, lq=lq, **options))
+    assert not result.failed
+    return contents(lq)
+
+
+def test_the_bytes_do_not_depend_on_workers_or_order_or_company(hq: Path, tmp_path: Path) -> None:
+    one = make(hq, tmp_path / "1", workers=1, recursive=True)
+    assert sorted(one) == ["a.png", "b.png", "sub/a.png"]
+    assert make(hq, tmp_path / "2", workers=3, recursive=True) == one
+    assert make(hq / "b.jpg", tmp_path / "3") == {"b.png": one["b.png"]}
+    assert one["a.png"] != one["sub/a.png"]
+    assert make(hq, tmp_path / "4", recursive=True, seed=1).items().isdisjoint(one.items())
+
+
+def test_the_command_and_the_library_agree(hq: Path, tmp_path: Path) -> None:
+    params = tmp_path / "params.jsonl"
+    make(hq, tmp_path / "lq", params_out=params)
+    line = json.loads(params.read_text().splitlines()[0])
+    expected = facesr.degrade_image(noise(48, 64), "default", line["seed"])
+    assert np.array_equal(read_picture(tmp_path / "lq" / "a.png").rgb, expected)
+
+
+def test_copies_have_draws_of_their_own_and_the_first_is_the_only_one(hq: Path, tmp_path: Path) -> None:
+    single = make(hq, tmp_path / "1")
+    several = make(hq, tmp_path / "3", copies=3)
+    assert sorted(several) == sorted(f"{stem}_{copy}.png" for stem in "ab" for copy in range(3))
+    assert several["a_0.png"] == single["a.png"]
+    assert len(set(several.values())) == 6
+
+
+def test_pairs_from_one_command(hq: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth"
+    lq = make(hq, tmp_path / "lq", hq_out=truth, size_px=40, copies=2)
+    assert contents(truth).keys() == lq.keys()
+    for name in lq:
+        assert read_picture(truth / name).size == (40, 40)
+        assert read_picture(tmp_path / "lq" / name).size == (10, 10)
+    degrade(DegradeConfig(hq=hq, lq=tmp_path / "plain", hq_out=tmp_path / "plain-truth"))
+    assert np.array_equal(read_picture(tmp_path / "plain-truth" / "a.png").rgb, noise(48, 64))
+
+
+def test_a_preset_or_a_degradation_is_used(hq: Path, tmp_path: Path) -> None:
+    by_name = make(hq, tmp_path / "1", preset="gfpgan")
+    assert make(hq, tmp_path / "2", degradation=degradation_preset("gfpgan")) == by_name
+    assert make(hq, tmp_path / "3") != by_name
+
+
+def test_parameters_are_written_and_replayed(hq: Path, tmp_path: Path) -> None:
+    params = tmp_path / "params.jsonl"
+    first = make(hq, tmp_path / "1", params_out=params, recursive=True, preset="real-esrgan", copies=2)
+    lines = [json.loads(line) for line in params.read_text().splitlines()]
+    assert [(line["file"], line["copy"]) for line in lines] == [
+        (name, copy) for name in ("a.png", "b.jpg", "sub/a.png") for copy in (0, 1)
+    ]
+    replayed = make(
+        hq, tmp_path / "2", replay=params, recursive=True, copies=2, seed=99,
+        degradation=degradation_preset("gfpgan"),
+    )  # fmt: skip
+    assert replayed == first
+    assert make(hq / "a.png", tmp_path / "3", replay=params)["a.png"] == first["a_0.png"]
+    params.write_text(json.dumps(lines[0]) + "\n")
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "4", replay=params))
+    assert [path.name for path in result.written] == ["a.png"]
+    assert "no line for it in" in result.failed[0].reason
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "{}", None])
+def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "params.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=r"cannot read the parameters in .*params\.jsonl"):
+        degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", replay=path))
+
+
+class Warnings:
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def begin(self, total: int, unit: str) -> None:
+        pass
+
+    def advance(self, count: int = 1) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        self.messages.append(message)
+
+
+def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) -> None:
+    Image.fromarray(noise(50, 67)).save(hq / "odd.png")
+    listener = Warnings()
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "1", hq_out=tmp_path / "t"), listener)
+    assert read_picture(tmp_path / "1" / "odd.png").size == (12, 16)
+    assert read_picture(tmp_path / "t" / "odd.png").size == (48, 64)
+    assert len(result.written) == 3
+    assert len(listener.messages) == 1
+    assert "1 pictures were cropped to multiples of 4 px, such as" in listener.messages[0]
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", strict=True))
+    assert [(f.file.name, f.reason) for f in result.failed] == [("odd.png", "67x50 is not divisible by 4")]
+
+
+def test_broken_pictures_are_reported_and_existing_results_skipped(hq: Path, tmp_path: Path) -> None:
+    (hq / "broken.png").write_text("no")
+    Image.fromarray(noise(3, 3)).save(hq / "dot.png")
+    lq = tmp_path / "lq"
+    result = degrade(DegradeConfig(hq=hq, lq=lq))
+    assert {failure.file.name for failure in result.failed} == {"broken.png", "dot.png"}
+    assert sorted(contents(lq)) == ["a.png", "b.png"]
+    (lq / "a.png").write_bytes(b"mine")
+    assert len(degrade(DegradeConfig(hq=hq, lq=lq)).skipped) == 2
+    assert (lq / "a.png").read_bytes() == b"mine"
+    degrade(DegradeConfig(hq=hq, lq=lq, overwrite=True))
+    assert (lq / "a.png").read_bytes() != b"mine"
+
+
+def test_the_number_of_threads_is_left_as_it_was(hq: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    make(hq, tmp_path / "lq")
+    assert torch.get_num_threads() == before
+
+
+def test_contradictory_paths_are_refused(hq: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no HQ folder given"):
+        degrade(DegradeConfig())
+    with pytest.raises(ConfigError, match="no folder for the LQ pictures"):
+        degrade(DegradeConfig(hq=hq))
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        degrade(DegradeConfig(hq=hq, lq=hq))
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", hq_out=hq))
+    Image.fromarray(noise(8, 8)).save(hq / "a.jpg")
+    with pytest.raises(ConfigError, match="both be written"):
+        degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq"))
+
+
+def test_a_preview_shows_inputs_beside_draws(hq: Path, tmp_path: Path) -> None:
+    (hq / "broken.png").write_text("no")
+    sheets = []
+    for seed in (0, 0, 1):
+        path = tmp_path / "sheet.png"
+        result = degrade(DegradeConfig(hq=hq, preview=path, seed=seed))
+        assert (result.preview, result.written) == (path, ())
+        sheets.append(path.read_bytes())
+    assert sheets[0] == sheets[1] != sheets[2]
+    sheet = read_picture(path).rgb
+    assert sheet.shape[1] > 5 * 256
+    assert (sheet[256:300, 260:500] < 128).any()  # captions
+
+
+def command(hq: Path, lq: Path, extra: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "facesr", "degrade", str(hq), str(lq), "--workers", "2",
+        "--params-out", str(extra / "params.jsonl"), "--hq-out", str(extra / "truth"),
+    ]  # fmt: skip
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    hq = tmp_path / "hq"
+    hq.mkdir()
+    for index in range(60):
+        Image.fromarray(noise(256, 256, seed=index)).save(hq / f"{index:03}.png")
+    environment = {**os.environ, "FACESR_NO_PROGRESS": "1"}
+    subprocess.run(command(hq, tmp_path / "a", tmp_path / "xa"), env=environment, check=True, timeout=100)
+    rng = random.Random(0)
+    kills = 0
+    for attempt in range(20):
+        child = subprocess.Popen(command(hq, tmp_path / "b", tmp_path / "xb"), env=environment)
+        before = len(list((tmp_path / "b").glob("*.png")))
+        goal = min(60, before + rng.randint(1, 15))
+        while child.poll() is None and len(list((tmp_path / "b").glob("*.png"))) < goal:
+            time.sleep(0.005)
+        if attempt < 4 and child.poll() is None:
+            child.send_signal(signal.SIGKILL)
+            kills += 1
+        child.wait(timeout=100)
+        if child.returncode == 0:
+            break
+    assert child.returncode == 0
+    assert kills >= 3
+    for name in ("a", "xa"):
+        finished = {
+            key: value
+            for key, value in contents(tmp_path / name.replace("a", "b")).items()
+            if not Path(key).name.startswith(".facesr-")  # what a kill left half-written, under no final name
+        }
+        assert finished == contents(tmp_path / name)
