@@ -6,19 +6,27 @@ Run from the repository's root with the `dev` extra installed: `python docs/make
 import io
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 import facesr
+from facesr.config import degradation_preset
+from facesr.degrade import STEPS, draw
+from facesr.degrade.steps import Sizes
+from facesr.workflows.preview import describe
 
 DOCS = Path(__file__).parent
 HEAD = (96, 0, 352, 256)
 SMALL_FACE = (160, 32, 288, 160)
 TILE_PX = 256
+COLUMNS = 4
+EXAMPLE_SEED = 14
 
 
 def main() -> None:
-    """Write `example/` and `images/before-after.png`."""
+    """Write `example/` and `images/`."""
     portrait = Image.fromarray(data.astronaut())
     truth = portrait.crop(HEAD)
     bad = _degrade(truth)
@@ -36,6 +44,7 @@ def main() -> None:
         [("128 px crop, bicubic", _bicubic(small)), ("facesr", facesr.upscale_image(small, model)), None],
     ]
     _sheet(rows).save(DOCS / "images" / "before-after.png", optimize=True)
+    _degradation_steps(portrait.crop(HEAD).resize((512, 512), Image.Resampling.LANCZOS))
 
 
 def _degrade(truth: Image.Image) -> Image.Image:
@@ -49,9 +58,22 @@ def _bicubic(image: Image.Image) -> Image.Image:
     return image.resize((image.width * 4, image.height * 4), Image.Resampling.BICUBIC)
 
 
+def _degradation_steps(truth: Image.Image) -> None:
+    """Show one sample after each step, with what was drawn underneath."""
+    images = torch.from_numpy(np.array(truth)).permute(2, 0, 1)[None] / 255
+    sizes = Sizes(hq=(512, 512), lq=(128, 128))
+    cells: list[tuple[str, Image.Image] | None] = [("truth, 512 px", truth)]
+    for params in draw(degradation_preset(), seed=EXAMPLE_SEED):
+        images = STEPS[params["type"]].apply(images, params, sizes)
+        pixels = images.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
+        cells.append((f"{describe(params)} [{pixels.shape[1]} px]", Image.fromarray(pixels)))
+    rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
+    _sheet(rows).save(DOCS / "images" / "degradation-steps.jpg", quality=90)
+
+
 def _sheet(rows: list[list[tuple[str, Image.Image] | None]]) -> Image.Image:
     caption_px = 22
-    sheet = Image.new("RGB", (3 * TILE_PX, 2 * (TILE_PX + caption_px)), "white")
+    sheet = Image.new("RGB", (max(map(len, rows)) * TILE_PX, len(rows) * (TILE_PX + caption_px)), "white")
     draw = ImageDraw.Draw(sheet)
     for y, row in enumerate(rows):
         for x, cell in enumerate(row):
@@ -60,7 +82,7 @@ def _sheet(rows: list[list[tuple[str, Image.Image] | None]]) -> Image.Image:
             caption, image = cell
             left, top = x * TILE_PX, y * (TILE_PX + caption_px)
             sheet.paste(image.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS), (left, top))
-            draw.text((left + 4, top + TILE_PX + 4), caption, fill="black", font=ImageFont.load_default(13))
+            draw.text((left + 4, top + TILE_PX + 4), caption, fill="black", font=ImageFont.load_default(10))
     return sheet
 
 
