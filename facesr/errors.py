@@ -45,5 +45,9 @@ class ImageError(FacesrError):
         self.reason = reason
 
 
+class RunError(FacesrError):
+    """A training run that cannot go on."""
+
+
 class WeightsError(FacesrError):
     """Weights that cannot be read or belong to another network."""

@@ -115,17 +115,25 @@ def plan_jobs(sources: Iterable[Source], output: Path, *, suffix: str = "", copi
     return jobs
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
     """Make `path` appear complete or not at all; its folder is made if missing.
 
     The bytes go to a hidden file beside it, which is renamed when `write` has returned and
     removed when it has raised.
+
+    Args:
+        path: The file.
+        write: Writes the bytes to the stream that it is given.
+        durable: Whether the bytes must be on the disk before they take the old file's place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".facesr-{secrets.token_hex(6)}.tmp"
     try:
         with temporary.open("xb") as stream:
             write(stream)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -35,19 +35,20 @@ def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def enlarge_pixels(model: Model, pixels: Tensor) -> Tensor:
+def enlarge_pixels(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
     """Enlarge 8-bit pictures of one size, rounding half to even as the metrics do.
 
     Args:
-        model: The loaded model.
+        network: In evaluation mode.
         pixels: (B, h, w, 3) uint8, anywhere.
+        device: Where the network lies.
 
     Returns:
-        (B, 4h, 4w, 3) uint8 on the model's device.
+        (B, 4h, 4w, 3) uint8 on the device.
     """
-    pixels = pixels.to(model.device, non_blocking=True)
+    pixels = pixels.to(device, non_blocking=True)
     # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
-    out = enlarge(model.network, pixels.permute(0, 3, 1, 2).float().div(255))
+    out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div(255))
     return out.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
@@ -72,8 +73,8 @@ def upscale_image(image: Kind, model: Model) -> Kind:
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
-        out = enlarge_pixels(model, torch.from_numpy(np.stack([image])))
-        return out[0].cpu().numpy()
+        pixels = torch.from_numpy(np.stack([image]))
+        return enlarge_pixels(model.network, pixels, model.device)[0].cpu().numpy()
     if isinstance(image, Tensor):
         if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
             raise ImageError(

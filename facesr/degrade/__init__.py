@@ -1,5 +1,6 @@
 """The degradation model: what turns a clean picture into one to be restored."""
 
+from facesr.degrade.kernels import usm_sharpen
 from facesr.degrade.pipeline import (
     apply,
     crop_to_multiple,
@@ -21,4 +22,5 @@ __all__ = [
     "degrade_pixels",
     "derive_seed",
     "draw",
+    "usm_sharpen",
 ]

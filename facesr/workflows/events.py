@@ -1,5 +1,6 @@
 """What a workflow tells while it runs, and the pieces that results are made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,9 @@ class Reporter(Protocol):
     def advance(self, count: int = 1) -> None:
         """`count` more are done."""
 
+    def show(self, facts: Mapping[str, str]) -> None:
+        """How it stands, in a few words each, shown beside the progress."""
+
     def warn(self, message: str) -> None:
         """Something the user should know; the work goes on."""
 
@@ -25,6 +29,12 @@ class Silent:
         pass
 
     def advance(self, count: int = 1) -> None:
+        pass
+
+    def show(self, facts: Mapping[str, str]) -> None:
+        """How it stands, in a few words each, shown beside the progress."""
+
+    def show(self, facts: Mapping[str, str]) -> None:
         pass
 
     def warn(self, message: str) -> None:

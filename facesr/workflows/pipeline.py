@@ -62,7 +62,7 @@ def _enlarge_group(model: Model, group: list[Outcome[Item, Picture]]) -> Iterato
     pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
     try:
         pixels = torch.from_numpy(np.stack([picture.rgb for picture in pictures]))
-        results = enlarge_pixels(model, pixels).cpu().numpy()
+        results = enlarge_pixels(model.network, pixels, model.device).cpu().numpy()
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
             raise

@@ -1,0 +1,129 @@
+"""The order in which pairs are used: stateless, so that a run goes on anywhere as if it had never stopped."""
+
+import signal
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from facesr.config.train import DataConfig
+from facesr.data.draws import Draws, Pair
+from facesr.degrade import derive_seed
+from facesr.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process sees of a step.
+
+    Attributes:
+        lq: (B, h, w, 3) uint8.
+        hq: (B, scale h, scale w, 3) uint8.
+        names: The HQ files.
+        failed: Files that could not be read and were passed over.
+    """
+
+    lq: Tensor
+    hq: Tensor
+    names: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The part of every global batch that one of several processes takes.
+
+    Attributes:
+        batch: Global batch size, a multiple of `world_size`.
+        rank: This process.
+        world_size: All of them.
+    """
+
+    batch: int
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def local(self) -> int:
+        """Pictures a step in this process."""
+        return self.batch // self.world_size
+
+    def number(self, position: int) -> int:
+        """Return the global number of this process's sample at `position`, counted from 0."""
+        step, offset = divmod(position, self.local)
+        return step * self.batch + self.rank * self.local + offset
+
+
+def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Iterator[Batch]:
+    """Yield this process's batches for ever, from step `start` (the first is 0).
+
+    Each pair is used `reuse` times: the last `ring` of them are held, every use takes one of those at random
+    with a crop, flip and rotation of its own, and every `reuse` uses the oldest gives way to a new one. All
+    of it follows from seed and step; a run that goes on refills its ring with the pairs that were in it.
+    """
+    config = draws.config
+    size = config.ring if config.reuse > 1 else 1
+    used = start * part.local
+    first = used // config.reuse
+    loader = DataLoader(
+        draws,
+        sampler=map(part.number, count(first)),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=max(2, 2 * part.local // max(1, workers)) if workers else None,
+        worker_init_fn=_leave_signals_to_the_parent,
+    )
+    stream = iter(loader)
+    ring: deque[Pair] = deque(maxlen=size)
+    failed: list[str] = []
+    for _ in range(size - 1):
+        _push(ring, next(stream), failed)
+    newest = first + size - 2  # position of the newest pair in the stream of this process
+    for step in count(start):
+        pairs = []
+        for position in range(step * part.local, (step + 1) * part.local):
+            while newest < position // config.reuse + size - 1:
+                _push(ring, next(stream), failed)
+                newest += 1
+            random = Random(derive_seed(draws.seed, f"use {part.number(position)}"))  # noqa: S311
+            pair = ring[random.randrange(size)]
+            pairs.append((*vary(pair, config, random, scale=draws.scale), pair.name))
+        lq, hq, names = zip(*pairs, strict=True)
+        yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed))
+        failed.clear()
+
+
+def vary(pair: Pair, config: DataConfig, random: Random, *, scale: int) -> tuple[Tensor, Tensor]:
+    """Crop, mirror and turn both pictures of a pair alike."""
+    lq, hq = torch.tensor(pair.lq), torch.tensor(pair.hq)
+    if config.crop_px:
+        side = config.crop_px // scale
+        top, left = (random.randint(0, length - side) for length in lq.shape[:2])
+        lq = lq[top : top + side, left : left + side]
+        hq = hq[top * scale : (top + side) * scale, left * scale : (left + side) * scale]
+    if random.random() < config.flip_chance:
+        lq, hq = lq.flip(1), hq.flip(1)
+    if random.random() < config.rotate_chance:
+        turns = random.randint(1, 3)
+        lq, hq = lq.rot90(turns), hq.rot90(turns)
+    return lq, hq
+
+
+def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
+    if not pair.lq.size:
+        raise ImageError(
+            f"{len(pair.failed)} pictures in a row could not be read, the last: {pair.failed[-1]}"
+        )
+    ring.append(pair)
+    failed += pair.failed
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    for number in (signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

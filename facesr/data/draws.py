@@ -1,0 +1,123 @@
+"""Making training pairs: each a function of the seed and its number alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from facesr.config.train import DataConfig
+from facesr.data.listing import Folder
+from facesr.degrade import degrade_pixels, derive_seed, draw
+from facesr.errors import ImageError
+from facesr.image import Array, read_picture
+
+_LUMA = (0.2989, 0.587, 0.114)
+_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training pair at 8 bits.
+
+    Attributes:
+        lq: (h, w, 3) uint8; empty if nothing could be read.
+        hq: (scale h, scale w, 3) uint8.
+        name: The HQ file, for messages.
+        failed: Messages about files that could not be read and were passed over.
+    """
+
+    lq: Array
+    hq: Array
+    name: str
+    failed: tuple[str, ...] = ()
+
+
+class Draws(Dataset[Pair]):
+    """Numbered draws: which picture, how it is varied, how it is degraded.
+
+    Within as many consecutive numbers as a folder has pictures, none of them comes twice.
+    """
+
+    def __init__(self, folders: Sequence[Folder], config: DataConfig, *, seed: int, scale: int) -> None:
+        self.folders = list(folders)
+        self.config = config
+        self.seed = seed
+        self.scale = scale
+
+    def __getitem__(self, number: int) -> Pair:
+        failed: list[str] = []
+        for attempt in range(_TRIES):
+            random = Random(derive_seed(self.seed, f"draw {number}", attempt))  # noqa: S311
+            shares = [folder.share for folder in self.folders]
+            index = random.choices(range(len(self.folders)), shares)[0]
+            folder = self.folders[index]
+            # A broken file is replaced by another, so that one of thousands does not end a run of days.
+            position = _shuffled(self.seed, index, len(folder.hq), number) if not attempt else None
+            if position is None:
+                position = random.randrange(len(folder.hq))
+            try:
+                lq, hq = self._make(folder, position, random)
+            except ImageError as error:
+                failed.append(error.message)
+                continue
+            return Pair(lq, hq, str(folder.hq[position]), tuple(failed))
+        nothing = np.empty((0, 0, 3), np.uint8)
+        return Pair(nothing, nothing, "", tuple(failed))
+
+    def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
+        hq = read_picture(folder.hq[position]).rgb
+        if folder.lq:
+            return read_picture(folder.lq[position]).rgb, hq
+        hq = _zoom(hq, self.config, random)
+        hq = _jitter(hq, self.config, random)
+        shares = self.config.degradation_shares
+        name = random.choices(list(shares), list(shares.values()))[0]
+        steps = draw(self.config.degradations[name], random.getrandbits(48))
+        height, width = (side - side % self.scale for side in hq.shape[:2])
+        hq = np.ascontiguousarray(hq[:height, :width])
+        return degrade_pixels(hq, steps, scale=self.scale), hq
+
+
+def _shuffled(seed: int, folder: int, size: int, number: int) -> int:
+    epoch, position = divmod(number, size)
+    return _permutation(seed, folder, size, epoch)[position]
+
+
+@lru_cache(maxsize=64)
+def _permutation(seed: int, folder: int, size: int, epoch: int) -> list[int]:
+    order = list(range(size))
+    Random(derive_seed(seed, f"order {folder}", epoch)).shuffle(order)  # noqa: S311
+    return order
+
+
+def _zoom(pixels: Array, config: DataConfig, random: Random) -> Array:
+    """Enlarge or reduce about a shifted middle, keeping the size; what lies outside is a mirror image."""
+    if random.random() >= config.zoom_chance:
+        return pixels
+    height, width = pixels.shape[:2]
+    factor = random.uniform(*config.zoom)
+    left, top = (
+        side / 2 * (1 - 1 / factor) + side * random.uniform(-config.shift, config.shift)
+        for side in (width, height)
+    )
+    margin = int(np.ceil(max(0, -left, -top, left + width / factor - width, top + height / factor - height)))
+    padded = np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)], mode="symmetric")
+    box = (left + margin, top + margin, left + margin + width / factor, top + margin + height / factor)
+    return np.asarray(Image.fromarray(padded).resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+def _jitter(pixels: Array, config: DataConfig, random: Random) -> Array:
+    """Change brightness and contrast, as torchvision's functions of these names do."""
+    brightness = random.uniform(*config.brightness) if random.random() < config.brightness_chance else 1.0
+    contrast = random.uniform(*config.contrast) if random.random() < config.contrast_chance else 1.0
+    if brightness == contrast == 1.0:
+        return pixels
+    levels = np.clip(pixels * np.float32(brightness), 0, 255)
+    grey = np.float32((levels.mean((0, 1)) * _LUMA).sum())
+    levels = np.clip(np.round(grey + (levels - grey) * np.float32(contrast)), 0, 255)
+    varied: Array = levels.astype(np.uint8)
+    return varied

@@ -1,0 +1,159 @@
+"""Finding the pictures of a run and refusing what cannot be trained on, before anything starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from facesr.config.train import DataConfig
+from facesr.errors import ConfigError
+from facesr.files import list_images
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of HQ pictures, and of their LQ partners where there are any.
+
+    Attributes:
+        hq: The pictures, sorted.
+        lq: Their partners in the same order; empty where LQ is made.
+        share: How often the folder is drawn, in any unit.
+    """
+
+    hq: tuple[Path, ...]
+    lq: tuple[Path, ...]
+    share: float
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """LQ pictures and their truths, in the same order."""
+
+    name: str
+    lq: tuple[Path, ...]
+    hq: tuple[Path, ...]
+
+
+def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
+    """List and check all training pictures by their headers.
+
+    Raises:
+        ConfigError: A missing folder, a missing partner, a size that does not fit; offenders are named.
+    """
+    shares = config.train_share or (1.0,) * len(config.train_hq)
+    folders = []
+    for index, hq_folder in enumerate(config.train_hq):
+        hint = "put HQ faces there, or name their folder with `--train-hq`"
+        hq = _list(hq_folder, "training pictures", hint)
+        lq: tuple[Path, ...] = ()
+        if config.train_lq:
+            lq_folder = config.train_lq[index]
+            hint = f"make them with `facesr degrade {hq_folder} {lq_folder}`, or leave out `--train-lq`"
+            lq, hq = match_by_stem(_list(lq_folder, "LQ partners", hint), hq)
+        folders.append(Folder(hq, lq, shares[index]))
+    sizes: dict[tuple[int, int], Path] = {}
+    problems = []
+    for folder in folders:
+        for position, path in enumerate(folder.hq):
+            try:
+                height, width = _header_size(path)
+                if folder.lq:
+                    _check_pair(folder.lq[position], height=height, width=width, scale=scale)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            if min(height, width) < max(config.crop_px, scale):
+                problems.append(f"{path}: {width}x{height} is smaller than the crop of {config.crop_px} px")
+            elif not config.crop_px:
+                sizes.setdefault((height, width), path)
+    if config.crop_px % scale:
+        problems.append(f"--crop {config.crop_px} is not a multiple of {scale}")
+    if len(sizes) > 1:
+        examples = "; ".join(f"{path} is {width}x{height}" for (height, width), path in sizes.items())
+        problems.append(f"whole pictures must all be of one size, or need `--crop`: {examples}")
+    for height, width in sizes:
+        if height % scale or width % scale:
+            problems.append(f"{width}x{height} is not divisible by {scale}, use `--crop`")
+    _refuse(problems, "training data")
+    return folders
+
+
+def list_validation(config: DataConfig, *, scale: int) -> list[ValidationSet]:
+    """List and check the validation pairs, one set for each LQ folder.
+
+    Raises:
+        ConfigError: As `list_training`.
+    """
+    sets = []
+    hint = "put HQ faces there, or name their folder with `--val-hq`; `--set validate_every=0` does without"
+    truths = _list(config.val_hq, "validation truths", hint)
+    for folder in config.val_lq:
+        hint = f"make them with `facesr degrade {config.val_hq} {folder}`, or name them with `--val-lq`"
+        lq, hq = match_by_stem(_list(folder, "validation inputs", hint), truths)
+        problems = []
+        for lq_path, hq_path in zip(lq, hq, strict=True):
+            try:
+                height, width = _header_size(hq_path)
+                _check_pair(lq_path, height=height, width=width, scale=scale)
+            except ValueError as error:
+                problems.append(str(error))
+        _refuse(problems, f"validation pairs in {folder}")
+        sets.append(ValidationSet(folder.name, lq, hq))
+    return sets
+
+
+def match_by_stem(lq: Sequence[Path], hq: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Bring two lists of pictures into one order by the names without suffix.
+
+    Raises:
+        ConfigError: A picture without a partner, or two of one name in a list.
+    """
+    by_stem: list[dict[str, Path]] = []
+    problems = []
+    for paths in (lq, hq):
+        table: dict[str, Path] = {}
+        for path in paths:
+            if path.stem in table:
+                problems.append(f"{table[path.stem]} and {path} have the same name")
+            table[path.stem] = path
+        by_stem.append(table)
+    problems += [f"{by_stem[0][stem]} has no HQ partner" for stem in by_stem[0].keys() - by_stem[1].keys()]
+    problems += [f"{by_stem[1][stem]} has no LQ partner" for stem in by_stem[1].keys() - by_stem[0].keys()]
+    _refuse(sorted(problems), "pairs")
+    stems = sorted(by_stem[0])
+    return tuple(by_stem[0][stem] for stem in stems), tuple(by_stem[1][stem] for stem in stems)
+
+
+def _list(folder: Path, what: str, hint: str) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        raise ConfigError(f"no folder {folder} for the {what}", hint=hint)
+    try:
+        return tuple(source.path for source in list_images([folder], recursive=True))
+    except ConfigError as error:
+        raise ConfigError(f"no {what} in {folder}", hint=hint) from error
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from error
+
+
+def _check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:
+    lq_height, lq_width = _header_size(lq)
+    if (lq_height * scale, lq_width * scale) != (height, width):
+        raise ValueError(
+            f"{lq}: {lq_width}x{lq_height}, but its truth is {width}x{height}, not {scale} times"
+        )
+
+
+def _refuse(problems: list[str], what: str) -> None:
+    if problems:
+        shown = "; ".join(problems[:_SHOWN])
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise ConfigError(f"{what}: {shown}{more}", hint="mend or remove these")

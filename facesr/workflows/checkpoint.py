@@ -1,0 +1,147 @@
+"""A run folder: what is in it, written so that nothing is lost whenever it stops."""
+
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facesr import __version__
+from facesr.config import dump
+from facesr.config.train import TrainConfig
+from facesr.errors import ConfigError, RunError
+from facesr.files import write_atomic
+
+CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
+LAST_NAME, BEST_NAME = Path("last") / "checkpoint.pt", "best"
+
+
+class RunFolder:
+    """Reads and writes a run folder.
+
+    `config.toml` and `env.json` say what runs; `metrics.jsonl` grows by a line a report; `last/` holds one file
+    with everything that an exact resume needs; `best/` is a weight folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self, config: TrainConfig, *, device: str) -> None:
+        """Start a new run.
+
+        Raises:
+            ConfigError: The folder holds a run already.
+            RunError: It cannot be written.
+        """
+        if (self.path / CONFIG_NAME).exists():
+            raise ConfigError(f"{self.path} holds a run already", hint=f"go on with `--resume {self.path}`")
+        environment = {
+            "facesr": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "command": sys.argv,
+        }
+        with explain_write_errors(self.path):
+            self._write(CONFIG_NAME, dump(config))
+            self._write(ENV_NAME, json.dumps(environment, indent=2) + "\n")
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomic(self.path / name, lambda stream: stream.write(text.encode()))
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the last checkpoint; on any error the previous one stays.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        target = self.path / LAST_NAME
+        with explain_write_errors(target):
+            write_atomic(target, lambda stream: torch.save(state, stream), durable=True)
+
+    def load(self, device: torch.device) -> dict[str, Any]:
+        """Read the last checkpoint and drop the lines of metrics that were written after it.
+
+        Raises:
+            ConfigError: There is none.
+            RunError: It is damaged.
+        """
+        path = self.path / LAST_NAME
+        if not path.is_file():
+            raise ConfigError(f"no checkpoint {path}", hint="start the run again without `--resume`")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises many kinds
+            raise RunError(f"{path}: damaged checkpoint ({type(error).__name__})") from error
+        assert isinstance(state, dict)
+        return state
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Keep only lines of metrics up to a step; a half-written last line goes too."""
+        path = self.path / METRICS_NAME
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:
+                break
+        with explain_write_errors(path):
+            self._write(METRICS_NAME, "".join(kept))
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append a line of metrics.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        path = self.path / METRICS_NAME
+        with explain_write_errors(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """Yield all lines of metrics."""
+        path = self.path / METRICS_NAME
+        if path.exists():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+    @contextmanager
+    def replacing_best(self) -> Iterator[Path]:
+        """Give a new folder to fill, and put it in the place of `best/` once it is complete."""
+        new, old, best = (self.path / name for name in (".best-new", ".best-old", BEST_NAME))
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with explain_write_errors(best):
+            yield new
+            if best.exists():
+                best.rename(old)
+            new.rename(best)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def recover_best(self) -> None:
+        """Put `best/` back if the process died between taking the old one away and placing the new one."""
+        old, best = self.path / ".best-old", self.path / BEST_NAME
+        if old.exists() and not best.exists():
+            old.rename(best)
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a folder without permission into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="the previous checkpoint is intact; make room or mend permissions, then `--resume`",
+        ) from error

@@ -1,0 +1,142 @@
+"""One optimiser step, and everything that must survive between two of them."""
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from facesr.config.train import TrainConfig
+from facesr.data.batches import Batch
+from facesr.degrade import usm_sharpen
+from facesr.device import DTYPES
+from facesr.losses import LOSSES
+from facesr.models import SRNetwork
+from facesr.schedule import cosine_with_restarts
+
+State = dict[str, Any]
+
+
+class Trainer:
+    """The network, its running average, the optimiser, and the loss since the last report.
+
+    Attributes:
+        network: The trained network, as it is.
+        ema_network: The same with averaged weights, for validation and for keeping.
+        step: Steps done.
+    """
+
+    def __init__(self, network: SRNetwork, config: TrainConfig, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.network = network.to(device).train()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema_network = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.step = 0
+        self._loss_sum = torch.zeros((), device=device)
+        self._loss_count = 0
+        self._parameters = list(self.network.parameters())
+        self._averages = list(self.ema_network.parameters())
+        optim = config.optim
+        self._optimizer = torch.optim.Adam(self._parameters, lr=optim.learning_rate, betas=optim.betas)
+        self._dtype = DTYPES["fp32" if config.dtype == "auto" else config.dtype]
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
+        module: nn.Module = self.network
+        if dist.is_initialized():
+            module = DistributedDataParallel(module)
+        self._forward = torch.compile(module) if config.compile else module
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step that comes next."""
+        optim = self.config.optim
+        return cosine_with_restarts(
+            self.step + 1,
+            base=optim.learning_rate,
+            floor=optim.learning_rate_floor,
+            periods=optim.periods or (self.config.iterations,),
+            warmup=optim.warmup,
+        )
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Move the weights once and return the loss, a scalar on the device that was not waited for."""
+        optim = self.config.optim
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        parts = zip(batch.lq.chunk(optim.accumulate), batch.hq.chunk(optim.accumulate), strict=True)
+        loss = torch.zeros((), device=self.device)
+        for index, (lq, hq) in enumerate(parts):
+            with self._no_sync(last=index == optim.accumulate - 1):
+                partial = self._loss(lq, hq) / optim.accumulate
+                self._scaler.scale(partial).backward()  # type: ignore[no-untyped-call]
+            loss += partial.detach()
+        if optim.clip_norm:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm, foreach=True)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averages, self._parameters, 1 - optim.ema_decay)
+        self.step += 1
+        self._loss_sum += loss
+        self._loss_count += 1
+        return loss
+
+    def _loss(self, lq: Tensor, hq: Tensor) -> Tensor:
+        # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
+        images, target = (
+            pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+            for pixels in (lq, hq)
+        )
+        if self.config.optim.usm_target:
+            target = usm_sharpen(target)
+        half = self._dtype is not torch.float32
+        with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
+            prediction = self._forward(images)
+        return LOSSES[self.config.optim.loss](prediction, target)
+
+    def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
+        if isinstance(self._forward, DistributedDataParallel) and not last:
+            return self._forward.no_sync()
+        return nullcontext()
+
+    def take_mean_loss(self) -> float:
+        """Return the mean loss since the last call, over all processes; waits for the device."""
+        mean = self._loss_sum / self._loss_count
+        if dist.is_initialized():
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        self._loss_sum.zero_()
+        self._loss_count = 0
+        return float(mean)
+
+    def state(self) -> State:
+        """Return everything that `load_state` needs to go on to the last bit."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "ema": self.ema_network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "loss_sum": self._loss_sum,
+            "loss_count": self._loss_count,
+            "generator": torch.get_rng_state(),
+            "cuda_generator": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go back to what `state` returned."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.ema_network.load_state_dict(state["ema"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._loss_sum.copy_(state["loss_sum"])
+        self._loss_count = state["loss_count"]
+        torch.set_rng_state(state["generator"])
+        if self.device.type == "cuda" and state["cuda_generator"] is not None:
+            torch.cuda.set_rng_state(state["cuda_generator"])

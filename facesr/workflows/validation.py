@@ -1,0 +1,96 @@
+"""Scoring a network on pairs while it trains."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facesr.data.listing import ValidationSet
+from facesr.image import Array, Picture, read_picture, write_picture
+from facesr.inference import enlarge_pixels
+from facesr.metrics import METRICS
+from facesr.models import SRNetwork
+
+Scores = dict[str, float]
+
+
+def bicubic(pixels: Array, *, scale: int) -> Array:
+    """Enlarge by Pillow's bicubic, the baseline of every comparison."""
+    size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def measure(prediction: Array, target: Array) -> Scores:
+    """Score one 8-bit picture by every metric."""
+    a, b = (torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2) for pixels in (prediction, target))
+    return {name: float(metric.function(a, b)[0]) for name, metric in METRICS.items()}
+
+
+def mean_scores(scores: Iterable[Scores]) -> Scores:
+    """Return the mean of each metric over pictures."""
+    table = list(scores)
+    return {name: float(np.mean([row[name] for row in table])) for name in table[0]}
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Sets of validation pairs with the scores of bicubic on each.
+
+    Attributes:
+        sets: The pairs.
+        bicubic: Mean scores of bicubic, by set.
+        scale: Of the network.
+    """
+
+    sets: tuple[ValidationSet, ...]
+    bicubic: dict[str, Scores]
+    scale: int
+
+    @classmethod
+    def prepare(cls, sets: Iterable[ValidationSet], *, scale: int) -> "Validator":
+        """Score bicubic on each set once."""
+        sets = tuple(sets)
+        baseline = {
+            one.name: mean_scores(
+                measure(bicubic(read_picture(lq).rgb, scale=scale), read_picture(hq).rgb)
+                for lq, hq in zip(one.lq, one.hq, strict=True)
+            )
+            for one in sets
+        }
+        return cls(sets, baseline, scale)
+
+    def score(self, network: SRNetwork, device: torch.device) -> dict[str, Scores]:
+        """Return the network's mean scores, by set."""
+        training = network.training
+        network.eval()
+        scores = {
+            one.name: mean_scores(
+                measure(restore(network, read_picture(lq).rgb, device), read_picture(hq).rgb)
+                for lq, hq in zip(one.lq, one.hq, strict=True)
+            )
+            for one in self.sets
+        }
+        network.train(training)
+        return scores
+
+    def write_samples(self, network: SRNetwork, device: torch.device, target: Path, *, count: int) -> None:
+        """Write a sheet: LQ, bicubic, result, truth of the first faces of each set."""
+        rows = []
+        for one in self.sets:
+            for lq_path, hq_path in list(zip(one.lq, one.hq, strict=True))[:count]:
+                lq, hq = read_picture(lq_path).rgb, read_picture(hq_path).rgb
+                blocky = np.asarray(Image.fromarray(lq).resize(hq.shape[1::-1], Image.Resampling.NEAREST))
+                row = [blocky, bicubic(lq, scale=self.scale), restore(network, lq, device), hq]
+                rows.append(np.concatenate(row, axis=1))
+        width = max(row.shape[1] for row in rows)
+        padded = [np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows]
+        write_picture(target, Picture(rgb=np.concatenate(padded)))
+
+
+def restore(network: SRNetwork, pixels: Array, device: torch.device) -> Array:
+    """Enlarge one 8-bit picture with a network in evaluation mode."""
+    out = enlarge_pixels(network, torch.from_numpy(np.stack([pixels])), device)
+    return out[0].cpu().numpy()
