@@ -45,6 +45,17 @@ class ImageError(FacesrError):
         self.reason = reason
 
 
+class MissingExtra(FacesrError):
+    """Something that needs a package which is not installed.
+
+    Args:
+        extra: The extra that brings it.
+    """
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"this needs the extra `{extra}`", hint=f"run `pip install 'facesr[{extra}]'`")
+
+
 class RunError(FacesrError):
     """A training run that cannot go on."""
 

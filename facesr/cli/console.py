@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -119,11 +119,12 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 MofNCompleteColumn(),
                 _RateColumn(),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}"),
                 console=rich.console.Console(stderr=True),
                 transient=True,
             )
         self._done = self._total = 0
-        self._unit = ""
+        self._unit = self._facts = ""
         self._start = self._last = time.monotonic()
 
     def __enter__(self) -> "ProgressReporter":
@@ -141,7 +142,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         if self._bar is not None:
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
-            self._bar.add_task("", total=total, unit=unit)
+            self._bar.add_task("", total=total, unit=unit, facts="")
             self._bar.start()
 
     def advance(self, count: int = 1) -> None:
@@ -152,9 +153,15 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             self._last = time.monotonic()
             speed = self._done / (self._last - self._start)
             left = (self._total - self._done) / speed
-            _stderr(
+            line = (
                 f"{self._done}/{self._total} {self._unit}, {_rate(speed, self._unit)}, {left:.0f} s remaining"
             )
+            _stderr(", ".join(filter(None, [line, escape(self._facts)])))
+
+    def show(self, facts: Mapping[str, str]) -> None:
+        self._facts = ", ".join(f"{name} {value}" for name, value in facts.items())
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], facts=escape(self._facts))
 
     def warn(self, message: str) -> None:
         _stderr(f"[bold yellow]warning[/]: {escape(message)}")

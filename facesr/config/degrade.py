@@ -12,7 +12,7 @@ from facesr.config.fields import Config, arg, key, opt
 from facesr.config.upscale import Auto
 from facesr.errors import ConfigError
 
-Preset = Literal["default", "real-esrgan", "gfpgan", "first-order"]
+Preset = Literal["default", "mild", "clean", "real-esrgan", "gfpgan", "first-order"]
 Mode = Literal["area", "bilinear", "bicubic"]
 Family = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 
@@ -117,13 +117,15 @@ class Fit(Config):
 
     Attributes:
         to: The size of the truth, or that of the result.
-        modes: Interpolations, equally likely, without antialiasing.
+        modes: Interpolations, equally likely.
+        antialias: Whether to average over what a smaller pixel covers, as editors do; not with `area`.
     """
 
     kind: Literal["fit"] = "fit"
     chance: Chance = 1.0
     to: Literal["hq", "lq"]
     modes: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
+    antialias: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

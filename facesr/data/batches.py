@@ -76,6 +76,7 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Iterator[
         batch_size=None,
         num_workers=workers,
         prefetch_factor=max(2, 2 * part.local // max(1, workers)) if workers else None,
+        generator=torch.Generator(),  # of its own, so that starting it leaves the global one alone
         worker_init_fn=_leave_signals_to_the_parent,
     )
     stream = iter(loader)

@@ -105,7 +105,7 @@ def _draw_shrink(config: Shrink, random: Random) -> Params:
 
 
 def _draw_fit(config: Fit, random: Random) -> Params:
-    return {"to": config.to, "mode": random.choice(config.modes)}
+    return {"to": config.to, "mode": random.choice(config.modes), "antialias": config.antialias}
 
 
 def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
@@ -124,13 +124,15 @@ def _apply_shrink(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
 
 
 def _apply_fit(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
-    return resize(images, sizes.hq if params["to"] == "hq" else sizes.lq, mode=params["mode"])
+    size = sizes.hq if params["to"] == "hq" else sizes.lq
+    return resize(images, size, mode=params["mode"], antialias=params["antialias"])
 
 
-def resize(images: Tensor, size: Sequence[int], *, mode: str) -> Tensor:
-    """Resize (B, C, H, W) to (height, width) without antialiasing; no side becomes less than a pixel."""
+def resize(images: Tensor, size: Sequence[int], *, mode: str, antialias: bool = False) -> Tensor:
+    """Resize (B, C, H, W) to (height, width); no side becomes less than a pixel."""
     target = [max(1, side) for side in size]
-    return F.interpolate(images, size=target, mode=mode, align_corners=None if mode == "area" else False)
+    align = None if mode == "area" else False
+    return F.interpolate(images, size=target, mode=mode, align_corners=align, antialias=antialias)
 
 
 def _draw_noise(config: Noise, random: Random) -> Params:

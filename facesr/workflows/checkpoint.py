@@ -24,8 +24,8 @@ LAST_NAME, BEST_NAME = Path("last") / "checkpoint.pt", "best"
 class RunFolder:
     """Reads and writes a run folder.
 
-    `config.toml` and `env.json` say what runs; `metrics.jsonl` grows by a line a report; `last/` holds one file
-    with everything that an exact resume needs; `best/` is a weight folder.
+    `config.toml` and `env.json` say what runs; `metrics.jsonl` grows by a line a report; `last/` holds one
+    file with everything that an exact resume needs; `best/` is a weight folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,8 +66,8 @@ class RunFolder:
         with explain_write_errors(target):
             write_atomic(target, lambda stream: torch.save(state, stream), durable=True)
 
-    def load(self, device: torch.device) -> dict[str, Any]:
-        """Read the last checkpoint and drop the lines of metrics that were written after it.
+    def load(self) -> dict[str, Any]:
+        """Read the last checkpoint.
 
         Raises:
             ConfigError: There is none.

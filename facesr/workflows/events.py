@@ -32,9 +32,6 @@ class Silent:
         pass
 
     def show(self, facts: Mapping[str, str]) -> None:
-        """How it stands, in a few words each, shown beside the progress."""
-
-    def show(self, facts: Mapping[str, str]) -> None:
         pass
 
     def warn(self, message: str) -> None:

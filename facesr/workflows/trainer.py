@@ -38,8 +38,8 @@ class Trainer:
         self.step = 0
         self._loss_sum = torch.zeros((), device=device)
         self._loss_count = 0
-        self._parameters = list(self.network.parameters())
-        self._averages = list(self.ema_network.parameters())
+        self._parameters: list[Tensor] = list(self.network.parameters())
+        self._averages: list[Tensor] = list(self.ema_network.parameters())
         optim = config.optim
         self._optimizer = torch.optim.Adam(self._parameters, lr=optim.learning_rate, betas=optim.betas)
         self._dtype = DTYPES["fp32" if config.dtype == "auto" else config.dtype]

@@ -54,7 +54,8 @@ def one_step(image: Tensor, p: dict[str, Any], *, hq: tuple[int, int], lq: tuple
         size = (int(image.shape[2] / p["divisor"]), int(image.shape[3] / p["divisor"]))
         return interpolate(image, p["mode"], size=size)
     if kind == "fit":
-        return interpolate(image, p["mode"], size=hq if p["to"] == "hq" else lq)
+        size = hq if p["to"] == "hq" else lq
+        return interpolate(image, p["mode"], size=size, antialias=p["antialias"])
     if kind == "noise":
         return noisy(image, p)
     assert kind == "jpeg"

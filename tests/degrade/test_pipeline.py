@@ -184,6 +184,16 @@ def test_every_step_equals_the_plain_reference(preset: str, index: int) -> None:
             assert float((difference > limit).float().mean()) < (5e-3 if params["type"] == "jpeg" else 1e-9)
 
 
+def test_clean_is_the_bicubic_of_pillow() -> None:
+    for pixels in five_pictures():
+        height, width = (side // 4 for side in pixels.shape[:2])
+        expected = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+        difference = facesr.degrade_image(pixels, "clean").astype(int) - np.asarray(expected)
+        # Pillow rounds between its horizontal and its vertical pass.
+        assert np.abs(difference).max() <= 3
+        assert np.abs(difference).mean() < 0.2
+
+
 def test_usm_source_sharpens_first() -> None:
     config = dataclasses.replace(degradation_preset(), usm_source=True)
     drawn = draw(config, 3)

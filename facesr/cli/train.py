@@ -1,0 +1,47 @@
+from dataclasses import asdict
+
+import typer
+
+from facesr.cli.console import Console
+from facesr.cli.options import config_options
+from facesr.config.train import TrainConfig
+from facesr.workflows.training import TrainResult
+from facesr.workflows.training import train as run
+
+EPILOG = """Examples:
+
+facesr train --arch msrresnet --blocks 20
+
+facesr train --recipe smoke --train-hq faces/ --val-hq val/hq --val-lq val/lq --out runs/smoke
+
+facesr train --resume runs/smoke
+
+torchrun --nproc-per-node 4 -m facesr train --recipe original --arch edsr --blocks 16"""
+
+# 75 asks SLURM to put the job into the queue again.
+_EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
+
+
+@config_options(TrainConfig)
+def train(config: TrainConfig, console: Console) -> None:
+    """Train a network; stop it at any time and go on with --resume."""
+    with console.progress() as reporter:
+        result = run(config, reporter)
+    if console.json:
+        console.document(asdict(result))
+    elif console.quiet:
+        console.lines([result.run / "best"])
+    console.summary(_summary(result))
+    if result.stopped_by:
+        raise typer.Exit(_EXIT_CODES[result.stopped_by])
+
+
+def _summary(result: TrainResult) -> str:
+    best = ""
+    if result.best_psnr is not None and result.bicubic_psnr is not None:
+        gain = result.best_psnr - result.bicubic_psnr
+        best = f", best {result.best_psnr:.2f} dB ({gain:+.2f} over bicubic) in {result.run / 'best'}"
+    if result.stopped_by:
+        how = f"stopped by {result.stopped_by} at step {result.step} of {result.iterations}"
+        return f"{how}{best}; go on with `facesr train --resume {result.run}`"
+    return f"{result.step} steps done{best}"

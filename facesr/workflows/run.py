@@ -1,0 +1,240 @@
+"""The loop of a training run: step, report, validate, save, until it is done or told to stop."""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from facesr.config import ModelConfig, Score
+from facesr.config.train import TrainConfig
+from facesr.data.batches import Batch
+from facesr.data.draws import Pair
+from facesr.device import Rank
+from facesr.errors import RunError
+from facesr.weights.folder import save_folder
+from facesr.workflows.checkpoint import RunFolder, explain_write_errors
+from facesr.workflows.curve import EventWriter, draw_curve
+from facesr.workflows.events import Reporter
+from facesr.workflows.signals import StopSignals
+from facesr.workflows.trainer import Trainer
+from facesr.workflows.validation import Scores, Validator
+
+
+class Run:
+    """Drives a trainer through its iterations and keeps its folder.
+
+    Attributes:
+        best: Step, PSNR and which weights of the best validation so far; empty before the first.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        trainer: Trainer,
+        validator: Validator | None,
+        reporter: Reporter,
+        ranks: Rank,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.trainer = trainer
+        self.validator = validator
+        self.reporter = reporter
+        self.ranks = ranks
+        self.best: dict[str, Any] = {}
+        self._is_first = ranks.rank == 0
+        # Stop signals are agreed upon over the CPU, so that no process waits for its device.
+        self._control = dist.new_group(backend="gloo") if ranks.world_size > 1 else None
+        self._pending: tuple[int, Tensor, Batch] | None = None
+        self._reported = (0, time.perf_counter())
+        self._facts: dict[str, str] = {}
+        self._events = EventWriter(folder.path) if config.tensorboard and self._is_first else None
+
+    def resume(self) -> None:
+        """Go back to the folder's last checkpoint."""
+        state = self.folder.load()
+        self.best = state.pop("best")
+        self.trainer.load_state(state)
+        if self._is_first:
+            self.folder.recover_best()
+            self.folder.drop_metrics_after(self.trainer.step)
+
+    def announce(self, *, sample: Pair) -> None:
+        """On the CPU say how long it will take, by the time of one picture."""
+        left = self.config.iterations - self.trainer.step
+        if self.trainer.device.type != "cpu" or not self._is_first:
+            return
+        side = self.config.data.crop_px // 4
+        height, width = (side, side) if side else sample.lq.shape[:2]
+        images = torch.zeros(1, 3, height, width)
+        start = 0.0
+        for _ in range(2):  # the first pass warms up
+            start = time.perf_counter()
+            self.trainer.network(images).mean().backward()
+        seconds = (time.perf_counter() - start) * self.config.batch * left
+        self.trainer.network.zero_grad()
+        self.reporter.warn(f"on this CPU {left} steps take about {remaining(seconds)}, without validation")
+
+    def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
+        """Train until the last iteration or a stop signal; then the checkpoint is written."""
+        trainer, config = self.trainer, self.config
+        self.reporter.begin(config.iterations, "steps")
+        self.reporter.advance(trainer.step)
+        self._reported = (trainer.step, time.perf_counter())
+        waited = 0.0
+        known_failures: set[str] = set()
+        while trainer.step < config.iterations:
+            start = time.perf_counter()
+            batch = next(stream)
+            waited += time.perf_counter() - start
+            for message in set(batch.failed) - known_failures:
+                known_failures.add(message)
+                self.reporter.warn(f"{message}; another picture takes its place")
+            loss = trainer.train_step(batch)
+            self._check_pending()
+            self._pending = (trainer.step, loss, batch)
+            self.reporter.advance()
+            last = trainer.step == config.iterations
+            stopping = self._agree(stop)
+            if trainer.step % config.log_every == 0 or last:
+                self._log(waited)
+                waited = 0.0
+            if config.validate_every and (trainer.step % config.validate_every == 0 or last):
+                self._check_pending()
+                self._validate()
+            if trainer.step % config.save_every == 0 or last or stopping:
+                self._check_pending()
+                self._save()
+            if stopping:
+                break
+
+    def _agree(self, stop: StopSignals) -> bool:
+        """Tell whether any process was asked to stop; all of them then stop after the same step."""
+        if self._control is not None:
+            number = torch.tensor(stop.number)
+            dist.all_reduce(number, dist.ReduceOp.MAX, group=self._control)
+            stop.number = int(number)
+        return stop.number != 0
+
+    def _check_pending(self) -> None:
+        """Look at the loss of the step before, which the device has finished by now."""
+        if self._pending is None:
+            return
+        step, loss, batch = self._pending
+        self._pending = None
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss at step {step} is {float(loss)}; its pictures: {', '.join(batch.names)}",
+                hint="the last checkpoint is from before; lower `--lr`, or look at the pictures",
+            )
+
+    def _log(self, waited: float) -> None:
+        learning_rate = self.trainer.learning_rate
+        loss = self.trainer.take_mean_loss()
+        if not self._is_first:
+            return
+        step, since = self._reported
+        elapsed = max(time.perf_counter() - since, 1e-9)
+        self._reported = (self.trainer.step, time.perf_counter())
+        rate = (self.trainer.step - step) / elapsed
+        line = {"step": self.trainer.step, "loss": loss, "learning_rate": learning_rate}
+        timing = {"samples_per_s": rate * self.config.batch, "waiting": waited / elapsed}
+        self.folder.log({**line, **timing})
+        if self._events:
+            self._events.write(line)
+        self._facts |= {
+            "loss": f"{loss:.4f}",
+            "lr": f"{learning_rate:.1e}",
+            "samples/s": f"{timing['samples_per_s']:.1f}",
+        }
+        self.reporter.show(self._facts)
+
+    def _validate(self) -> None:
+        """Score both sets of weights, keep the best, and write samples; the other processes wait."""
+        if self.validator is not None:
+            scores = {
+                name: self.validator.score(network, self.trainer.device)
+                for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))
+            }
+            means = {name: mean_psnr(table) for name, table in scores.items()}
+            kind = max(means, key=lambda name: means[name])
+            if not self.best or means[kind] > self.best["psnr"]:
+                self.best = {"step": self.trainer.step, "psnr": means[kind], "weights": kind}
+                self._keep(kind, scores[kind])
+            self._record_validation(scores, means)
+        if self._control is not None:
+            dist.barrier(group=self._control)
+        self._reported = (self.trainer.step, time.perf_counter())  # validation is no training time
+
+    def _record_validation(self, scores: dict[str, dict[str, Scores]], means: dict[str, float]) -> None:
+        assert self.validator is not None
+        line = {"validation": {**scores, "bicubic": self.validator.bicubic}, "best": self.best}
+        self.folder.log({"step": self.trainer.step, **line})
+        if self._events:
+            self._events.write({"step": self.trainer.step, **{f"psnr_{k}": v for k, v in means.items()}})
+        with explain_write_errors(self.folder.path):
+            if self.config.sample_count:
+                target = self.folder.path / "samples" / f"{self.trainer.step:07}.png"
+                network, count = self.trainer.ema_network, self.config.sample_count
+                self.validator.write_samples(network, self.trainer.device, target, count=count)
+            draw_curve(self.folder)
+        gain = self.best["psnr"] - mean_psnr(self.validator.bicubic)
+        self._facts |= {
+            "PSNR": f"{max(means.values()):.2f}",
+            "best": f"{self.best['psnr']:.2f} ({gain:+.2f})",
+        }
+        self.reporter.show(self._facts)
+
+    def _keep(self, kind: str, scores: dict[str, Scores]) -> None:
+        """Write `best/`, a weight folder with its card."""
+        assert self.validator is not None
+        config, trainer = self.config, self.trainer
+        network = trainer.ema_network if kind == "ema" else trainer.network
+        counts = {one.name: len(one.lq) for one in self.validator.sets}
+        model = ModelConfig(
+            name=Path(self.folder.path).name,
+            arch=config.arch,
+            args=dict(config.args),
+            summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
+            data=", ".join(map(str, config.data.train_hq))
+            + "; its terms decide the licence of these weights",
+            degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
+            training=f"Adam, {config.optim.loss}, {'EMA' if kind == 'ema' else 'raw'} weights"
+            + (f", from {config.init}" if config.init else ""),
+            iterations=trainer.step,
+            batch=config.batch,
+            patch_px=config.data.crop_px // trainer.network.scale,
+            scores=tuple(
+                Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
+                for (name, values), baseline in zip(
+                    scores.items(), self.validator.bicubic.values(), strict=True
+                )
+            ),
+        )
+        with self.folder.replacing_best() as target:
+            save_folder(target, network.state_dict(), model)
+
+    def _save(self) -> None:
+        if self._is_first:
+            self.folder.save({**self.trainer.state(), "best": self.best})
+
+
+def mean_psnr(table: dict[str, Scores]) -> float:
+    """Return the mean PSNR over validation sets, by which the best weights are chosen."""
+    return sum(scores["psnr"] for scores in table.values()) / len(table)
+
+
+def remaining(seconds: float) -> str:
+    """Say a duration in the two units that matter, such as `3 h 12 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (amount, _) in enumerate(parts) if amount), 3)
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[first : first + 2])

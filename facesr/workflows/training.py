@@ -1,0 +1,175 @@
+"""`facesr train`: a run that can be stopped anywhere and goes on as if it had not been."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facesr.config.train import TrainConfig
+from facesr.data.listing import Folder, ValidationSet, list_training, list_validation
+from facesr.errors import ConfigError, DeviceError
+from facesr.workflows.events import Reporter, Silent
+from facesr.workflows.signals import StopSignals, stop_signals
+
+if TYPE_CHECKING:
+    import torch
+
+SCALE = 4
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        run: Its folder.
+        step: Steps done.
+        iterations: Steps asked for.
+        best_psnr: Mean validation PSNR of `best/`, dB; None before the first validation.
+        bicubic_psnr: The same of bicubic.
+        stopped_by: Name of the signal that ended it early; empty if it is finished.
+    """
+
+    run: Path
+    step: int
+    iterations: int
+    best_psnr: float | None
+    bicubic_psnr: float | None
+    stopped_by: str = ""
+
+
+def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
+    """Train a network into a run folder, or go on with a run.
+
+    On SIGTERM, SIGINT and SIGUSR1 the step is finished and a checkpoint written before it returns. Under
+    torchrun the batch is split among the processes, and the first one writes.
+
+    Raises:
+        ConfigError: Missing or unfitting data, unknown names, a run folder in use, nothing to resume.
+        WeightsError: Unusable weights to start from.
+        DeviceError: The device is not to be had.
+        RunError: A loss that is not finite, or a folder that cannot be written.
+    """
+    reporter = reporter or Silent()
+    if config.resume is None and config.out is not None and (config.out / "config.toml").exists():
+        raise ConfigError(f"{config.out} holds a run already", hint=f"go on with `--resume {config.out}`")
+    folders = list_training(config.data, scale=SCALE)
+    sets = list_validation(config.data, scale=SCALE) if config.validate_every else []
+    run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
+    config = replace(config, out=run, resume=None)
+    resumed = run if (run / "config.toml").exists() else None
+    with stop_signals() as stop, processes(config) as device:
+        return _run(config, reporter, folders, sets, stop, device, resumed=resumed is not None)
+
+
+def _run(
+    config: TrainConfig,
+    reporter: Reporter,
+    folders: list[Folder],
+    sets: list[ValidationSet],
+    stop: StopSignals,
+    device: "torch.device",
+    *,
+    resumed: bool,
+) -> TrainResult:
+    # Imported here, so that errors in the configuration answer without the seconds that torch takes to load.
+    from facesr.data.batches import Slice, batches
+    from facesr.data.draws import Draws
+    from facesr.device import rank_from_environment
+    from facesr.workflows.checkpoint import RunFolder
+    from facesr.workflows.run import Run, mean_psnr
+    from facesr.workflows.trainer import Trainer
+    from facesr.workflows.validation import Validator
+
+    ranks = rank_from_environment()
+    trainer = Trainer(initial_network(config), config, device)
+    folder = RunFolder(config.out or Path())
+    validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
+    run = Run(config, folder, trainer, validator, reporter, ranks)
+    if resumed:
+        run.resume()
+    elif ranks.rank == 0:
+        folder.create(config, device=str(device))
+    draws = Draws(folders, config.data, seed=config.seed, scale=SCALE)
+    part = Slice(config.batch, ranks.rank, ranks.world_size)
+    if trainer.step < config.iterations:
+        run.announce(sample=draws[0])
+        stream = batches(draws, part=part, start=trainer.step, workers=worker_count(config))
+        run.go(stream, stop)
+    return TrainResult(
+        folder.path,
+        trainer.step,
+        config.iterations,
+        best_psnr=run.best.get("psnr"),
+        bicubic_psnr=mean_psnr(validator.bicubic) if validator else None,
+        stopped_by=stop.name if trainer.step < config.iterations else "",
+    )
+
+
+def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
+    """Build the network, from the weights in `init` where they are given.
+
+    Raises:
+        ConfigError: The weights are of another network than the configuration's.
+    """
+    import torch
+
+    from facesr.models import build_network, resolve_args
+    from facesr.weights.load import read_network
+    from facesr.weights.locate import locate
+
+    torch.manual_seed(config.seed)
+    args = resolve_args(config.arch, config.args)
+    if config.init is None:
+        return build_network(config.arch, args)
+    network, found = read_network(locate(config.init))
+    if (found.arch, resolve_args(found.arch, found.args)) != (config.arch, args):
+        raise ConfigError(
+            f"{config.init} holds {found.arch} {found.args}, but the run is for {config.arch} {args}",
+            hint="give the same `--arch`, `--blocks` and `--features`",
+        )
+    return network
+
+
+def worker_count(config: TrainConfig) -> int:
+    """Resolve `data.workers` for this process."""
+    if config.data.workers != "auto":
+        return config.data.workers
+    return min(8, os.cpu_count() or 1)
+
+
+@contextmanager
+def processes(config: TrainConfig) -> "Iterator[torch.device]":
+    """Join the other processes that torchrun started, if any, and give this one's device.
+
+    Raises:
+        ConfigError: The batch does not divide among the processes.
+    """
+    import torch
+    import torch.distributed as dist
+
+    from facesr.device import pick_device, rank_from_environment
+
+    ranks = rank_from_environment()
+    device = pick_device(config.device)
+    if config.batch % (ranks.world_size * config.optim.accumulate):
+        raise ConfigError(f"batch {config.batch} does not divide among {ranks.world_size} processes")
+    if config.deterministic:
+        torch.use_deterministic_algorithms(True)
+    if ranks.world_size == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        if ranks.local_rank >= torch.cuda.device_count():
+            raise DeviceError(f"process {ranks.local_rank} of this node has no CUDA device of its own")
+        device = torch.device("cuda", ranks.local_rank)
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        with suppress(RuntimeError):
+            dist.destroy_process_group()

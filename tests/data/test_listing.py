@@ -1,0 +1,129 @@
+"""What cannot be trained on is refused before anything starts, and named."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from facesr.config.train import DataConfig
+from facesr.data.listing import list_training, list_validation, match_by_stem
+from facesr.errors import ConfigError
+from tests.conftest import noise
+
+
+def save(path: Path, height: int, width: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise(height, width)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        save(tmp_path / "hq" / f"{name}.png", 32, 32)
+        save(tmp_path / "lq" / f"{name}.png", 8, 8)
+    return tmp_path
+
+
+def config(root: Path, **options: object) -> DataConfig:
+    base = {"train_hq": (root / "hq",), "val_hq": root / "hq", "val_lq": (root / "lq",)}
+    return DataConfig(**{**base, **options})
+
+
+def refused(call: object, *parts: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()  # type: ignore[operator]
+    text = f"{caught.value} {caught.value.hint}"
+    for part in parts:
+        assert part in text, text
+
+
+def test_pictures_and_pairs_are_listed_in_order(root: Path) -> None:
+    (folder,) = list_training(config(root, train_lq=(root / "lq",), train_share=(2.0,)), scale=4)
+    assert [path.name for path in folder.hq] == [path.name for path in folder.lq] == ["a.png", "b.png"]
+    assert folder.share == 2
+    (pairs,) = list_validation(config(root), scale=4)
+    assert (pairs.name, len(pairs.lq)) == ("lq", 2)
+
+
+def test_missing_folders_say_how_to_make_them(root: Path) -> None:
+    missing = root / "none"
+    refused(
+        lambda: list_training(config(root, train_hq=(missing,)), scale=4),
+        f"no folder {missing}",
+        "--train-hq",
+    )
+    refused(lambda: list_validation(config(root, val_hq=missing), scale=4), "--val-hq", "validate_every=0")
+    refused(
+        lambda: list_validation(config(root, val_lq=(missing,)), scale=4),
+        f"facesr degrade {root / 'hq'} {missing}",
+    )
+    refused(
+        lambda: list_training(config(root, train_lq=(missing,)), scale=4),
+        f"facesr degrade {root / 'hq'} {missing}",
+    )
+    (root / "empty").mkdir()
+    refused(
+        lambda: list_training(config(root, train_hq=(root / "empty",)), scale=4), "no training pictures in"
+    )
+
+
+def test_offenders_are_listed(root: Path) -> None:
+    save(root / "hq" / "small.png", 12, 40)
+    (root / "hq" / "text.png").write_text("no")
+    refused(
+        lambda: list_training(config(root, crop_px=16), scale=4),
+        "small.png: 40x12 is smaller than the crop of 16 px",
+        "text.png: cannot be read",
+    )
+    refused(lambda: list_training(config(root, crop_px=18), scale=4), "--crop 18 is not a multiple of 4")
+    refused(lambda: list_training(config(root), scale=4), "must all be of one size, or need `--crop`")
+
+
+def test_whole_pictures_must_divide_by_the_scale(tmp_path: Path) -> None:
+    save(tmp_path / "hq" / "a.png", 30, 32)
+    refused(lambda: list_training(config(tmp_path), scale=4), "32x30 is not divisible by 4")
+
+
+def test_pairs_that_do_not_fit_are_listed(root: Path) -> None:
+    save(root / "hq" / "lonely.png", 32, 32)
+    refused(lambda: list_validation(config(root), scale=4), "lonely.png has no LQ partner")
+    (root / "hq" / "lonely.png").unlink()
+    save(root / "lq" / "a.png", 9, 8)
+    expected = "a.png: 8x9, but its truth is 32x32, not 4 times"
+    refused(lambda: list_validation(config(root), scale=4), expected)
+    refused(lambda: list_training(config(root, train_lq=(root / "lq",)), scale=4), expected)
+
+
+def test_two_pictures_of_one_name_are_refused() -> None:
+    twice = [Path("x/a.png"), Path("y/a.jpg")]
+    refused(lambda: match_by_stem(twice, [Path("a.png")]), "x/a.png and y/a.jpg have the same name")
+
+
+def test_a_long_list_of_offenders_is_cut(tmp_path: Path) -> None:
+    for index in range(15):
+        (tmp_path / "hq").mkdir(exist_ok=True)
+        (tmp_path / "hq" / f"{index}.png").write_text("no")
+    refused(lambda: list_training(config(tmp_path), scale=4), "; and 5 more")
+
+
+def test_counts_of_options_must_agree() -> None:
+    two = (Path("a"), Path("b"))
+    refused(lambda: DataConfig(train_hq=two, train_share=(1.0,)), "2 --train-hq but 1 --train-share")
+    refused(lambda: DataConfig(train_hq=two, train_lq=(Path("c"),)), "2 --train-hq but 1 --train-lq")
+
+
+def test_degradations_come_by_name_file_and_share(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[degradation.steps.fit]\nkind = 'fit'\nto = 'lq'\n")
+    data = DataConfig(degradation=("default=2", f"{path}=0.5", "clean"))
+    assert data.degradation_shares == {"default": 2, str(path): 0.5, "clean": 1}
+    assert list(data.degradations[str(path)].steps) == ["fit"]
+    assert DataConfig(usm_source=True).degradations["default"].usm_source
+    for bad, part in (
+        ("none", "no degradation `none`"),
+        ("default=x", "cannot read"),
+        ("default=0", "above 0"),
+    ):
+        refused(lambda bad=bad: DataConfig(degradation=(bad,)), part)
+    path.write_text("a = 1\n")
+    refused(lambda: DataConfig(degradation=(str(path),)), "has no [degradation] table")

@@ -1,0 +1,427 @@
+"""A run survives anything, learns, and leaves a folder that the other commands take as it is."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facesr
+from facesr.config import build
+from facesr.config.train import DataConfig, OptimConfig, TrainConfig, train_recipe
+from facesr.data.batches import Batch
+from facesr.errors import ConfigError, MissingExtra, RunError
+from facesr.models import build_network
+from facesr.workflows.checkpoint import RunFolder
+from facesr.workflows.run import remaining
+from facesr.workflows.trainer import Trainer
+from facesr.workflows.training import TrainResult, train
+from tests.conftest import noise
+
+TINY = {"blocks": 1, "features": 8}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
+    for name, count in (("train", 6), ("val", 2)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.fromarray(noise(48, 48, seed=index + 10 * count)).save(tmp_path / name / f"{index}.png")
+    (tmp_path / "lq").mkdir()
+    for index in range(2):
+        hq = Image.open(tmp_path / "val" / f"{index}.png")
+        hq.resize((12, 12), Image.Resampling.BICUBIC).save(tmp_path / "lq" / f"{index}.png")
+        hq.close()
+    return {
+        "train_hq": [str(tmp_path / "train")],
+        "val_hq": str(tmp_path / "val"),
+        "val_lq": [str(tmp_path / "lq")],
+        "crop_px": 32,
+        "workers": 0,
+    }
+
+
+def make(data: dict[str, Any], out: Path, **changes: Any) -> TrainConfig:
+    tree: dict[str, Any] = {
+        "args": TINY, "iterations": 6, "batch": 4, "log_every": 2, "save_every": 2, "validate_every": 3,
+        "sample_count": 1, "device": "cpu", "out": str(out), "data": data,
+        "optim": {"learning_rate": 1e-3},
+    }  # fmt: skip
+    return build(TrainConfig, {**tree, **changes})
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """Return the metrics without what depends on the clock."""
+    return [
+        {key: value for key, value in line.items() if key not in {"samples_per_s", "waiting"}}
+        for line in RunFolder(run).metrics()
+    ]
+
+
+def state(run: Path) -> dict[str, Any]:
+    return torch.load(run / "last" / "checkpoint.pt", weights_only=True)
+
+
+def same(left: Any, right: Any, path: str = "") -> None:
+    """Assert that two checkpoints are equal to the last bit."""
+    assert type(left) is type(right), path
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), path
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), path
+        for key in left:
+            same(left[key], right[key], f"{path}.{key}")
+    elif isinstance(left, list):
+        for index, pair in enumerate(zip(left, right, strict=True)):
+            same(*pair, f"{path}.{index}")
+    else:
+        assert left == right, path
+
+
+def equal_runs(left: Path, right: Path) -> None:
+    same(state(left), state(right))
+    assert lines(left) == lines(right)
+    weights = Path("best") / "model.safetensors"
+    assert (left / weights).read_bytes() == (right / weights).read_bytes()
+
+
+@pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
+def test_a_run_leaves_a_folder_that_says_everything(arch: str, data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = train(make(data, out, arch=arch, iterations=5))
+    assert result == TrainResult(out, 5, 5, result.best_psnr, result.bicubic_psnr)
+    logged = lines(out)
+    assert [line["step"] for line in logged if "loss" in line] == [2, 4, 5]
+    assert [line["step"] for line in logged if "validation" in line] == [3, 5]
+    validation = logged[-1]["validation"]
+    assert set(validation) == {"ema", "raw", "bicubic"}
+    assert set(validation["ema"]["lq"]) == {"psnr", "ssim"}
+    assert logged[-1]["best"]["psnr"] == result.best_psnr
+    assert json.loads((out / "env.json").read_text())["torch"] == torch.__version__
+    assert [path.name for path in sorted((out / "samples").iterdir())] == ["0000003.png", "0000005.png"]
+    model = facesr.load_model(out / "best", device="cpu")
+    assert (model.config.arch, model.config.args["blocks"]) == (arch, 1)
+    assert model.config.scores[0].psnr == result.best_psnr
+    assert model.config.iterations == logged[-1]["best"]["step"]
+    assert facesr.upscale_image(noise(5, 6), model).shape == (20, 24, 3)
+
+
+def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path) -> None:
+    config = make(data, tmp_path / "run", iterations=1, validate_every=0)
+    train(config)
+    reloaded = build(TrainConfig, TrainConfig.base({}, {"resume": tmp_path / "run"}))
+    assert reloaded == config
+
+
+def test_it_overfits_four_crops(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    hq = torch.tensor(np.stack([np.kron(noise(8, 8, seed=s), np.ones((4, 4, 1))) for s in range(4)])).byte()
+    lq = hq[:, 1::4, 1::4].contiguous()
+    config = TrainConfig(iterations=500, optim=OptimConfig(learning_rate=4e-3, ema_decay=0.9))
+    trainer = Trainer(build_network("msrresnet", {"blocks": 2, "features": 24}), config, CPU)
+    batch = Batch(lq, hq, ("a",) * 4, ())
+    losses = [float(trainer.train_step(batch)) for _ in range(500)]
+    assert min(losses) < 0.01
+    assert losses[0] > 0.03
+
+
+def test_the_average_follows_its_definition() -> None:
+    network = build_network("msrresnet", TINY)
+    trainer = Trainer(network, TrainConfig(optim=OptimConfig(ema_decay=0.9)), CPU)
+    expected = [parameter.detach().clone() for parameter in network.parameters()]
+    batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
+    for _ in range(3):
+        trainer.train_step(batch)
+        now = network.parameters()
+        expected = [0.9 * old + 0.1 * new.detach() for old, new in zip(expected, now, strict=True)]
+    for average, value in zip(trainer.ema_network.parameters(), expected, strict=True):
+        torch.testing.assert_close(average, value, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"clip_norm": 1e9}])
+def test_accumulation_and_a_clip_too_wide_change_nothing(changes: dict) -> None:
+    results = []
+    for optim in (OptimConfig(), OptimConfig(**changes)):
+        torch.manual_seed(0)
+        trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(optim=optim), CPU)
+        lq = torch.stack([torch.tensor(noise(8, 8, seed=s)) for s in range(4)])
+        hq = torch.stack([torch.tensor(noise(32, 32, seed=s)) for s in range(4)])
+        results.append([float(trainer.train_step(Batch(lq, hq, ("a",) * 4, ()))) for _ in range(5)])
+    assert results[0] == pytest.approx(results[1], abs=1e-6)
+
+
+def test_bf16_autocast_trains() -> None:
+    torch.manual_seed(0)
+    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(dtype="bf16"), CPU)
+    batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
+    losses = [float(trainer.train_step(batch)) for _ in range(30)]
+    assert losses[-1] < losses[0]
+    assert next(trainer.network.parameters()).dtype == torch.float32
+
+
+def test_usm_target_changes_the_loss() -> None:
+    batch = Batch(torch.tensor(noise(16, 16))[None], torch.tensor(noise(64, 64))[None], ("a",), ())
+    losses = []
+    for usm in (False, True):
+        torch.manual_seed(0)
+        config = TrainConfig(optim=OptimConfig(usm_target=usm))
+        losses.append(float(Trainer(build_network("msrresnet", TINY), config, CPU).train_step(batch)))
+    assert losses[0] != losses[1]
+
+
+class Interrupting:
+    """A reporter that sends this process a signal after some steps."""
+
+    def __init__(self, number: int, after: int) -> None:
+        self.number, self.after = number, after
+        self.steps = 0
+        self.warnings: list[str] = []
+        self.facts: dict[str, str] = {}
+
+    def begin(self, total: int, unit: str) -> None:
+        assert unit == "steps"
+
+    def advance(self, count: int = 1) -> None:
+        self.steps += count
+        if self.steps == self.after:
+            os.kill(os.getpid(), self.number)
+
+    def show(self, facts: dict[str, str]) -> None:
+        self.facts = dict(facts)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def resume(out: Path) -> TrainResult:
+    tree = TrainConfig.base({}, {"resume": out})
+    return train(build(TrainConfig, {**tree, "resume": str(out)}))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("ring", [{}, {"reuse": 3, "ring": 4}], ids=["fresh", "ring"])
+def test_a_signal_saves_and_the_resumed_run_is_the_same(
+    name: str, ring: dict, data: dict, tmp_path: Path
+) -> None:
+    data = {**data, **ring}
+    train(make(data, tmp_path / "whole", iterations=9))
+    reporter = Interrupting(signal.Signals[name], after=5)
+    before = signal.getsignal(signal.Signals[name])
+    result = train(make(data, tmp_path / "cut", iterations=9), reporter)
+    assert signal.getsignal(signal.Signals[name]) == before
+    assert (result.step, result.stopped_by) == (5, name)
+    assert state(tmp_path / "cut")["step"] == 5
+    assert {"loss", "lr", "samples/s", "PSNR", "best"} == reporter.facts.keys()
+    assert "on this CPU 9 steps take about" in reporter.warnings[0]
+    # lines that were written after the last checkpoint, as a kill leaves them, are dropped
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
+    assert resume(tmp_path / "cut").step == 9
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+    assert resume(tmp_path / "cut").step == 9  # nothing is left to do
+
+
+def test_training_goes_on_from_weights(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "a"))
+    best = tmp_path / "a" / "best"
+    train(make(data, tmp_path / "b", init=str(best), iterations=1, optim={"learning_rate": 1e-12}))
+    for key, tensor in facesr.load_model(best, device="cpu").network.state_dict().items():
+        torch.testing.assert_close(state(tmp_path / "b")["network"][key], tensor, atol=1e-6, rtol=0)
+    with pytest.raises(ConfigError, match="but the run is for msrresnet"):
+        train(make(data, tmp_path / "c", init=str(best), args={"blocks": 2, "features": 8}))
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=4))
+    kept = (out / "last" / "checkpoint.pt").read_bytes()
+    tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 20}
+    tree["optim"]["learning_rate"] = 1e18
+    with pytest.raises(RunError, match=r"the loss at step \d+ is (nan|inf); its pictures: .*\.png") as caught:
+        train(build(TrainConfig, tree))
+    assert "--lr" in caught.value.hint
+    assert (out / "last" / "checkpoint.pt").read_bytes() == kept
+
+
+def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=4))
+    kept = state(out)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("facesr.workflows.checkpoint.torch.save", full)
+    tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 8}
+    with pytest.raises(RunError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
+        train(build(TrainConfig, tree))
+    same(state(out), kept)
+    assert [path.name for path in (out / "last").iterdir()] == ["checkpoint.pt"]
+
+
+def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=1, validate_every=0))
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(make(data, out))
+    (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(RunError, match="damaged checkpoint"):
+        resume(out)
+    (out / "last" / "checkpoint.pt").unlink()
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        resume(out)
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        resume(tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="no argument `depth`"):
+        train(make(data, tmp_path / "other", args={"depth": 3}))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write"):
+        train(make(data, tmp_path / "file" / "run"))
+
+
+def test_a_missing_extra_is_named(data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facesr.workflows.curve.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="`tensorboard`") as caught:
+        train(make(data, tmp_path / "run", tensorboard=True))
+    assert "pip install 'facesr[tensorboard]'" in caught.value.hint
+
+
+def test_best_is_recovered_if_the_process_died_while_it_was_replaced(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / ".best-old").mkdir()
+    (tmp_path / ".best-old" / "model.safetensors").write_bytes(b"x")
+    folder.recover_best()
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == b"x"
+
+    def fill() -> None:
+        with folder.replacing_best() as new:
+            new.mkdir()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        fill()
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "5 s"), (65, "1 min 5 s"), (4000, "1 h 6 min"), (200_000, "2 d 7 h"), (0.2, "0 s")],
+)
+def test_durations_are_said_in_two_units(seconds: float, text: str) -> None:
+    assert remaining(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["psnr", "original", "smoke"])
+def test_recipes_are_valid(name: str) -> None:
+    config = train_recipe(name)
+    assert config.recipe == name
+    if name == "original":
+        assert (config.iterations, config.batch, config.data.crop_px) == (300_000, 8, 0)
+        assert config.data.degradations["default"].usm_source
+        assert config.optim.usm_target
+        assert config.optim.periods == (150_000, 150_000)
+    else:
+        assert not config.optim.usm_target
+        assert not config.data.usm_source
+
+
+def test_usm_is_off_by_default() -> None:
+    assert not DataConfig().usm_source
+    assert not OptimConfig().usm_target
+
+
+# The rest runs `facesr train` as a process.
+
+LONG = {
+    "iterations": 100, "log_every": 2, "save_every": 5, "validate_every": 40, "sample_count": 0,
+}  # fmt: skip
+
+
+def command(data: dict[str, Any], out: Path, **settings: Any) -> list[str]:
+    tree = {**LONG, **settings}
+    arguments = [
+        "train", "--recipe", "smoke", "--blocks", "1", "--features", "8", "--crop", "32", "--device", "cpu",
+        "--train-hq", data["train_hq"][0], "--val-hq", data["val_hq"], "--val-lq", data["val_lq"][0],
+        "--out", str(out),
+    ]  # fmt: skip
+    return [*arguments, *(word for key, value in tree.items() for word in ("--set", f"{key}={value}"))]
+
+
+def child(arguments: list[str]) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "FACESR_NO_PROGRESS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "facesr", *arguments], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(arguments: list[str]) -> None:
+    process = child(arguments)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
+    workers: int, data: dict, tmp_path: Path
+) -> None:
+    settings = {"data.workers": workers}
+    finish(command(data, tmp_path / "whole", **settings))
+    rng = random.Random(workers)
+    out = tmp_path / "cut"
+    kills = 0
+    while kills < 6:
+        started = (out / "last" / "checkpoint.pt").exists()
+        process = child(["train", "--resume", str(out)] if started else command(data, out, **settings))
+        goal = len(read_lines(out)) + rng.randint(4, 9)
+        while process.poll() is None and (len(read_lines(out)) < goal or not (out / "last").exists()):
+            time.sleep(0.003)
+        number = signal.SIGTERM if kills == 3 else signal.SIGKILL
+        if process.poll() is not None:
+            break
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        kills += 1
+        if number == signal.SIGTERM and process.returncode != 0:
+            assert process.returncode == 143, stderr
+            assert "go on with `facesr train --resume" in stderr
+    assert kills == 6
+    finish(["train", "--resume", str(out)])
+    equal_runs(tmp_path / "whole", out)
+
+
+def read_lines(run: Path) -> list[str]:
+    path = run / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_two_processes_give_the_losses_of_one(data: dict, tmp_path: Path) -> None:
+    settings = {"iterations": 8, "log_every": 1, "save_every": 8, "validate_every": 8, "data.workers": 0}
+    finish(command(data, tmp_path / "one", **settings))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [*launcher, "-m", "facesr", *command(data, tmp_path / "two", **settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        arguments, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        [line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("one", "two")
+    )
+    assert len(one) == 8
+    assert one == pytest.approx(two, abs=1e-5)
+    best = [facesr.load_model(tmp_path / name / "best", device="cpu").network for name in ("one", "two")]
+    for a, b in zip(best[0].parameters(), best[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
