@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from facesr.config import DegradeConfig, Leaf, UpscaleConfig, leaves
+from facesr.config.train import TrainConfig
 
-COMMANDS = {"upscale": UpscaleConfig, "degrade": DegradeConfig}
+COMMANDS = {"upscale": UpscaleConfig, "train": TrainConfig, "degrade": DegradeConfig}
 TARGET = Path(__file__).with_name("reference.md")
 
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -59,7 +59,7 @@ class Slice:
         return step * self.batch + self.rank * self.local + offset
 
 
-def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Iterator[Batch]:
+def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator[Batch]:
     """Yield this process's batches for ever, from step `start` (the first is 0).
 
     Each pair is used `reuse` times: the last `ring` of them are held, every use takes one of those at random

@@ -2,20 +2,21 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesr.config.train import TrainConfig
-from facesr.data.listing import Folder, ValidationSet, list_training, list_validation
 from facesr.errors import ConfigError, DeviceError
 from facesr.workflows.events import Reporter, Silent
 from facesr.workflows.signals import StopSignals, stop_signals
 
 if TYPE_CHECKING:
     import torch
+
+    from facesr.data.listing import Folder, ValidationSet
 
 SCALE = 4
 
@@ -53,6 +54,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         DeviceError: The device is not to be had.
         RunError: A loss that is not finite, or a folder that cannot be written.
     """
+    from facesr.data.listing import list_training, list_validation  # imports Pillow
+
     reporter = reporter or Silent()
     if config.resume is None and config.out is not None and (config.out / "config.toml").exists():
         raise ConfigError(f"{config.out} holds a run already", hint=f"go on with `--resume {config.out}`")
@@ -68,8 +71,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
 def _run(
     config: TrainConfig,
     reporter: Reporter,
-    folders: list[Folder],
-    sets: list[ValidationSet],
+    folders: "list[Folder]",
+    sets: "list[ValidationSet]",
     stop: StopSignals,
     device: "torch.device",
     *,
@@ -97,8 +100,9 @@ def _run(
     part = Slice(config.batch, ranks.rank, ranks.world_size)
     if trainer.step < config.iterations:
         run.announce(sample=draws[0])
-        stream = batches(draws, part=part, start=trainer.step, workers=worker_count(config))
-        run.go(stream, stop)
+        workers = worker_count(config)
+        with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
+            run.go(stream, stop)
     return TrainResult(
         folder.path,
         trainer.step,

@@ -1,0 +1,77 @@
+"""`facesr train` on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Run, noise
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    for name in ("train", "val"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            Image.fromarray(noise(48, 48, seed=index)).save(tmp_path / name / f"{index}.png")
+    (tmp_path / "lq").mkdir()
+    for index in range(2):
+        Image.fromarray(noise(12, 12, seed=index)).save(tmp_path / "lq" / f"{index}.png")
+    options = {
+        "--recipe": "smoke", "--blocks": "1", "--features": "8", "--crop": "32", "--device": "cpu",
+        "--train-hq": tmp_path / "train", "--val-hq": tmp_path / "val", "--val-lq": tmp_path / "lq",
+        "--iterations": "2",
+    }  # fmt: skip
+    return ["train", *(str(word) for pair in options.items() for word in pair), "--set", "data.workers=0"]
+
+
+def test_a_run_is_summed_up(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = run(*arguments, "--out", out)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "warning: on this CPU 2 steps take about" in result.stderr
+    assert "2 steps done, best " in result.stderr
+    assert f"over bicubic) in {out / 'best'}" in result.stderr
+    again = run(*arguments, "--out", out)
+    assert again.exit_code == 2
+    assert f"hint: go on with `--resume {out}`" in again.stderr
+    document = json.loads(run("train", "--resume", out, "--json").stdout)
+    assert (document["step"], document["run"]) == (2, str(out))
+    assert run("train", "--resume", out, "-q").stdout.strip() == str(out / "best")
+
+
+def test_without_out_the_run_is_named_by_arch_and_time(
+    run: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments).exit_code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("msrresnet-20")
+
+
+@pytest.mark.parametrize(
+    ("extra", "part"),
+    [
+        (["--recipe", "none"], "no recipe `none`"),
+        (["--train-hq", "nowhere"], "no folder nowhere for the training pictures"),
+        (["--arch", "swinir"], "swinir"),
+        (["--batch", "0"], "`batch`"),
+        (["--set", "optim.speed=1"], "unknown key `optim.speed`"),
+        (["--set", "args.depth=1"], "no argument `depth`"),
+        (["--set", "optim.accumulate=3"], "batch 4 does not divide into 3 parts"),
+        (["--set", "optim.periods=[1]"], "end before the last iteration"),
+        (["--degradation", "none"], "no degradation `none`"),
+        (["--train-share", "1", "--train-share", "2"], "1 --train-hq but 2 --train-share"),
+        (["--resume", "nowhere"], "no such configuration file"),
+        (["--init", "nothing"], "no model `nothing`"),
+        (["--device", "tpu"], "unknown device `tpu`"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_usage_errors(run: Run, arguments: list[str], extra: list[str], part: str, tmp_path: Path) -> None:
+    result = run(*arguments, "--out", tmp_path / "run", *extra)
+    assert result.exit_code == 2, result.output
+    assert part in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
