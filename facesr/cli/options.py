@@ -98,6 +98,7 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
         metavar=option.metavar or None,
         envvar=option.envvar or None,
         rich_help_panel=option.panel,
+        show_default=option.shown_default or True,
     )
     return inspect.Parameter(leaf.name, _KEYWORD, default=default, annotation=Annotated[annotation, info])
 
@@ -109,5 +110,6 @@ def _typer_type(annotation: Any) -> Any:
         parts = set(get_args(annotation)) - {types.NoneType}
         return annotation if len(parts) == 1 else str
     if origin is tuple:
-        return list[get_args(annotation)[0]]  # type: ignore[misc]
+        element = get_args(annotation)[0]
+        return list[element] if isinstance(element, type) else list[str]  # type: ignore[valid-type]
     return annotation

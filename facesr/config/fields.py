@@ -37,6 +37,7 @@ class Option:
         short: A one-letter alias such as `-m`.
         envvar: The environment variable that stands in when the option is not given.
         metavar: What `--help` shows for the value.
+        shown_default: What it shows for the default, where that is not the value.
     """
 
     help: str
@@ -46,6 +47,7 @@ class Option:
     short: str = ""
     envvar: str = ""
     metavar: str = ""
+    shown_default: str = ""
 
 
 def opt(
@@ -57,9 +59,18 @@ def opt(
     short: str = "",
     envvar: str = "",
     metavar: str = "",
+    shown_default: str = "",
 ) -> Any:
-    """Return a dataclass field that is also a command-line option."""
-    option = Option(help=help, panel=panel, flag=flag, short=short, envvar=envvar, metavar=metavar)
+    """Return a dataclass field that is also a command-line option, as `Option` describes."""
+    option = Option(
+        help=help,
+        panel=panel,
+        flag=flag,
+        short=short,
+        envvar=envvar,
+        metavar=metavar,
+        shown_default=shown_default,
+    )
     return dataclasses.field(default=default, metadata={_KEY: option})
 
 

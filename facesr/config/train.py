@@ -52,6 +52,7 @@ class DataConfig(Config):
         0,
         "Side of random crops in HQ pixels; 0 takes whole pictures.",
         panel=_DATA,
+        shown_default="by the recipe",
         flag="--crop",
         metavar="PX",
     )
@@ -132,7 +133,9 @@ def read_degradation(name: str) -> Degradation:
 class OptimConfig(Config):
     """How the weights are moved."""
 
-    learning_rate: Positive = opt(2e-4, "Peak learning rate of Adam.", panel=_TRAINING, flag="--lr")
+    learning_rate: Positive = opt(
+        2e-4, "Peak learning rate of Adam.", panel=_TRAINING, shown_default="by the recipe", flag="--lr"
+    )
     betas: tuple[float, float] = key("Adam's decay rates.", default=(0.9, 0.99))
     periods: tuple[Count, ...] = key(
         "Iterations of each cosine cycle; one over the whole run if not given.", default=()
@@ -162,8 +165,12 @@ class TrainConfig(Config):
     )
     features: Count | None = opt(None, "Its channels; the network's default if not given.", panel=_TRAINING)
     args: Mapping[str, int | float] = key("Constructor arguments of the network.", make=dict)
-    iterations: Count = opt(300_000, "Steps of the optimiser.", panel=_TRAINING)
-    batch: Count = opt(8, "Pictures a step, over all processes.", panel=_TRAINING)
+    iterations: Count = opt(
+        300_000, "Steps of the optimiser.", panel=_TRAINING, shown_default="by the recipe"
+    )
+    batch: Count = opt(
+        8, "Pictures a step, over all processes.", panel=_TRAINING, shown_default="by the recipe"
+    )
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     init: str | None = opt(

@@ -17,16 +17,8 @@ Format = Literal["auto", "png", "jpg", "webp"]
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(Config):
-    """Which network runs, and where."""
+    """Where a network runs, and how."""
 
-    model: str = opt(
-        DEFAULT_MODEL,
-        "A bundled name (see `facesr models`), a weight folder, or a .safetensors or .pth file.",
-        panel="Model",
-        short="-m",
-        envvar="FACESR_MODEL",
-        metavar="NAME|PATH",
-    )
     device: str = opt(
         "auto",
         "Where the network runs; auto takes CUDA, then MPS, then the CPU.",
@@ -50,6 +42,14 @@ class UpscaleConfig(Config):
 
     inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures.", metavar="INPUT")
     output: Path = arg("Folder for the results, made if missing.", metavar="OUTPUT")
+    model: str = opt(
+        DEFAULT_MODEL,
+        "A bundled name (see `facesr models`), a weight folder, or a .safetensors or .pth file.",
+        panel="Model",
+        short="-m",
+        envvar="FACESR_MODEL",
+        metavar="NAME|PATH",
+    )
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"

@@ -29,8 +29,14 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class ValidationSet:
-    """LQ pictures and their truths, in the same order."""
+class PairSet:
+    """Pictures and their truths, in the same order.
+
+    Attributes:
+        name: Of the folder of pictures.
+        lq: The pictures, LQ or already restored.
+        hq: The truths.
+    """
 
     name: str
     lq: tuple[Path, ...]
@@ -81,47 +87,91 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
     return folders
 
 
-def list_validation(config: DataConfig, *, scale: int) -> list[ValidationSet]:
+def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
     """List and check the validation pairs, one set for each LQ folder.
 
     Raises:
         ConfigError: As `list_training`.
     """
-    sets = []
-    hint = "put HQ faces there, or name their folder with `--val-hq`; `--set validate_every=0` does without"
-    truths = _list(config.val_hq, "validation truths", hint)
-    for folder in config.val_lq:
-        hint = f"make them with `facesr degrade {config.val_hq} {folder}`, or name them with `--val-lq`"
-        lq, hq = match_by_stem(_list(folder, "validation inputs", hint), truths)
-        problems = []
-        for lq_path, hq_path in zip(lq, hq, strict=True):
-            try:
-                height, width = _header_size(hq_path)
-                _check_pair(lq_path, height=height, width=width, scale=scale)
-            except ValueError as error:
-                problems.append(str(error))
-        _refuse(problems, f"validation pairs in {folder}")
-        sets.append(ValidationSet(folder.name, lq, hq))
-    return sets
+    hq_hint = "put HQ faces there, or name them with `--val-hq`; `--set validate_every=0` does without"
+    return [
+        list_pairs(
+            folder,
+            config.val_hq,
+            scale=scale,
+            hint=f"make them with `facesr degrade {config.val_hq} {folder}`, or name them with `--val-lq`",
+            hq_hint=hq_hint,
+        )
+        for folder in config.val_lq
+    ]
 
 
-def match_by_stem(lq: Sequence[Path], hq: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Bring two lists of pictures into one order by the names without suffix.
+def list_pairs(
+    folder: Path, hq_folder: Path, *, scale: int, hint: str, hq_hint: str, suffix: str = ""
+) -> PairSet:
+    """List the pictures of a folder beside their truths, and check their sizes by their headers.
+
+    Args:
+        folder: Of the pictures.
+        hq_folder: Of the truths.
+        scale: How many times larger the truths are.
+        hint: What to do where the first folder is missing.
+        hq_hint: What to do where the second one is.
+        suffix: What the pictures' names have at their end, and the truths' have not.
+
+    Raises:
+        ConfigError: A missing folder, pictures without a partner, sizes that do not fit. Files whose headers
+            cannot be read are left for later.
+    """
+    truths = _list(hq_folder, "truths", hq_hint)
+    lq, hq = match_by_stem(_list(folder, "pictures to compare", hint), truths, suffix=suffix)
+    problems = []
+    for lq_path, hq_path in zip(lq, hq, strict=True):
+        try:
+            height, width = _header_size(hq_path)
+            _check_pair(lq_path, height=height, width=width, scale=scale)
+        except UnreadableHeader:
+            continue
+        except ValueError as error:
+            problems.append(str(error))
+    _refuse(problems, f"pairs of {folder} and {hq_folder}")
+    return PairSet(folder.name, lq, hq)
+
+
+class UnreadableHeader(ValueError):
+    """A file that is not a picture, or damaged from its first bytes."""
+
+
+def match_by_stem(
+    lq: Sequence[Path], hq: Sequence[Path], *, suffix: str = ""
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Bring two lists of pictures into one order by the names without extension.
+
+    Args:
+        lq: The pictures.
+        hq: Their truths.
+        suffix: What the stems of `lq` have at their end, and those of `hq` have not.
 
     Raises:
         ConfigError: A picture without a partner, or two of one name in a list.
     """
     by_stem: list[dict[str, Path]] = []
     problems = []
-    for paths in (lq, hq):
+    for paths, ending in ((lq, suffix), (hq, "")):
         table: dict[str, Path] = {}
         for path in paths:
-            if path.stem in table:
-                problems.append(f"{table[path.stem]} and {path} have the same name")
-            table[path.stem] = path
+            stem = path.stem.removesuffix(ending)
+            if stem in table:
+                problems.append(f"{table[stem]} and {path} have the same name")
+            table[stem] = path
         by_stem.append(table)
-    problems += [f"{by_stem[0][stem]} has no HQ partner" for stem in by_stem[0].keys() - by_stem[1].keys()]
-    problems += [f"{by_stem[1][stem]} has no LQ partner" for stem in by_stem[1].keys() - by_stem[0].keys()]
+    problems += [
+        f"{by_stem[0][stem]} has no partner among the truths"
+        for stem in by_stem[0].keys() - by_stem[1].keys()
+    ]
+    problems += [
+        f"{by_stem[1][stem]} has no partner to compare" for stem in by_stem[1].keys() - by_stem[0].keys()
+    ]
     _refuse(sorted(problems), "pairs")
     stems = sorted(by_stem[0])
     return tuple(by_stem[0][stem] for stem in stems), tuple(by_stem[1][stem] for stem in stems)
@@ -141,7 +191,7 @@ def _header_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.height, image.width
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from error
+        raise UnreadableHeader(f"{path}: cannot be read ({type(error).__name__})") from error
 
 
 def _check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:

@@ -23,12 +23,14 @@ class Model:
         config: What its weight folder says; for a bare file only name, architecture and arguments.
         device: Where it lies.
         dtype: In which its weights are held.
+        sha256: Of the file of its weights, hexadecimal.
     """
 
     network: SRNetwork
     config: ModelConfig
     device: torch.device
     dtype: torch.dtype
+    sha256: str
 
 
 def load_model(
@@ -48,21 +50,23 @@ def load_model(
     """
     files = name_or_path if isinstance(name_or_path, WeightFiles) else locate(str(name_or_path))
     place = pick_device(device)
-    network, config = read_network(files)
+    network, config, sha256 = read_network(files)
     precision = pick_dtype(dtype, place, network.dtypes)
     network.requires_grad_(False).eval().to(place, precision)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(network=network, config=config, device=place, dtype=precision)
+    return Model(network=network, config=config, device=place, dtype=precision, sha256=sha256)
 
 
-def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig]:
-    """Read, check and build a network in fp32 on the CPU.
+def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
+    """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file.
 
     Raises:
         WeightsError: As `load_model`.
     """
+    with files.tensors.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if files.config and files.config.sha256:
-        _check_sha256(files.tensors, files.config.sha256)
+        _check_sha256(files.tensors, expected=files.config.sha256, found=sha256)
     state = read_state(files.tensors)
     arch, args = identify(shapes_of(state), path=files.tensors)
     config = files.config or ModelConfig(name=files.name, arch=arch, args=args)  # type: ignore[arg-type]
@@ -78,12 +82,10 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig]:
         raise WeightsError(f"{files.tensors}: {error.message}", hint=error.hint) from error
     check_state(state, shapes_of(network.state_dict()), path=files.tensors, arch=arch)
     network.load_state_dict(state)
-    return network, config
+    return network, config, sha256
 
 
-def _check_sha256(path: Path, expected: str) -> None:
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+def _check_sha256(path: Path, *, expected: str, found: str) -> None:
     if found != expected:
         raise WeightsError(
             f"{path}: sha256 is {found[:12]}…, config.json says {expected[:12]}…",

@@ -1,7 +1,7 @@
 """Decoding, network and encoding side by side, with bounded memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
+from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
 from facesr.inference import enlarge_pixels
@@ -48,30 +49,43 @@ def map_ahead(
 
 
 def enlarge_stream(
-    model: Model, pictures: Iterable[Outcome[Item, Picture]], *, batch: int
-) -> Iterator[Outcome[Item, Picture]]:
-    """Run the network over decoded pictures, those of equal size together; failures pass through."""
+    models: Sequence[Model], pictures: Iterable[Outcome[Item, Picture]], *, batch: int
+) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
+    """Run every model over decoded pictures, those of equal size together; failures pass through.
+
+    Yields:
+        One result a model, in their order, for each picture.
+    """
     for group in _equal_sizes(pictures, batch=batch):
         if isinstance(group[0].value, ImageError):
-            yield from group
+            yield Outcome(group[0].item, group[0].value)
         else:
-            yield from _enlarge_group(model, group)
+            yield from _enlarge_group(models, group)
 
 
-def _enlarge_group(model: Model, group: list[Outcome[Item, Picture]]) -> Iterator[Outcome[Item, Picture]]:
+def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
+    """Resolve `runtime.batch` for a device."""
+    if runtime.batch != "auto":
+        return runtime.batch
+    return 1 if device.type == "cpu" else 8
+
+
+def _enlarge_group(
+    models: Sequence[Model], group: list[Outcome[Item, Picture]]
+) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
     try:
         pixels = torch.from_numpy(np.stack([picture.rgb for picture in pictures]))
-        results = enlarge_pixels(model.network, pixels, model.device).cpu().numpy()
+        results = [enlarge_pixels(model.network, pixels, model.device).cpu().numpy() for model in models]
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
             raise
         height, width = pictures[0].size
-        failure = ImageError(f"{width}x{height} needs more memory than {model.device} has")
+        failure = ImageError(f"{width}x{height} needs more memory than {models[0].device} has")
         yield from (Outcome(outcome.item, failure) for outcome in group)
         return
-    for outcome, picture, rgb in zip(group, pictures, results, strict=True):
-        yield Outcome(outcome.item, picture.enlarged(rgb))
+    for index, (outcome, picture) in enumerate(zip(group, pictures, strict=True)):
+        yield Outcome(outcome.item, tuple(picture.enlarged(rgb[index]) for rgb in results))
 
 
 def _equal_sizes(

@@ -16,13 +16,14 @@ from facesr.data.batches import Batch
 from facesr.data.draws import Pair
 from facesr.device import Rank
 from facesr.errors import RunError
+from facesr.metrics import Scores
 from facesr.weights.folder import save_folder
 from facesr.workflows.checkpoint import RunFolder, explain_write_errors
 from facesr.workflows.curve import EventWriter, draw_curve
 from facesr.workflows.events import Reporter
 from facesr.workflows.signals import StopSignals
 from facesr.workflows.trainer import Trainer
-from facesr.workflows.validation import Scores, Validator
+from facesr.workflows.validation import Validator
 
 
 class Run:

@@ -16,7 +16,7 @@ from facesr.workflows.signals import StopSignals, stop_signals
 if TYPE_CHECKING:
     import torch
 
-    from facesr.data.listing import Folder, ValidationSet
+    from facesr.data.listing import Folder, PairSet
 
 SCALE = 4
 
@@ -72,7 +72,7 @@ def _run(
     config: TrainConfig,
     reporter: Reporter,
     folders: "list[Folder]",
-    sets: "list[ValidationSet]",
+    sets: "list[PairSet]",
     stop: StopSignals,
     device: "torch.device",
     *,
@@ -129,7 +129,7 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     args = resolve_args(config.arch, config.args)
     if config.init is None:
         return build_network(config.arch, args)
-    network, found = read_network(locate(config.init))
+    network, found, _ = read_network(locate(config.init))
     if (found.arch, resolve_args(found.arch, found.args)) != (config.arch, args):
         raise ConfigError(
             f"{config.init} holds {found.arch} {found.args}, but the run is for {config.arch} {args}",

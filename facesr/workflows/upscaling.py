@@ -54,7 +54,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     suffix = "" if config.format == "auto" else f".{config.format}"
     sources = list_images(config.inputs, recursive=config.recursive, exclude=config.output)
     jobs = plan_jobs(sources, config.output, suffix=suffix)
-    files = locate(config.runtime.model)
+    files = locate(config.model)
     todo = [job for job in jobs if config.overwrite or not job.target.exists()]
     skipped = tuple(job.target for job in jobs if job not in set(todo))
     if not todo:
@@ -68,11 +68,11 @@ def _run(
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
     from facesr.image import check_writable, read_picture, write_picture
     from facesr.weights.load import load_model
-    from facesr.workflows.pipeline import Outcome, enlarge_stream, map_ahead
+    from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead
 
     runtime = config.runtime
     model = load_model(files, device=runtime.device, dtype=runtime.dtype)
-    batch = runtime.batch if runtime.batch != "auto" else (1 if model.device.type == "cpu" else 8)
+    batch = batch_size(runtime, model.device)
     scale = model.network.scale
 
     def read(job: Job) -> "Picture":
@@ -81,10 +81,10 @@ def _run(
         check_writable(job.target, height=height * scale, width=width * scale)
         return picture
 
-    def write(enlarged: Outcome[Job, "Picture"]) -> Path:
+    def write(enlarged: Outcome[Job, tuple["Picture", ...]]) -> Path:
         if isinstance(enlarged.value, ImageError):
             raise enlarged.value
-        write_picture(enlarged.item.target, enlarged.value, quality=config.quality)
+        write_picture(enlarged.item.target, enlarged.value[0], quality=config.quality)
         return enlarged.item.target
 
     written: list[Path] = []
@@ -94,7 +94,7 @@ def _run(
     executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:
         decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
-        enlarged = enlarge_stream(model, decoded, batch=batch)
+        enlarged = enlarge_stream([model], decoded, batch=batch)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2):
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))

@@ -8,25 +8,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from facesr.data.listing import ValidationSet
-from facesr.image import Array, Picture, read_picture, write_picture
+from facesr.data.listing import PairSet
+from facesr.image import Array, Picture, bicubic, read_picture, write_picture
 from facesr.inference import enlarge_pixels
-from facesr.metrics import METRICS
+from facesr.metrics import Scores, measure
 from facesr.models import SRNetwork
-
-Scores = dict[str, float]
-
-
-def bicubic(pixels: Array, *, scale: int) -> Array:
-    """Enlarge by Pillow's bicubic, the baseline of every comparison."""
-    size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-
-
-def measure(prediction: Array, target: Array) -> Scores:
-    """Score one 8-bit picture by every metric."""
-    a, b = (torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2) for pixels in (prediction, target))
-    return {name: float(metric.function(a, b)[0]) for name, metric in METRICS.items()}
 
 
 def mean_scores(scores: Iterable[Scores]) -> Scores:
@@ -45,12 +31,12 @@ class Validator:
         scale: Of the network.
     """
 
-    sets: tuple[ValidationSet, ...]
+    sets: tuple[PairSet, ...]
     bicubic: dict[str, Scores]
     scale: int
 
     @classmethod
-    def prepare(cls, sets: Iterable[ValidationSet], *, scale: int) -> "Validator":
+    def prepare(cls, sets: Iterable[PairSet], *, scale: int) -> "Validator":
         """Score bicubic on each set once."""
         sets = tuple(sets)
         baseline = {

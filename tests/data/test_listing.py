@@ -86,7 +86,7 @@ def test_whole_pictures_must_divide_by_the_scale(tmp_path: Path) -> None:
 
 def test_pairs_that_do_not_fit_are_listed(root: Path) -> None:
     save(root / "hq" / "lonely.png", 32, 32)
-    refused(lambda: list_validation(config(root), scale=4), "lonely.png has no LQ partner")
+    refused(lambda: list_validation(config(root), scale=4), "lonely.png has no partner to compare")
     (root / "hq" / "lonely.png").unlink()
     save(root / "lq" / "a.png", 9, 8)
     expected = "a.png: 8x9, but its truth is 32x32, not 4 times"

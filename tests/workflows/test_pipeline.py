@@ -77,14 +77,15 @@ def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
     model = load_model(tiny_folder, device="cpu")
     pictures = [Outcome(index, picture(4, 4 + index % 2, 30 * index)) for index in range(7)]
     singles, batched = (
-        {outcome.item: outcome.value for outcome in enlarge_stream(model, pictures, batch=batch)}
+        {outcome.item: outcome.value for outcome in enlarge_stream([model], pictures, batch=batch)}
         for batch in (1, 3)
     )
     assert singles.keys() == batched.keys() == set(range(7))
     for index, one in singles.items():
         other = batched[index]
-        assert isinstance(one, Picture)
-        assert isinstance(other, Picture)
+        assert isinstance(one, tuple)
+        assert isinstance(other, tuple)
+        (one,), (other,) = one, other
         assert one.size == (16, 16 + 4 * (index % 2))
         assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
 
@@ -97,7 +98,7 @@ def test_running_out_of_memory_fails_the_picture_and_names_its_size(
 
     monkeypatch.setattr(pipeline, "enlarge_pixels", explode)
     model = load_model(tiny_folder, device="cpu")
-    (outcome,) = enlarge_stream(model, [Outcome("a", picture(5, 9))], batch=2)
+    (outcome,) = enlarge_stream([model], [Outcome("a", picture(5, 9))], batch=2)
     assert isinstance(outcome.value, ImageError)
     assert "9x5 needs more memory" in outcome.value.reason
 

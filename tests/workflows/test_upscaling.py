@@ -31,8 +31,8 @@ class Recorder:
 
 @pytest.fixture
 def config(faces: Path, tiny_folder: Path, tmp_path: Path) -> UpscaleConfig:
-    runtime = RuntimeConfig(model=str(tiny_folder), device="cpu", batch=2)
-    return UpscaleConfig(inputs=(faces,), output=tmp_path / "out", runtime=runtime)
+    runtime = RuntimeConfig(device="cpu", batch=2)
+    return UpscaleConfig(inputs=(faces,), output=tmp_path / "out", model=str(tiny_folder), runtime=runtime)
 
 
 def change(config: UpscaleConfig, **changes: object) -> UpscaleConfig:
@@ -103,6 +103,6 @@ def test_a_result_too_large_for_its_format_fails_before_the_network(
 
 
 def test_precision_that_the_network_lacks_is_refused(config: UpscaleConfig) -> None:
-    runtime = RuntimeConfig(model=config.runtime.model, device="cuda:99")
+    runtime = RuntimeConfig(device="cuda:99")
     with pytest.raises(DeviceError):
         upscale(change(config, runtime=runtime))

@@ -1,0 +1,82 @@
+"""Options of `facesr eval`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from facesr.config.fields import Config, opt
+from facesr.config.upscale import DEFAULT_MODEL, RuntimeConfig
+from facesr.errors import ConfigError
+
+MetricName = Literal["psnr", "ssim", "lpips"]
+ProtocolName = Literal["challenge", "basicsr-y"]
+
+_DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What exactly is compared.
+
+    Attributes:
+        name: As `--protocol` takes it.
+        y_channel: Luma (BT.601) instead of RGB.
+        crop: Pixels left out along each border.
+    """
+
+    name: str
+    y_channel: bool
+    crop: int
+
+    def __str__(self) -> str:
+        return f"{'Y' if self.y_channel else 'RGB'}, crop {self.crop}, 8-bit, mean of images"
+
+
+PROTOCOLS = {
+    "challenge": Protocol("challenge", y_channel=False, crop=0),
+    "basicsr-y": Protocol("basicsr-y", y_channel=True, crop=4),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(Config):
+    """Score restored pictures against the truth."""
+
+    hq: Path | None = opt(None, "Folder of truths.", panel=_DATA, metavar="FOLDER")
+    lq: Path | None = opt(None, "Folder of LQ pictures, to be restored.", panel=_DATA, metavar="FOLDER")
+    sr: Path | None = opt(
+        None,
+        "Folder of pictures restored by any tool, to be scored as they are.",
+        panel=_DATA,
+        metavar="FOLDER",
+    )
+    sr_suffix: str = opt("", "What their names have at the end, such as _out.", panel=_DATA, metavar="TEXT")
+    model: tuple[str, ...] = opt(
+        (DEFAULT_MODEL,),
+        "As `upscale --model`; may be repeated to compare.",
+        panel="Model",
+        short="-m",
+        metavar="NAME|PATH",
+    )
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    protocol: ProtocolName = opt(
+        "challenge", "challenge: RGB, no crop; basicsr-y: luma, 4 px cropped.", panel=_MEASURE
+    )
+    metric: tuple[MetricName, ...] = opt(
+        ("psnr", "ssim"), "May be repeated; lpips needs the extra `metrics`.", panel=_MEASURE
+    )
+    save: Path | None = opt(None, "Folder for the restored pictures.", panel=_OUTPUT, metavar="FOLDER")
+    csv: Path | None = opt(None, "File for a table, one line a picture.", panel=_OUTPUT, metavar="FILE")
+    report: Path | None = opt(
+        None, "HTML file to look at, complete in itself.", panel=_OUTPUT, metavar="FILE"
+    )
+
+    def __post_init__(self) -> None:
+        if self.hq is None:
+            raise ConfigError("no folder of truths given", hint="write `facesr eval --hq val/hq --lq val/lq`")
+        if self.lq is None and self.sr is None:
+            raise ConfigError(
+                "nothing to score", hint="give LQ pictures to restore (`--lq`), or restored ones (`--sr`)"
+            )
+        if "psnr" not in self.metric:
+            object.__setattr__(self, "metric", ("psnr", *self.metric))

@@ -1,0 +1,54 @@
+"""Perceptual distance, which needs the extra `metrics`."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facesr.errors import ConfigError, FacesrError, MissingExtra
+
+
+@cache
+def _network() -> Any:
+    try:
+        import lpips as package
+    except ImportError as error:
+        raise MissingExtra("metrics") from error
+    try:
+        return package.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
+    except Exception as error:  # the download of its backbone fails in many ways
+        raise FacesrError(
+            f"LPIPS cannot load its AlexNet backbone ({type(error).__name__})",
+            hint="run it once with a network, so that torchvision keeps the backbone in its cache",
+        ) from error
+
+
+@torch.inference_mode()
+def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
+    """Return LPIPS (Zhang et al. 2018, AlexNet), 0 for identical pictures.
+
+    Args:
+        prediction: (B, 3, H, W), uint8 or float RGB in [0, 1].
+        target: The same shape.
+        crop: Pixels left out along each border.
+        y_channel: Must be off; the backbone wants colour.
+
+    Returns:
+        (B,) float64.
+
+    Raises:
+        MissingExtra: The package is not installed.
+        FacesrError: Its backbone cannot be loaded.
+        ConfigError: `y_channel` is on.
+    """
+    if y_channel:
+        raise ConfigError("LPIPS has no luma version", hint="use `--protocol challenge`")
+    a, b = (_prepare(images, crop=crop) for images in (prediction, target))
+    distances: Tensor = _network()(a, b)
+    return distances.flatten().double()
+
+
+def _prepare(images: Tensor, *, crop: int) -> Tensor:
+    images = images.clamp(0, 1) if images.is_floating_point() else images.float() / 255
+    return images[..., crop : images.shape[-2] - crop, crop : images.shape[-1] - crop] * 2 - 1

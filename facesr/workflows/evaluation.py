@@ -1,0 +1,294 @@
+"""`facesr eval`: how near restored pictures are to the truth, beside bicubic and beside each other."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facesr.config.evaluate import PROTOCOLS, EvalConfig, Protocol
+from facesr.errors import ConfigError, ImageError
+from facesr.files import write_atomic
+from facesr.weights.locate import locate
+from facesr.workflows.events import Failure, Reporter, Silent
+from facesr.workflows.statistics import Summary, summarise
+
+if TYPE_CHECKING:
+    from facesr.image import Array
+    from facesr.weights.load import Model
+    from facesr.workflows.report import Report
+
+BICUBIC = "bicubic"
+WORST = 10
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of restoring, and where its numbers come from.
+
+    Attributes:
+        name: Of the model, or of the folder of pictures.
+        source: Path of the weights or of the folder; empty for bicubic.
+        sha256: Of the weights' file; empty for pictures.
+        device: Where it ran; empty for pictures.
+        dtype: In which precision.
+    """
+
+    name: str
+    source: str = ""
+    sha256: str = ""
+    device: str = ""
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """Scores of one picture: method to metric to value, infinite for the PSNR of identical pictures."""
+
+    file: str
+    scores: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The difference of two methods' PSNR, picture by picture, first minus second."""
+
+    first: str
+    second: str
+    difference: Summary
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """What `evaluate` found.
+
+    Attributes:
+        protocol: What was compared.
+        methods: Bicubic first where there are LQ pictures, then models or the folder.
+        images: All scores, in the order of the files.
+        summaries: Method to metric to statistics.
+        differences: Paired differences in PSNR: each method over bicubic, and models over each other.
+        worst: The ten files with the lowest PSNR of the first method that is not bicubic.
+        failed: Files without scores.
+        written: Pictures, table and report.
+    """
+
+    protocol: Protocol
+    methods: tuple[Method, ...]
+    images: tuple[ImageScore, ...]
+    summaries: dict[str, dict[str, Summary]]
+    differences: tuple[Paired, ...]
+    worst: tuple[str, ...]
+    failed: tuple[Failure, ...]
+    written: tuple[Path, ...]
+
+    @property
+    def subject(self) -> str:
+        """The method that the worst files and the report are about."""
+        return next(method.name for method in self.methods if method.name != BICUBIC)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    lq: Path | None
+    hq: Path
+    sr: Path | None
+
+
+def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
+    """Score models on LQ pictures, or pictures as they are, against their truths.
+
+    Raises:
+        ConfigError: Missing folders, pictures without a partner, sizes that do not fit, no such model.
+        WeightsError: Unusable weights.
+        ImageError: No picture could be scored.
+    """
+    reporter = reporter or Silent()
+    pairs = _list_pairs(config)
+    files = [] if config.sr else [locate(name) for name in config.model]
+    # Imported here, so that the errors above answer without the seconds that torch takes to load.
+    from facesr.weights.load import load_model
+
+    models = [load_model(one, device=config.runtime.device, dtype=config.runtime.dtype) for one in files]
+    methods = _methods(config, models)
+    with ExitStack() as stack:
+        report = None
+        if config.report:
+            from facesr.workflows.report import Report
+
+            report = stack.enter_context(Report(config.report, [method.name for method in methods]))
+        images, failed, written = _score(config, reporter, pairs, models, methods, report)
+        if not images:
+            raise ImageError(
+                f"no picture could be scored, the first: {failed[0].reason}", file=failed[0].file
+            )
+        result = _summarise(config, methods, images, failed, written)
+        if any(math.isnan(v) for image in images for row in image.scores.values() for v in row.values()):
+            reporter.warn("SSIM needs 11 px a side; smaller pictures have none")
+        if config.csv:
+            _write_csv(config.csv, result)
+        if report:
+            report.finish(result)
+    return result
+
+
+def _list_pairs(config: EvalConfig) -> list[_Pair]:
+    from facesr.data.listing import list_pairs  # imports Pillow
+
+    assert config.hq is not None
+    hints = {"hint": "check the path", "hq_hint": "check the path given with `--hq`"}
+    lq = list_pairs(config.lq, config.hq, scale=4, **hints) if config.lq else None
+    sr = list_pairs(config.sr, config.hq, scale=1, suffix=config.sr_suffix, **hints) if config.sr else None
+    truths = (lq or sr).hq  # type: ignore[union-attr]
+    nothing = (None,) * len(truths)
+    columns = zip(lq.lq if lq else nothing, truths, sr.lq if sr else nothing, strict=True)
+    return [_Pair(truth.stem, a, truth, b) for a, truth, b in columns]
+
+
+def _methods(config: EvalConfig, models: "Sequence[Model]") -> list[Method]:
+    methods = [Method(BICUBIC)] if config.lq else []
+    if config.sr:
+        return [*methods, Method(config.sr.name or str(config.sr), source=str(config.sr))]
+    names = [model.config.name for model in models]
+    for model, path in zip(models, config.model, strict=True):
+        name = model.config.name if names.count(model.config.name) == 1 else path
+        dtype = str(model.dtype).removeprefix("torch.")
+        methods.append(Method(name, path, model.sha256, str(model.device), dtype))
+    if len({method.name for method in methods}) < len(methods):
+        raise ConfigError("a model is given twice", hint="give each `--model` once")
+    return methods
+
+
+def _score(
+    config: EvalConfig,
+    reporter: Reporter,
+    pairs: list[_Pair],
+    models: "Sequence[Model]",
+    methods: list[Method],
+    report: "Report | None",
+) -> tuple[list[ImageScore], list[Failure], list[Path]]:
+    from facesr.image import Picture, bicubic, read_picture, write_picture
+    from facesr.metrics import measure
+    from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead
+
+    protocol = PROTOCOLS[config.protocol]
+    names = [method.name for method in methods]
+
+    def read(pair: _Pair) -> Picture:
+        path = pair.sr or pair.lq
+        assert path is not None
+        return read_picture(path)
+
+    def score(outcome: "Outcome[_Pair, tuple[Picture, ...]]") -> tuple[ImageScore, list[Path], str]:
+        if isinstance(outcome.value, ImageError):
+            raise outcome.value
+        pair = outcome.item
+        target = read_picture(pair.hq).rgb
+        results: list[Array] = [picture.rgb for picture in outcome.value]
+        lq = read_picture(pair.lq).rgb if pair.lq else None
+        if lq is not None:
+            results.insert(0, bicubic(lq, scale=4))
+        crop, y_channel = protocol.crop, protocol.y_channel
+        scores = {
+            name: measure(pixels, target, names=config.metric, crop=crop, y_channel=y_channel)
+            for name, pixels in zip(names, results, strict=True)
+        }
+        image = ImageScore(pair.name, scores)
+        saved = []
+        if config.save:
+            for method, picture in zip(
+                names[len(results) - len(outcome.value) :], outcome.value, strict=True
+            ):
+                folder = config.save / method if len(models) > 1 else config.save
+                saved.append(folder / f"{pair.name}.png")
+                write_picture(saved[-1], picture)
+        card = report.card(image, lq=lq, results=results, target=target) if report else ""
+        return image, saved, card
+
+    images: list[ImageScore] = []
+    failed: list[Failure] = []
+    written: list[Path] = []
+    reporter.begin(len(pairs), "images")
+    workers = min(8, os.cpu_count() or 1)
+    executor = ThreadPoolExecutor(max_workers=workers)
+    batch = batch_size(config.runtime, models[0].device) if models else 1
+    try:
+        decoded = map_ahead(executor, read, pairs, depth=2 * batch + 2)
+        restored = enlarge_stream(models, decoded, batch=batch) if models else _as_they_are(decoded)
+        for outcome in map_ahead(executor, score, restored, depth=batch + workers):
+            if isinstance(outcome.value, ImageError):
+                pair = outcome.item.item
+                failed.append(Failure(pair.sr or pair.lq or pair.hq, outcome.value.reason))
+            else:
+                image, saved, card = outcome.value
+                images.append(image)
+                written += saved
+                if report:
+                    report.add(card)
+            reporter.advance()
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return sorted(images, key=lambda image: image.file), failed, written
+
+
+def _as_they_are(decoded: Iterator) -> Iterator:  # type: ignore[type-arg]
+    from facesr.workflows.pipeline import Outcome
+
+    for outcome in decoded:
+        value = outcome.value
+        yield Outcome(outcome.item, value if isinstance(value, ImageError) else (value,))
+
+
+def _summarise(
+    config: EvalConfig,
+    methods: list[Method],
+    images: list[ImageScore],
+    failed: list[Failure],
+    written: list[Path],
+) -> EvalResult:
+    names = [method.name for method in methods]
+    columns = {
+        (name, metric): [image.scores[name][metric] for image in images]
+        for name in names
+        for metric in config.metric
+    }
+    others = [name for name in names if name != BICUBIC]
+    pairs = [(name, BICUBIC) for name in others if BICUBIC in names] + list(combinations(others, 2))
+    order = sorted(images, key=lambda image: image.scores[others[0]]["psnr"])
+    return EvalResult(
+        protocol=PROTOCOLS[config.protocol],
+        methods=tuple(methods),
+        images=tuple(images),
+        summaries={name: {m: summarise(columns[name, m]) for m in config.metric} for name in names},
+        differences=tuple(
+            Paired(first, second, summarise(_differences(columns[first, "psnr"], columns[second, "psnr"])))
+            for first, second in pairs
+        ),
+        worst=tuple(image.file for image in order[:WORST]),
+        failed=tuple(failed),
+        written=(*written, *(path for path in (config.csv, config.report) if path)),
+    )
+
+
+def _differences(first: list[float], second: list[float]) -> list[float]:
+    return [a - b if a != b else 0.0 for a, b in zip(first, second, strict=True)]
+
+
+def _write_csv(path: Path, result: EvalResult) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    keys = [(method, metric) for method in result.summaries for metric in result.summaries[method]]
+    writer.writerow(["file", *(f"{method} {metric}" for method, metric in keys)])
+    for image in result.images:
+        writer.writerow([image.file, *(image.scores[method][metric] for method, metric in keys)])
+    try:
+        write_atomic(path, lambda stream: stream.write(table.getvalue().encode()))
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
