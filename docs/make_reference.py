@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from facesr.config import DegradeConfig, Leaf, UpscaleConfig, leaves
+from facesr.config.evaluate import EvalConfig
 from facesr.config.train import TrainConfig
 
-COMMANDS = {"upscale": UpscaleConfig, "train": TrainConfig, "degrade": DegradeConfig}
+COMMANDS = {"upscale": UpscaleConfig, "eval": EvalConfig, "train": TrainConfig, "degrade": DegradeConfig}
 TARGET = Path(__file__).with_name("reference.md")
 
 

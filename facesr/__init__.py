@@ -8,16 +8,20 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from facesr.degrade import degrade_image as degrade_image
     from facesr.inference import upscale_image as upscale_image
+    from facesr.metrics import psnr as psnr
+    from facesr.metrics import ssim as ssim
     from facesr.weights.load import load_model as load_model
 
 # Resolved on first use (PEP 562), so that `import facesr` and `facesr --help` stay free of torch.
 _PUBLIC = {
     "degrade_image": "facesr.degrade",
+    "psnr": "facesr.metrics",
+    "ssim": "facesr.metrics",
     "load_model": "facesr.weights.load",
     "upscale_image": "facesr.inference",
 }
 
-__all__ = ["__version__", "degrade_image", "load_model", "upscale_image"]
+__all__ = ["__version__", "degrade_image", "load_model", "psnr", "ssim", "upscale_image"]
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,7 @@ from importlinter.cli import lint_imports
 
 import facesr
 from facesr.config import Arch, DegradeConfig, UpscaleConfig, leaves
+from facesr.config.evaluate import EvalConfig
 from facesr.config.train import TrainConfig
 from facesr.models import ARCHITECTURES
 
@@ -45,6 +46,10 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ["degrade"],
         ["degrade", "nowhere", "lq"],
         ["degrade", "--print-config"],
+        ["eval", "--help"],
+        ["eval"],
+        ["eval", "--hq", "nowhere", "--lq", "nowhere"],
+        ["eval", "--hq", "docs/example", "--lq", "docs/example"],
         ["train", "--help"],
         ["train"],
         ["train", "--recipe", "none"],
@@ -84,7 +89,7 @@ def test_every_architecture_has_its_name_in_the_configuration() -> None:
     assert set(typing.get_args(Arch)) == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("config", [UpscaleConfig, DegradeConfig, TrainConfig])
+@pytest.mark.parametrize("config", [UpscaleConfig, DegradeConfig, TrainConfig, EvalConfig])
 def test_a_command_has_at_most_twenty_options_with_names_of_their_own(config: type) -> None:
     shown = [leaf for leaf in leaves(config) if leaf.is_shown]
     assert len({leaf.name for leaf in shown}) == len(shown) <= 20

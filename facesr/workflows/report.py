@@ -62,7 +62,8 @@ class Report:
         ratio = f"{target.shape[1]}/{target.shape[0]}"
         name = escape(image.file, quote=True)
         return (
-            f'<figure class="card" data-file="{name}" data-psnr="{_sortable(psnr)}" data-gain="{_sortable(gain)}">'
+            f'<figure class="card" data-file="{name}"'
+            f' data-psnr="{_sortable(psnr)}" data-gain="{_sortable(gain)}">'
             f'<h3>{name}</h3><div class="view" style="--ratio:{ratio}">{pictures}</div>'
             f'<input type="range" min="0" max="100" value="50" aria-label="Compare {name}">'
             f"<figcaption>{_scores_table(image)}</figcaption></figure>\n"

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 _RESAMPLES = 10_000
 _SEED = 0
 
@@ -31,6 +29,8 @@ class Summary:
 
 def summarise(values: Sequence[float]) -> Summary:
     """Summarise values; the interval comes from 10,000 resamples with a fixed seed."""
+    import numpy as np  # 0.1 s, which --help need not pay
+
     table = np.asarray(values, dtype=np.float64)
     if not len(table) or not np.isfinite(table).all():
         finite = table[~np.isnan(table)]

@@ -52,7 +52,7 @@ def images(count: int) -> torch.Tensor:
     return torch.rand(count, 3, 24, 20, generator=generator)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ["psnr", "ssim"])
 def test_a_batch_equals_the_loop(name: str) -> None:
     a, b = images(3), images(4)[1:]
     function = METRICS[name].function

@@ -1,0 +1,83 @@
+"""`facesr eval` on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Run, noise
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    for index in range(3):
+        truth = Image.fromarray(noise(48, 48, seed=index))
+        for folder, picture in (("hq", truth), ("lq", truth.resize((12, 12)))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture.save(tmp_path / folder / f"{index}.png")
+    return tmp_path / "hq", tmp_path / "lq"
+
+
+def test_a_table_on_stdout_and_the_protocol_beside_it(run: Run, folders: tuple, tiny_folder: Path) -> None:
+    hq, lq = folders
+    result = run("eval", "--hq", hq, "--lq", lq, "-m", tiny_folder, "-d", "cpu")
+    assert result.exit_code == 0
+    for word in ("bicubic", "tiny", "PSNR", "SSIM", "95 % interval"):
+        assert word in result.stdout
+    assert "RGB, crop 0, 8-bit, mean of images, 3 images, 0 failed" in result.stderr
+    assert "tiny: sha256 " in result.stderr
+    assert "worst of tiny: " in result.stderr
+
+
+def test_json_has_everything_and_no_infinities(run: Run, folders: tuple, tiny_folder: Path) -> None:
+    hq, lq = folders
+    document = json.loads(
+        run("eval", "--hq", hq, "--lq", lq, "-m", tiny_folder, "-d", "cpu", "--json").stdout,
+        parse_constant=lambda name: pytest.fail(name),
+    )
+    assert document["protocol"]["images"] == 3
+    assert document["methods"][1]["name"] == "tiny"
+    assert len(document["images"]) == 3
+    assert {"mean", "median", "std", "low", "high"} == document["summaries"]["tiny"]["psnr"].keys()
+    same = json.loads(
+        run("eval", "--hq", hq, "--sr", hq, "--json").stdout,
+        parse_constant=lambda name: pytest.fail(name),
+    )
+    assert same["images"][0]["identical"] is True
+    assert same["images"][0]["scores"]["hq"]["psnr"] is None
+    assert same["summaries"]["hq"]["psnr"]["mean"] is None
+
+
+def test_quiet_names_the_files_written(run: Run, folders: tuple, tiny_folder: Path, tmp_path: Path) -> None:
+    hq, lq = folders
+    table, page = tmp_path / "s.csv", tmp_path / "r.html"
+    arguments = ("--hq", hq, "--lq", lq, "-m", tiny_folder, "-d", "cpu", "--csv", table, "--report", page)
+    assert run("eval", *arguments, "-q").stdout.split() == [str(table), str(page)]
+
+
+def test_a_damaged_file_exits_3(run: Run, folders: tuple, tiny_folder: Path) -> None:
+    hq, lq = folders
+    (lq / "1.png").write_bytes((lq / "1.png").read_bytes()[:120])
+    result = run("eval", "--hq", hq, "--lq", lq, "-m", tiny_folder, "-d", "cpu")
+    assert result.exit_code == 3
+    assert f"error: {lq / '1.png'}: cannot be read" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--lq", "x"], "no folder of truths given"),
+        (["--hq", "docs"], "nothing to score"),
+        (["--hq", "nowhere", "--lq", "nowhere"], "no folder nowhere"),
+        (["--hq", "docs/example", "--lq", "docs/example"], "not 4 times"),
+        (["--hq", "docs/example", "--sr", "docs/example", "--metric", "niqe"], "niqe"),
+        (["--hq", "docs/example", "--sr", "docs/example", "--protocol", "x"], "x"),
+    ],
+)
+def test_usage_errors(run: Run, arguments: list[str], part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    result = run("eval", *arguments)
+    assert result.exit_code == 2
+    assert part in result.stderr
+    assert "Traceback" not in result.output

@@ -1,0 +1,69 @@
+"""LPIPS: its wiring, with random weights in place of the package."""
+
+import sys
+import types
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facesr.errors import ConfigError, FacesrError, MissingExtra
+from facesr.metrics import perceptual
+
+
+class RandomLpips(nn.Module):
+    """Behaves like `lpips.LPIPS`: (B, 3, H, W) in [-1, 1] to (B, 1, 1, 1)."""
+
+    seen: list[Tensor]
+
+    def __init__(self, net: str, verbose: bool) -> None:
+        super().__init__()
+        assert (net, verbose) == ("alex", False)
+        torch.manual_seed(0)
+        self.features = nn.Conv2d(3, 4, 3)
+        self.seen = []
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        self.seen += [a, b]
+        return (self.features(a) - self.features(b)).square().mean((1, 2, 3), keepdim=True)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    perceptual._network.cache_clear()
+
+
+def install(monkeypatch: pytest.MonkeyPatch, network: object) -> None:
+    module = types.ModuleType("lpips")
+    module.LPIPS = network  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lpips", module)
+
+
+def test_pictures_reach_the_network_scaled_and_cropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, RandomLpips)
+    a, b = (torch.randint(0, 256, (3, 3, 20, 24), dtype=torch.uint8) for _ in range(2))
+    distances = perceptual.lpips(a, b, crop=4)
+    assert distances.shape == (3,)
+    assert distances.dtype == torch.float64
+    assert (distances > 0).all()
+    seen = perceptual._network().seen[0]
+    assert seen.shape == (3, 3, 12, 16)
+    torch.testing.assert_close(seen, a[..., 4:-4, 4:-4].float() / 127.5 - 1)
+    torch.testing.assert_close(perceptual.lpips(a / 255, b / 255, crop=4), distances, atol=1e-6, rtol=1e-4)
+    assert perceptual.lpips(a, a).tolist() == [0, 0, 0]
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(1, 3, 16, 16)
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(MissingExtra, match="the extra `metrics`"):
+        perceptual.lpips(images, images)
+
+    def offline(**_: object) -> None:
+        raise OSError("no network")
+
+    install(monkeypatch, offline)
+    with pytest.raises(FacesrError, match="cannot load its AlexNet backbone"):
+        perceptual.lpips(images, images)
+    with pytest.raises(ConfigError, match="no luma version"):
+        perceptual.lpips(images, images, y_channel=True)

@@ -1,0 +1,212 @@
+"""Figures that one can trust: the same by every way, with partners checked and failures named."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facesr.config import RuntimeConfig, UpscaleConfig
+from facesr.config.evaluate import EvalConfig
+from facesr.errors import ConfigError, ImageError
+from facesr.image import read_picture
+from facesr.metrics import measure
+from facesr.workflows.evaluation import EvalResult, evaluate
+from facesr.workflows.statistics import summarise
+from facesr.workflows.upscaling import upscale
+from tests.conftest import noise, tiny_state
+
+CPU = RuntimeConfig(device="cpu")
+SIZES = [(48, 64), (48, 64), (64, 48), (48, 64)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for index, (height, width) in enumerate(SIZES):
+        truth = Image.fromarray(noise(height, width, seed=index))
+        small = truth.resize((width // 4, height // 4), Image.Resampling.BICUBIC)
+        for folder, picture in (("hq", truth), ("lq", small)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture.save(tmp_path / folder / f"{index}.png")
+    return tmp_path
+
+
+def run(root: Path, tiny_folder: Path, **options: object) -> EvalResult:
+    base = {"hq": root / "hq", "lq": root / "lq", "model": (str(tiny_folder),), "runtime": CPU}
+    return evaluate(EvalConfig(**{**base, **options}))
+
+
+def test_models_saved_pictures_and_upscaled_ones_score_alike(root: Path, tiny_folder: Path) -> None:
+    by_model = run(root, tiny_folder, save=root / "saved")
+    upscale(UpscaleConfig(inputs=(root / "lq",), output=root / "up", model=str(tiny_folder), runtime=CPU))
+    for folder in ("saved", "up"):
+        by_file = run(root, tiny_folder, sr=root / folder)
+        assert [m.name for m in by_file.methods] == ["bicubic", folder]
+        for a, b in zip(by_model.images, by_file.images, strict=True):
+            assert a.scores["tiny"] == b.scores[folder]
+            assert a.scores["bicubic"] == b.scores["bicubic"]
+
+
+def test_scores_are_those_of_the_metrics(root: Path, tiny_folder: Path) -> None:
+    result = run(root, tiny_folder, save=root / "saved")
+    (bicubic, model) = result.methods
+    assert (bicubic.name, model.name, model.device, model.dtype) == ("bicubic", "tiny", "cpu", "float32")
+    assert len(model.sha256) == 64
+    values = []
+    for image in result.images:
+        truth = read_picture(root / "hq" / f"{image.file}.png").rgb
+        assert image.scores["tiny"] == measure(read_picture(root / "saved" / f"{image.file}.png").rgb, truth)
+        lq = Image.fromarray(read_picture(root / "lq" / f"{image.file}.png").rgb)
+        enlarged = lq.resize((truth.shape[1], truth.shape[0]), Image.Resampling.BICUBIC)
+        assert image.scores["bicubic"] == measure(np.asarray(enlarged), truth)
+        values.append(image.scores["tiny"]["psnr"])
+    assert result.summaries["tiny"]["psnr"].mean == pytest.approx(np.mean(values))
+    (difference,) = result.differences
+    assert (difference.first, difference.second) == ("tiny", "bicubic")
+    expected = np.mean(values) - result.summaries["bicubic"]["psnr"].mean
+    assert difference.difference.mean == pytest.approx(expected)
+    order = sorted(result.images, key=lambda image: image.scores["tiny"]["psnr"])
+    assert result.worst == tuple(image.file for image in order)
+
+
+def test_the_protocol_decides_what_is_compared(root: Path, tiny_folder: Path) -> None:
+    result = run(root, tiny_folder, save=root / "saved", protocol="basicsr-y")
+    assert str(result.protocol) == "Y, crop 4, 8-bit, mean of images"
+    image = result.images[0]
+    pair = (read_picture(root / folder / f"{image.file}.png").rgb for folder in ("saved", "hq"))
+    assert image.scores["tiny"] == measure(*pair, crop=4, y_channel=True)
+
+
+def test_two_models_are_compared_pairwise(root: Path, tiny_folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(tiny_state(seed=3), root / "other.safetensors")
+    result = run(
+        root, tiny_folder, model=(str(tiny_folder), str(root / "other.safetensors")), save=root / "s"
+    )
+    assert [method.name for method in result.methods] == ["bicubic", "tiny", "other"]
+    pairs = [(paired.first, paired.second) for paired in result.differences]
+    assert pairs == [("tiny", "bicubic"), ("other", "bicubic"), ("tiny", "other")]
+    assert result.subject == "tiny"
+    assert {path.parent.name for path in result.written} == {"tiny", "other"}
+    with pytest.raises(ConfigError, match="given twice"):
+        run(root, tiny_folder, model=(str(tiny_folder), str(tiny_folder)))
+
+
+def test_batches_change_nothing_that_matters(root: Path, tiny_folder: Path) -> None:
+    one, three = (
+        run(root, tiny_folder, runtime=RuntimeConfig(device="cpu", batch=batch)) for batch in (1, 3)
+    )
+    for a, b in zip(one.images, three.images, strict=True):
+        assert a.scores["tiny"]["psnr"] == pytest.approx(b.scores["tiny"]["psnr"], abs=0.02)
+
+
+def test_identical_pictures_and_tiny_ones(root: Path, tiny_folder: Path) -> None:
+    warnings: list[str] = []
+
+    class Listener:
+        def begin(self, total: int, unit: str) -> None:
+            pass
+
+        def advance(self, count: int = 1) -> None:
+            pass
+
+        def show(self, facts: object) -> None:
+            pass
+
+        def warn(self, message: str) -> None:
+            warnings.append(message)
+
+    result = run(root, tiny_folder, lq=None, sr=root / "hq")
+    assert all(image.scores["hq"] == {"psnr": math.inf, "ssim": 1.0} for image in result.images)
+    assert result.summaries["hq"]["psnr"].mean is None
+    for folder in ("hq", "lq"):
+        for path in (root / folder).iterdir():
+            path.unlink()
+    Image.fromarray(noise(8, 8)).save(root / "hq" / "a.png")
+    Image.fromarray(noise(2, 2)).save(root / "lq" / "a.png")
+    config = EvalConfig(hq=root / "hq", lq=root / "lq", model=(str(tiny_folder),), runtime=CPU)
+    result = evaluate(config, Listener())
+    assert math.isnan(result.images[0].scores["tiny"]["ssim"])
+    assert result.summaries["tiny"]["ssim"].mean is None
+    assert "SSIM needs 11 px a side" in warnings[0]
+
+
+def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, tiny_folder: Path) -> None:
+    def refused(*parts: str, **options: object) -> None:
+        with pytest.raises(ConfigError) as caught:
+            run(root, tiny_folder, model=("no-such-model",), **options)  # it never gets to the model
+        for part in parts:
+            assert part in str(caught.value)
+
+    (root / "lq" / "0.png").rename(root / "lq" / "x.png")
+    refused("x.png has no partner among the truths", "0.png has no partner to compare")
+    (root / "lq" / "x.png").rename(root / "lq" / "0.png")
+    Image.fromarray(noise(13, 16)).save(root / "lq" / "1.png")
+    refused("1.png: 16x13, but its truth is 64x48, not 4 times")
+    refused("not 1 times", lq=None, sr=root / "lq")
+    (root / "empty").mkdir()
+    refused("no pictures to compare in", lq=root / "empty")
+    refused("no folder", hq=root / "nowhere")
+
+
+def test_a_suffix_is_taken_off(root: Path, tiny_folder: Path) -> None:
+    (root / "sr").mkdir()
+    for path in (root / "hq").iterdir():
+        Image.fromarray(read_picture(path).rgb // 2).save(root / "sr" / f"{path.stem}_out.png")
+    result = run(root, tiny_folder, lq=None, sr=root / "sr", sr_suffix="_out")
+    assert [image.file for image in result.images] == ["0", "1", "2", "3"]
+    assert [method.name for method in result.methods] == ["sr"]
+    assert result.differences == ()
+
+
+@pytest.mark.parametrize("folder", ["lq", "hq"])
+def test_a_truncated_picture_is_reported_and_the_others_scored(
+    root: Path, tiny_folder: Path, folder: str
+) -> None:
+    path = root / folder / "2.png"
+    path.write_bytes(path.read_bytes()[:150])
+    result = run(root, tiny_folder, report=root / "r.html")
+    assert len(result.images) == 3
+    assert "cannot be read" in result.failed[0].reason
+    assert (root / "r.html").exists()
+    for index in range(4):
+        (root / "lq" / f"{index}.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match="no picture could be scored"):
+        run(root, tiny_folder, report=root / "none.html")
+    assert not (root / "none.html").exists()
+
+
+def test_the_table_has_a_line_a_picture(root: Path, tiny_folder: Path) -> None:
+    result = run(root, tiny_folder, csv=root / "scores.csv")
+    with (root / "scores.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == ["0", "1", "2", "3"]
+    assert float(rows[2]["tiny psnr"]) == result.images[2].scores["tiny"]["psnr"]
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(ConfigError, match="no folder of truths given"):
+        EvalConfig(lq=Path("lq"))
+    with pytest.raises(ConfigError, match="nothing to score"):
+        EvalConfig(hq=Path("hq"))
+
+
+def test_the_bootstrap_interval_covers_what_it_should() -> None:
+    rng = np.random.default_rng(1)
+    hits = sum(
+        (s := summarise(list(rng.normal(3, 2, 60)))).low <= 3 <= s.high  # type: ignore[operator]
+        for _ in range(60)
+    )
+    assert 50 <= hits <= 60
+    values = list(rng.normal(0, 1, 200))
+    summary = summarise(values)
+    assert summary.median == pytest.approx(np.median(values))
+    assert summary.std == pytest.approx(np.std(values, ddof=1))
+    width = summary.high - summary.low  # type: ignore[operator]
+    assert width == pytest.approx(2 * 1.96 * np.std(values) / math.sqrt(200), rel=0.1)
+    assert summarise(values) == summary
+    assert summarise([2.0]).std == 0
+    assert summarise([]).mean is None
