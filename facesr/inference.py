@@ -1,5 +1,6 @@
 """Running a loaded model on pictures."""
 
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,10 @@ from torch import Tensor
 from facesr.errors import ImageError
 from facesr.image import Array, from_pil, to_pil
 from facesr.models import SRNetwork
+from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
+
+_SMALLEST_TILE_PX = 16
 
 Kind = TypeVar("Kind", Image.Image, Array, Tensor)
 
@@ -35,21 +39,80 @@ def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def enlarge_pixels(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
+def enlarge_pixels(
+    network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
+) -> Tensor:
     """Enlarge 8-bit pictures of one size, rounding half to even as the metrics do.
 
     Args:
         network: In evaluation mode.
-        pixels: (B, h, w, 3) uint8, anywhere.
+        pixels: (B, h, w, 3) uint8 on the CPU.
         device: Where the network lies.
+        tile: Side of the pieces that larger pictures are computed in, LQ px; 0 takes any picture as a whole,
+            None decides by the network and the device. A network with a global view always works in windows
+            of the size that it was trained on, unless this is 0.
 
     Returns:
-        (B, 4h, 4w, 3) uint8 on the device.
+        (B, 4h, 4w, 3) uint8 on the CPU.
     """
+    height, width = pixels.shape[1:3]
+    side = piece_side(network, height, width, device) if tile is None else tile
+    if not side or max(height, width) <= side:
+        return _run_rounded(network, pixels, device).contiguous().cpu()
+    if network.halo is None:
+        run = partial(_run, network, device=device)
+        pieces = [enlarge_blended(run, one, window=network.window, scale=network.scale) for one in pixels]
+    else:
+        run = partial(_run_rounded, network, device=device)
+        pieces = [
+            enlarge_exactly(run, one, tile=side, halo=network.halo, scale=network.scale) for one in pixels
+        ]
+    return torch.stack(pieces) if len(pieces) > 1 else pieces[0][None]
+
+
+def enlarge_within_memory(
+    network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
+) -> Tensor:
+    """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then with half the tile.
+
+    Raises:
+        ImageError: Nothing is left to halve.
+    """
+    try:
+        return enlarge_pixels(network, pixels, device, tile=tile)
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+            raise
+    # Past the handler, since the exception holds on to the tensors of its frames.
+    if len(pixels) > 1:
+        halves = pixels.tensor_split(2)
+        return torch.cat([enlarge_within_memory(network, half, device, tile=tile) for half in halves])
+    height, width = pixels.shape[1:3]
+    side = piece_side(network, height, width, device) if tile is None else tile
+    smaller = (side or max(height, width)) // 2
+    if network.halo is None or smaller < _SMALLEST_TILE_PX:
+        raise ImageError(f"{width}x{height} needs more memory than {device} has")
+    return enlarge_within_memory(network, pixels, device, tile=smaller)
+
+
+def piece_side(network: SRNetwork, height: int, width: int, device: torch.device) -> int:
+    """Return the side of the pieces that a picture is computed in, or 0 to take it as a whole."""
+    if network.halo is None:
+        return network.window
+    whole_px, tile_px = (256, 128) if device.type == "cpu" else (768, 512)
+    return tile_px if height * width > whole_px**2 else 0
+
+
+def _run(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
+    """Enlarge (B, h, w, 3) uint8 to (B, 4h, 4w, 3) float in 0 to 255, on the device."""
     pixels = pixels.to(device, non_blocking=True)
     # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
     out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div(255))
-    return out.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return out.mul(255).clamp(0, 255).permute(0, 2, 3, 1)
+
+
+def _run_rounded(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
+    return _run(network, pixels, device).round().to(torch.uint8)
 
 
 def upscale_image(image: Kind, model: Model) -> Kind:
@@ -74,7 +137,7 @@ def upscale_image(image: Kind, model: Model) -> Kind:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
         pixels = torch.from_numpy(np.stack([image]))
-        return enlarge_pixels(model.network, pixels, model.device)[0].cpu().numpy()
+        return enlarge_pixels(model.network, pixels, model.device)[0].numpy()
     if isinstance(image, Tensor):
         if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
             raise ImageError(

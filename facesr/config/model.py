@@ -5,7 +5,7 @@ from typing import Literal
 
 from facesr.config.fields import Config
 
-Arch = Literal["msrresnet", "edsr"]
+Arch = Literal["msrresnet", "edsr", "faceunet"]
 
 
 @dataclass(frozen=True, kw_only=True)

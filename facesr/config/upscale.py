@@ -34,6 +34,12 @@ class RuntimeConfig(Config):
         panel="Model",
         metavar="auto|N",
     )
+    tile: Annotated[int, Ge(0)] | Auto = opt(
+        "auto",
+        "Side of the pieces that large pictures are computed in, input pixels; 0 takes them whole.",
+        panel="Model",
+        metavar="auto|0|N",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from facesr.errors import ConfigError
 from facesr.models.base import Shapes, SRNetwork
 from facesr.models.edsr import EDSR
+from facesr.models.faceunet import FaceUNet
 from facesr.models.msrresnet import MSRResNet
 
 # To add an architecture: write its file, add a line here and a name to `facesr.config.Arch`.
 ARCHITECTURES: dict[str, type[SRNetwork]] = {
     "msrresnet": MSRResNet,
     "edsr": EDSR,
+    "faceunet": FaceUNet,
 }
 
 # Beyond these nothing useful is trained, and a typing slip would ask for terabytes.

@@ -19,12 +19,14 @@ class SRNetwork(nn.Module):
     Attributes:
         scale: Enlargement.
         halo: Radius in LQ pixels outside which an output pixel depends on nothing; None for a global view.
+        window: Side in LQ pixels of the pictures that a network with a global view was trained on.
         multiple_of: Input sides must be multiples of this.
         dtypes: Precisions in which the weights may be held, the preferred half precision first after fp32.
     """
 
     scale: int = 4
     halo: int | None = None
+    window: int = 128
     multiple_of: int = 1
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
 

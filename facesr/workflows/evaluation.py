@@ -221,7 +221,9 @@ def _score(
     batch = batch_size(config.runtime, models[0].device) if models else 1
     try:
         decoded = map_ahead(executor, read, pairs, depth=2 * batch + 2)
-        restored = enlarge_stream(models, decoded, batch=batch) if models else _as_they_are(decoded)
+        restored = (
+            enlarge_stream(models, decoded, runtime=config.runtime) if models else _as_they_are(decoded)
+        )
         for outcome in map_ahead(executor, score, restored, depth=batch + workers):
             if isinstance(outcome.value, ImageError):
                 pair = outcome.item.item

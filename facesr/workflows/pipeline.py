@@ -12,7 +12,7 @@ import torch
 from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.inference import enlarge_pixels
+from facesr.inference import enlarge_within_memory
 from facesr.weights.load import Model
 
 Item = TypeVar("Item")
@@ -49,18 +49,20 @@ def map_ahead(
 
 
 def enlarge_stream(
-    models: Sequence[Model], pictures: Iterable[Outcome[Item, Picture]], *, batch: int
+    models: Sequence[Model], pictures: Iterable[Outcome[Item, Picture]], *, runtime: RuntimeConfig
 ) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     """Run every model over decoded pictures, those of equal size together; failures pass through.
+
+    Where memory runs out, the batch is halved, then the tile; a picture for which nothing helps fails alone.
 
     Yields:
         One result a model, in their order, for each picture.
     """
-    for group in _equal_sizes(pictures, batch=batch):
+    for group in _equal_sizes(pictures, batch=batch_size(runtime, models[0].device)):
         if isinstance(group[0].value, ImageError):
             yield Outcome(group[0].item, group[0].value)
         else:
-            yield from _enlarge_group(models, group)
+            yield from _enlarge_group(models, group, tile=None if runtime.tile == "auto" else runtime.tile)
 
 
 def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
@@ -71,18 +73,16 @@ def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
 
 
 def _enlarge_group(
-    models: Sequence[Model], group: list[Outcome[Item, Picture]]
+    models: Sequence[Model], group: list[Outcome[Item, Picture]], *, tile: int | None
 ) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
+    pixels = torch.from_numpy(np.stack([picture.rgb for picture in pictures]))
     try:
-        pixels = torch.from_numpy(np.stack([picture.rgb for picture in pictures]))
-        results = [enlarge_pixels(model.network, pixels, model.device).cpu().numpy() for model in models]
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
-            raise
-        height, width = pictures[0].size
-        failure = ImageError(f"{width}x{height} needs more memory than {models[0].device} has")
-        yield from (Outcome(outcome.item, failure) for outcome in group)
+        results = [
+            enlarge_within_memory(model.network, pixels, model.device, tile=tile).numpy() for model in models
+        ]
+    except ImageError as error:
+        yield from (Outcome(outcome.item, error) for outcome in group)
         return
     for index, (outcome, picture) in enumerate(zip(group, pictures, strict=True)):
         yield Outcome(outcome.item, tuple(picture.enlarged(rgb[index]) for rgb in results))

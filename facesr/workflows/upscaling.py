@@ -94,7 +94,7 @@ def _run(
     executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:
         decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
-        enlarged = enlarge_stream([model], decoded, batch=batch)
+        enlarged = enlarge_stream([model], decoded, runtime=runtime)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2):
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))

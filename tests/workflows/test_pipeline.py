@@ -10,11 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facesr import inference
+from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
 from facesr.weights.load import load_model
 from facesr.workflows import pipeline
 from facesr.workflows.pipeline import Outcome, enlarge_stream, map_ahead
+from tests.conftest import noise
 
 
 def test_mapping_is_ordered_bounded_and_keeps_errors() -> None:
@@ -77,7 +80,10 @@ def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
     model = load_model(tiny_folder, device="cpu")
     pictures = [Outcome(index, picture(4, 4 + index % 2, 30 * index)) for index in range(7)]
     singles, batched = (
-        {outcome.item: outcome.value for outcome in enlarge_stream([model], pictures, batch=batch)}
+        {
+            outcome.item: outcome.value
+            for outcome in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=batch))
+        }
         for batch in (1, 3)
     )
     assert singles.keys() == batched.keys() == set(range(7))
@@ -90,17 +96,48 @@ def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
         assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
 
 
-def test_running_out_of_memory_fails_the_picture_and_names_its_size(
+def fail_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Make the network run out of memory above so many input pixels; return the shapes it ran on."""
+    real, shapes = inference._run, []
+
+    def run(network: object, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+        if pixels.shape[:3].numel() > limit:
+            raise torch.OutOfMemoryError
+        shapes.append(tuple(pixels.shape[:3]))
+        return real(network, pixels, device)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inference, "_run", run)
+    return shapes
+
+
+def test_out_of_memory_halves_the_batch_then_the_tile(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(*_: object) -> None:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(pipeline, "enlarge_pixels", explode)
     model = load_model(tiny_folder, device="cpu")
-    (outcome,) = enlarge_stream([model], [Outcome("a", picture(5, 9))], batch=2)
-    assert isinstance(outcome.value, ImageError)
-    assert "9x5 needs more memory" in outcome.value.reason
+    pictures = [Outcome(index, Picture(rgb=noise(64, 64, seed=index))) for index in range(4)]
+    whole = [o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4))]
+    shapes = fail_above(2 * 64 * 64, monkeypatch)
+    halved = [o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4))]
+    assert shapes == [(2, 64, 64)] * 2
+    monkeypatch.undo()
+    shapes = fail_above(50 * 50, monkeypatch)
+    tiled = [o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4))]
+    assert max(height for _, height, _ in shapes) < 50
+    for results in (halved, tiled):
+        for one, other in zip(whole, results, strict=True):
+            assert np.abs(one[0].rgb.astype(int) - other[0].rgb).max() <= 1  # type: ignore[index]
+
+
+def test_a_picture_for_which_nothing_helps_fails_alone_and_names_its_size(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_above(100, monkeypatch)
+    model = load_model(tiny_folder, device="cpu")
+    pictures = [Outcome("large", picture(60, 90)), Outcome("small", picture(5, 9))]
+    outcomes = {o.item: o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig())}
+    assert isinstance(outcomes["large"], ImageError)
+    assert "90x60 needs more memory than cpu has" in outcomes["large"].reason
+    assert isinstance(outcomes["small"], tuple)
 
 
 def test_threads_end_with_the_pipeline() -> None:

@@ -1,0 +1,79 @@
+"""FaceUNet, facesr's own network: a wide view of the face at low resolution, for little work."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facesr.models.base import Shapes, SRNetwork, count_blocks
+
+# Channels of each level over those of the first, and how often a level is halved below the input.
+_GROWTH = (1.0, 2.0, 2.5, 3.0, 3.0)
+_LEVELS = len(_GROWTH)
+
+
+class FaceUNet(SRNetwork):
+    """A U-Net of plain 3x3 residual blocks from LQ size down to a sixteenth, without normalisation.
+
+    Down by 2x2 convolutions of stride 2, up by 1x1 convolutions and pixel shuffles with the skips added; the
+    result is 48 channels at LQ size, shuffled to 4x, plus the bilinear enlargement.
+
+    Args:
+        blocks: Residual blocks at each level; half as many at LQ size, where they cost most.
+        features: Channels at LQ size; deeper levels have 2 to 3 times as many.
+    """
+
+    multiple_of = 2 ** (_LEVELS - 1)
+    dtypes = (torch.float32, torch.float16, torch.bfloat16)
+
+    def __init__(self, *, blocks: int = 2, features: int = 32) -> None:
+        super().__init__()
+        widths = [int(features * growth) for growth in _GROWTH]
+        counts = [max(1, blocks // 2), *[blocks] * (_LEVELS - 1)]
+        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.enc = nn.ModuleList(_level(c, n) for c, n in zip(widths, counts, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
+        self.dec = nn.ModuleList(_level(c, n) for c, n in zip(widths[:-1], counts[:-1], strict=True))
+        self.out = nn.Conv2d(widths[0], 3 * self.scale**2, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, _Block):  # each block starts as nearly nothing, so that depth does no harm
+                with torch.no_grad():
+                    module.b.weight.mul_(0.1)
+
+    @classmethod
+    def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
+        blocks = count_blocks(shapes, "enc.1.{}.a.weight")
+        first = shapes.get("stem.weight", ())
+        if not blocks or len(first) != 4 or "out.weight" not in shapes:
+            return None
+        return {"blocks": blocks, "features": first[0]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        out = self.stem(x.to(self.stem.weight.dtype))
+        skips = []
+        for encode, down in zip(self.enc, self.down, strict=False):
+            out = encode(out)
+            skips.append(out)
+            out = down(out)
+        out = self.enc[-1](out)
+        for decode, up in zip(reversed(self.dec), reversed(self.up), strict=True):
+            out = decode(F.pixel_shuffle(up(out), 2) + skips.pop())
+        return torch.add(base, F.pixel_shuffle(self.out(out), self.scale))
+
+
+class _Block(nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(features, features, 3, padding=1)
+        self.b = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(x, self.b(F.relu(self.a(x), inplace=True)))
+
+
+def _level(features: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(_Block(features) for _ in range(blocks)))
