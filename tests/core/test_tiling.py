@@ -99,16 +99,18 @@ def test_differing_windows_leave_no_step() -> None:
 
 
 def test_a_global_network_works_in_windows_without_seams() -> None:
-    one = NETWORKS["faceunet"]
+    one = network("faceunet")
+    with torch.no_grad():
+        one.out.weight.mul_(0.05)  # type: ignore[operator, union-attr]  # as calm as a trained one
     height, width = 150, 260
     pixels = torch.tensor(data.astronaut()[:height, 96 : 96 + width])
     out = enlarge_pixels(one, pixels[None], CPU)[0].int()
     assert out.shape == (600, 1040, 3)
     steps = out.diff(dim=1).abs().float().mean((0, 2))
-    inside = float(steps.mean())
+    whole = enlarge_pixels(one, pixels[None], CPU, tile=0)[0].int().diff(dim=1).abs().float().mean((0, 2))
     for left in starts(width, one.window)[1:]:
         for border in (4 * left, 4 * (left + overlap_of(one.window))):
-            assert float(steps[border - 1]) - inside <= 1
+            assert float(steps[border - 1]) - float(whole[border - 1]) <= 1
 
 
 def test_small_pictures_and_tile_zero_are_taken_whole() -> None:
