@@ -1,10 +1,8 @@
 """Choosing the device and the precision."""
 
-import os
-from dataclasses import dataclass
-
 import torch
 
+from facesr.cluster import rank_from_environment
 from facesr.errors import DeviceError
 
 DTYPES: dict[str, torch.dtype] = {
@@ -22,7 +20,8 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            # Under torchrun each process of a node takes a device of its own.
+            return torch.device("cuda", rank_from_environment().local_rank % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -60,26 +59,3 @@ def pick_dtype(name: str, device: torch.device, supported: tuple[torch.dtype, ..
             f"this network does not run in {name}", hint=f"use `--dtype auto` or one of {', '.join(names)}"
         )
     return DTYPES[name]
-
-
-@dataclass(frozen=True)
-class Rank:
-    """This process among those that torchrun started.
-
-    Attributes:
-        rank: From 0 over all nodes; 0 writes.
-        local_rank: From 0 on this node.
-        world_size: All of them.
-    """
-
-    rank: int = 0
-    local_rank: int = 0
-    world_size: int = 1
-
-
-def rank_from_environment() -> Rank:
-    """Read what torchrun says, or return the only process."""
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-    if not all(name in os.environ for name in names):
-        return Rank()
-    return Rank(*(int(os.environ[name]) for name in names))

@@ -9,7 +9,9 @@ from typing import BinaryIO
 
 from facesr.errors import ConfigError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+
+_WRITTEN_SUFFIXES = IMAGE_SUFFIXES - {".bmp"}
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,16 @@ def _walk(folder: Path, recursive: bool, exclude: Path | None) -> list[Path]:
     return found
 
 
-def plan_jobs(sources: Iterable[Source], output: Path, *, suffix: str = "", copies: int = 1) -> list[Job]:
+def plan_jobs(
+    sources: Iterable[Source], output: Path, *, suffix: str = "", copies: int = 1, name: str = "{stem}"
+) -> list[Job]:
     """Give every source its targets below `output`, at its relative path.
 
     Args:
         sources: The pictures.
         output: The folder of results.
-        suffix: Of the targets; empty for the source's own.
+        suffix: Of the targets; empty for the source's own, or PNG for what is only read (BMP).
+        name: Of the targets, with `{stem}` for the source's.
         copies: Results of each picture; with several, `_0`, `_1` … is added to the stem.
 
     Raises:
@@ -96,8 +101,9 @@ def plan_jobs(sources: Iterable[Source], output: Path, *, suffix: str = "", copi
     jobs = []
     for source in sources:
         for copy in range(copies):
-            stem = source.relative.stem + (f"_{copy}" if copies > 1 else "")
-            target = output / source.relative.with_name(stem + (suffix or source.relative.suffix))
+            stem = name.replace("{stem}", source.relative.stem) + (f"_{copy}" if copies > 1 else "")
+            ending = suffix or result_suffix(source.relative)
+            target = output / source.relative.with_name(stem + ending)
             jobs.append(Job(source, target, copy))
     by_target: dict[Path, Job] = {}
     inputs = {job.source.path.resolve() for job in jobs}
@@ -113,6 +119,11 @@ def plan_jobs(sources: Iterable[Source], output: Path, *, suffix: str = "", copi
                 f"{job.target} would overwrite an input", hint="choose another folder for the output"
             )
     return jobs
+
+
+def result_suffix(path: Path) -> str:
+    """Return the suffix of a result that keeps its source's format; what is only read becomes PNG."""
+    return path.suffix if path.suffix.lower() in _WRITTEN_SUFFIXES else ".png"
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:

@@ -1,76 +1,171 @@
 """Pictures between files, Pillow and arrays."""
 
 import io
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from facesr.errors import ImageError
 from facesr.files import write_atomic
 
 Array = NDArray[np.uint8]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 # Pillow's own threshold for a suspicious size; larger files are refused before they are decoded.
 MAX_PIXELS = 89_478_485
 
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
+_DEEP_FORMATS = {"PNG", "TIFF"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, upright, at 8 bits.
+    """A decoded picture, upright.
 
     Attributes:
-        rgb: (height, width, 3) uint8; a grey picture repeats its one channel.
+        rgb: (height, width, 3) uint8, or uint16 for 16-bit grey; a grey picture repeats its one channel.
         grey: Whether it was grey and is to be written so.
         alpha: (height, width) uint8, or None where everything is opaque.
         icc: The colour profile's bytes, carried over.
         exif: The EXIF block without its orientation, carried over.
+        notes: What was lost in reading it, a few words each.
     """
 
-    rgb: Array
+    rgb: Pixels
     grey: bool = False
     alpha: Array | None = None
     icc: bytes | None = None
     exif: bytes | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
-    def enlarged(self, rgb: Array) -> "Picture":
+    @property
+    def rgb8(self) -> Array:
+        """`rgb` at 8 bits."""
+        if self.rgb.dtype == np.uint8:
+            return self.rgb  # type: ignore[return-value]
+        reduced: Array = np.round(self.rgb / np.float32(257)).astype(np.uint8)
+        return reduced
+
+    def enlarged(self, rgb: Pixels) -> "Picture":
         """Return the picture with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
-        alpha = self.alpha
-        if alpha is not None:
-            size = (rgb.shape[1], rgb.shape[0])
-            alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC))
-        return replace(self, rgb=rgb, alpha=alpha)
+        return replace(
+            self, rgb=rgb, alpha=_resize_alpha(self.alpha, height=rgb.shape[0], width=rgb.shape[1])
+        )
+
+    def resized(self, height: int, width: int) -> "Picture":
+        """Return the picture resampled to another size (Lanczos); 16-bit grey becomes 8-bit."""
+        rgb = Image.fromarray(self.rgb8).resize((width, height), Image.Resampling.LANCZOS)
+        alpha = _resize_alpha(self.alpha, height=height, width=width)
+        return replace(self, rgb=np.asarray(rgb), alpha=alpha)
+
+
+def _resize_alpha(alpha: Array | None, *, height: int, width: int) -> Array | None:
+    if alpha is None:
+        return None
+    return np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """Take the pixels of any Pillow image, its EXIF orientation applied."""
+    """Take the pixels of any Pillow image, its EXIF orientation applied.
+
+    Colour under full transparency is replaced by that of its surroundings, so that nothing dark bleeds into
+    the edges when it is enlarged.
+    """
+    notes = _losses(image)
     image = ImageOps.exif_transpose(image)
     icc = image.info.get("icc_profile")
     exif = image.getexif().tobytes() if image.getexif() else None
-    has_alpha = "A" in image.getbands() or "transparency" in image.info
     if image.mode.startswith("I;16") or image.mode == "I":
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+        deep = np.asarray(image).clip(0, 65535).astype(np.uint16)
+        return Picture(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
     if image.mode == "CMYK":
-        icc = None  # describes CMYK, which the result no longer is
+        image, icc = _from_cmyk(image, icc), None  # the profile describes CMYK, which the result no longer is
     grey = image.mode in {"1", "L", "LA"}
-    alpha = np.asarray(image.convert("RGBA").getchannel("A")) if has_alpha else None
-    rgb = np.asarray(image.convert("RGBA").convert("RGB") if has_alpha else image.convert("RGB"))
-    return Picture(rgb=rgb, grey=grey, alpha=alpha, icc=icc, exif=exif)
+    if "A" in image.getbands() or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"))
+        alpha = np.ascontiguousarray(rgba[..., 3])
+        return Picture(_fill_transparent(rgba[..., :3], alpha), grey, alpha, icc, exif, notes)
+    return Picture(np.asarray(image.convert("RGB")), grey, None, icc, exif, notes)
+
+
+def _losses(image: Image.Image) -> tuple[str, ...]:
+    notes = []
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("only the first frame of an animation is taken")
+    layout = str(image.info.get("facesr_layout", ""))
+    if ";16" in layout and image.mode in {"RGB", "RGBA", "LA"}:
+        notes.append("16-bit colour is taken at 8 bits")
+    return tuple(notes)
+
+
+def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
+    if icc is None:
+        return image.convert("RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return image.convert("RGB")
+    return converted if converted is not None else image
+
+
+def _fill_transparent(rgb: Array, alpha: Array) -> Array:
+    """Give fully transparent pixels the mean colour of what is visible near them."""
+    if alpha.all() or not alpha.any():
+        return np.ascontiguousarray(rgb)
+    filled = rgb.astype(np.float32)
+    missing = alpha == 0
+    height, width = alpha.shape
+    weight = (alpha / np.float32(255))[..., None]
+    planes = np.concatenate([filled * weight, weight], axis=2)
+    factor = 2
+    while missing.any():
+        size = (max(1, width // factor), max(1, height // factor))
+        small = np.stack(
+            [
+                np.asarray(
+                    Image.fromarray(np.ascontiguousarray(planes[..., index])).resize(
+                        size, Image.Resampling.BOX
+                    )
+                )
+                for index in range(4)
+            ],
+            axis=2,
+        )
+        rows = (np.arange(height) * size[1] // height)[:, None]
+        columns = np.arange(width) * size[0] // width
+        near = small[rows, columns]
+        known = missing & (near[..., 3] > 1e-6)
+        filled[known] = near[known][:, :3] / near[known][:, 3:]
+        missing &= ~known
+        factor *= 2
+    result: Array = np.round(filled).clip(0, 255).astype(np.uint8)
+    return result
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Return the picture as L, LA, RGB or RGBA."""
+    """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey."""
+    if picture.rgb.dtype == np.uint16:
+        return Image.fromarray(np.round(picture.rgb.mean(2)).astype(np.uint16))
     image = Image.fromarray(picture.rgb)
     if picture.grey:
         image = image.convert("L")
@@ -79,26 +174,37 @@ def to_pil(picture: Picture) -> Image.Image:
     return image
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a file.
 
+    Args:
+        path: The file, or a stream of it.
+        max_pixels: The most that its header may promise.
+
     Raises:
-        ImageError: It is missing, no picture, damaged, or larger than `MAX_PIXELS`.
+        ImageError: It is missing, no picture, damaged, or too large.
     """
+    file = path if isinstance(path, Path) else None
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{image.width}x{image.height} is too large", file=path)
-            image.load()
-            return from_pil(image)
+        with warnings.catch_warnings():
+            # The limit below is the one that counts; Pillow's warning of the same would only confuse.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.width * image.height > max_pixels:
+                    raise ImageError(
+                        f"{image.width}x{image.height} is more than {max_pixels:,} pixels", file=file
+                    )
+                image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
+                image.load()
+                return from_pil(image)
     except UnidentifiedImageError:
-        raise ImageError("not a picture in a known format", file=path) from None
+        raise ImageError("not a picture in a known format", file=file) from None
     except Image.DecompressionBombError:
-        raise ImageError("too large", file=path) from None
+        raise ImageError("too large", file=file) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow's decoders raise all of these for damaged files.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"cannot be read, {reason}", file=path) from error
+        raise ImageError(f"cannot be read, {reason}", file=file) from error
 
 
 def middle_square(pixels: Array, *, side: int) -> Array:
@@ -114,6 +220,13 @@ def bicubic(pixels: Array, *, scale: int) -> Array:
     """Enlarge an (h, w, 3) picture by Pillow's bicubic, the baseline of every comparison."""
     size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+
+
+def sniff_suffix(content: bytes) -> str:
+    """Return the suffix of the format of an encoded picture; what is only read becomes PNG."""
+    with Image.open(io.BytesIO(content)) as image:
+        names = {"JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tiff"}
+        return names.get(image.format or "", ".png")
 
 
 def check_writable(path: Path, *, height: int, width: int) -> None:
@@ -132,34 +245,50 @@ def check_writable(path: Path, *, height: int, width: int) -> None:
         )
 
 
-def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
-    """Encode a picture in the format of its suffix and write it all or nothing.
+def encode_picture(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
+    """Encode a picture in the format of a file name's suffix.
 
-    JPEG holds no alpha: the picture is laid on white.
-
-    Raises:
-        ImageError: The disk is full, or the folder cannot be written.
+    JPEG and BMP hold no alpha: the picture is laid on white. 16-bit grey stays so in PNG and TIFF.
     """
-    name = _FORMATS[path.suffix.lower()]
+    name = _FORMATS[suffix.lower()]
+    if picture.rgb.dtype == np.uint16 and name not in _DEEP_FORMATS:
+        picture = replace(picture, rgb=picture.rgb8)
     image = to_pil(picture)
     options: dict[str, Any] = {}
+    if picture.alpha is not None and not holds_alpha(suffix):
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba).convert("L" if picture.grey else "RGB")
     if name == "JPEG":
-        if picture.alpha is not None:
-            rgba = image.convert("RGBA")
-            white = Image.new("RGBA", rgba.size, "white")
-            image = Image.alpha_composite(white, rgba).convert("L" if picture.grey else "RGB")
         options = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
     elif name == "WEBP":
         options = {"quality": quality}
     elif name == "PNG":
         options = {"compress_level": 1}  # a quarter of the time of Pillow's 6, a tenth larger
+    elif name == "TIFF":
+        options = {"compression": "tiff_adobe_deflate"}
     if picture.icc is not None:
         options["icc_profile"] = picture.icc
     if picture.exif is not None:
         options["exif"] = picture.exif
     encoded = io.BytesIO()
     image.save(encoded, name, **options)
+    return encoded.getvalue()
+
+
+def holds_alpha(suffix: str) -> bool:
+    """Tell whether a format keeps transparency."""
+    return _FORMATS[suffix.lower()] not in {"JPEG", "BMP"}
+
+
+def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
+    """Encode a picture in the format of its suffix and write it all or nothing.
+
+    Raises:
+        ImageError: The disk is full, or the folder cannot be written.
+    """
+    encoded = encode_picture(picture, path.suffix, quality=quality)
     try:
-        write_atomic(path, lambda stream: stream.write(encoded.getbuffer()))
+        write_atomic(path, lambda stream: stream.write(encoded))
     except OSError as error:
         raise ImageError(f"cannot be written, {error.strerror or error}", file=path) from error

@@ -1,7 +1,9 @@
 """Running a loaded model on pictures."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from facesr.errors import ImageError
-from facesr.image import Array, from_pil, to_pil
+from facesr.image import Array, Pixels, from_pil, to_pil
 from facesr.models import SRNetwork
 from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
@@ -42,18 +44,18 @@ def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
 def enlarge_pixels(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Tensor:
-    """Enlarge 8-bit pictures of one size, rounding half to even as the metrics do.
+    """Enlarge pictures of one size, rounding half to even as the metrics do.
 
     Args:
         network: In evaluation mode.
-        pixels: (B, h, w, 3) uint8 on the CPU.
+        pixels: (B, h, w, 3) on the CPU, uint8, or int32 for 16 bits.
         device: Where the network lies.
         tile: Side of the pieces that larger pictures are computed in, LQ px; 0 takes any picture as a whole,
             None decides by the network and the device. A network with a global view always works in windows
             of the size that it was trained on, unless this is 0.
 
     Returns:
-        (B, 4h, 4w, 3) uint8 on the CPU.
+        (B, 4h, 4w, 3) of the same type on the CPU.
     """
     height, width = pixels.shape[1:3]
     side = piece_side(network, height, width, device) if tile is None else tile
@@ -61,7 +63,10 @@ def enlarge_pixels(
         return _run_rounded(network, pixels, device).contiguous().cpu()
     if network.halo is None:
         run = partial(_run, network, device=device)
-        pieces = [enlarge_blended(run, one, window=network.window, scale=network.scale) for one in pixels]
+        pieces = [
+            enlarge_blended(run, one, window=network.window, scale=network.scale, peak=_peak(one))
+            for one in pixels
+        ]
     else:
         run = partial(_run_rounded, network, device=device)
         pieces = [
@@ -104,15 +109,65 @@ def piece_side(network: SRNetwork, height: int, width: int, device: torch.device
 
 
 def _run(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
-    """Enlarge (B, h, w, 3) uint8 to (B, 4h, 4w, 3) float in 0 to 255, on the device."""
+    """Enlarge (B, h, w, 3) whole numbers to (B, 4h, 4w, 3) float in the same range, on the device."""
+    peak = _peak(pixels)
     pixels = pixels.to(device, non_blocking=True)
     # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
-    out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div(255))
-    return out.mul(255).clamp(0, 255).permute(0, 2, 3, 1)
+    out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div(peak))
+    return out.mul(peak).clamp(0, peak).permute(0, 2, 3, 1)
+
+
+def _peak(pixels: Tensor) -> int:
+    return 255 if pixels.dtype == torch.uint8 else 65_535
 
 
 def _run_rounded(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
-    return _run(network, pixels, device).round().to(torch.uint8)
+    return _run(network, pixels, device).round().to(pixels.dtype)
+
+
+@torch.inference_mode()
+def trusted(model: Model, pixels: Pixels, *, warn: Callable[[str], None]) -> Model:
+    """Return the model, or the same in fp32 if half precision breaks it.
+
+    Some devices give not-a-number or a black picture in half precision. The middle of one (h, w, 3) picture
+    shows it: the result must be finite, and must not be flat where the input is not.
+    """
+    if model.dtype is torch.float32:
+        return model
+    height, width = pixels.shape[:2]
+    side = model.network.window
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    piece = pixels[top : top + side, left : left + side]
+    images = torch.from_numpy(np.stack([piece]).astype(np.int32)).to(model.device)
+    peak = 255 if pixels.dtype == np.uint8 else 65_535
+    out = enlarge(model.network, images.permute(0, 3, 1, 2).float().div(peak))
+    varies = int(piece.max()) > int(piece.min())
+    if bool(torch.isfinite(out).all()) and (not varies or float(out.max() - out.min()) > 1 / 255):
+        return model
+    half = str(model.dtype).removeprefix("torch.")
+    warn(f"{half} gives no usable picture on {model.device}, going on in fp32")
+    return replace(model, network=model.network.float(), dtype=torch.float32)
+
+
+def upscale_pixels(model: Model, pictures: Sequence[Pixels], *, tile: int | None = None) -> Any:
+    """Enlarge (h, w, 3) pictures of one size and type, uint8 or uint16.
+
+    Args:
+        model: The loaded model.
+        pictures: The pictures.
+        tile: As `enlarge_pixels`.
+
+    Returns:
+        (B, 4h, 4w, 3) of the same type.
+
+    Raises:
+        ImageError: Memory runs out, with the smallest batch and tile.
+    """
+    stack = np.stack(pictures)
+    deep = stack.dtype == np.uint16
+    pixels = torch.from_numpy(stack.astype(np.int32) if deep else stack)
+    out = enlarge_within_memory(model.network, pixels, model.device, tile=tile).numpy()
+    return out.astype(np.uint16) if deep else out
 
 
 def upscale_image(image: Kind, model: Model) -> Kind:
@@ -132,12 +187,12 @@ def upscale_image(image: Kind, model: Model) -> Kind:
     """
     if isinstance(image, Image.Image):
         picture = from_pil(image)
-        return to_pil(picture.enlarged(upscale_image(picture.rgb, model)))
+        return to_pil(picture.enlarged(upscale_pixels(model, [picture.rgb])[0]))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
-        pixels = torch.from_numpy(np.stack([image]))
-        return enlarge_pixels(model.network, pixels, model.device)[0].numpy()
+        enlarged: Array = upscale_pixels(model, [image])[0]
+        return enlarged
     if isinstance(image, Tensor):
         if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
             raise ImageError(

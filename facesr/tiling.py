@@ -75,17 +75,20 @@ def enlarge_exactly(
     return out
 
 
-def enlarge_blended(run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int) -> Tensor:
+def enlarge_blended(
+    run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int, peak: int = 255
+) -> Tensor:
     """Enlarge by overlapping windows of the size that the network knows, blended where they overlap.
 
     Args:
-        run: The network: (1, h, w, 3) uint8 to (1, scale h, scale w, 3) float in 0 to 255, on any device.
-        pixels: (h, w, 3) uint8 on the CPU.
+        run: The network: (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on any device.
+        pixels: (h, w, 3) whole numbers on the CPU.
         window: Side of a window, LQ px.
         scale: Enlargement.
+        peak: Largest value.
 
     Returns:
-        (scale h, scale w, 3) uint8 on the CPU.
+        (scale h, scale w, 3) of the type of `pixels`, on the CPU.
     """
     height, width = pixels.shape[:2]
     rows, columns = starts(height, window), starts(width, window)
@@ -94,7 +97,7 @@ def enlarge_blended(run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: 
         [_ramp(start, side, edge, scale=scale, overlap=overlap_of(window)) for start in table]
         for table, side, edge in ((rows, side_y, height), (columns, side_x, width))
     )
-    out = torch.empty(height * scale, width * scale, 3, dtype=torch.uint8)
+    out = torch.empty(height * scale, width * scale, 3, dtype=pixels.dtype)
     # Only the rows that a later window still touches are held in floating point.
     band = torch.zeros(side_y * scale, width * scale, 3)
     total = torch.zeros(side_y * scale, width * scale, 1)
@@ -108,7 +111,7 @@ def enlarge_blended(run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: 
         following = rows[index + 1] if index + 1 < len(rows) else height
         done = (following - top) * scale
         finished = band[:done] / total[:done]
-        out[top * scale : following * scale] = finished.round_().clamp_(0, 255).to(torch.uint8)
+        out[top * scale : following * scale] = finished.round_().clamp_(0, peak).to(pixels.dtype)
         for strip in (band, total):
             strip[: strip.shape[0] - done] = strip[done:].clone()
             strip[strip.shape[0] - done :] = 0

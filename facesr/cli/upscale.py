@@ -1,9 +1,12 @@
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config import UpscaleConfig
-from facesr.workflows.upscaling import UpscaleResult
+from facesr.errors import ConfigError
+from facesr.workflows.upscaling import UpscaleResult, upscale_stream
 from facesr.workflows.upscaling import upscale as run
 
 EPILOG = """Examples:
@@ -14,12 +17,20 @@ facesr upscale one.jpg two.png out/ --format png
 
 facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16
 
-facesr upscale faces/ out/ --json > report.json"""
+facesr upscale photos/ out/ --recursive --format png --name {stem}_4x
+
+facesr upscale - - < small.jpg > large.jpg"""
+
+
+_DASH = Path("-")
 
 
 @config_options(UpscaleConfig)
 def upscale(config: UpscaleConfig, console: Console) -> None:
     """Enlarge pictures of faces four times and restore their detail."""
+    if _DASH in {*config.inputs, config.output}:
+        _stream(config, console)
+        return
     with console.progress() as reporter:
         result = run(config, reporter)
     if console.json:
@@ -29,6 +40,13 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
     console.failures(result.failed)
     console.summary(_summary(result))
     console.exit_code(failed=len(result.failed), done=len(result.written) + len(result.skipped))
+
+
+def _stream(config: UpscaleConfig, console: Console) -> None:
+    if config.inputs != (_DASH,) or config.output != _DASH or console.json:
+        raise ConfigError("`-` goes with `-` alone, without `--json`", hint="write `facesr upscale - -`")
+    with console.progress() as reporter:
+        upscale_stream(config, sys.stdin.buffer, sys.stdout.buffer, reporter)
 
 
 def _rate(result: UpscaleResult) -> float:

@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from facesr.config.fields import Config, arg, opt
+from facesr.errors import ConfigError
 
 DEFAULT_MODEL = "msrresnet-b20"
 
 Auto = Literal["auto"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
-Format = Literal["auto", "png", "jpg", "webp"]
+Format = Literal["auto", "png", "jpg", "webp", "tiff"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +47,11 @@ class RuntimeConfig(Config):
 class UpscaleConfig(Config):
     """Enlarge pictures four times."""
 
-    inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures.", metavar="INPUT")
-    output: Path = arg("Folder for the results, made if missing.", metavar="OUTPUT")
+    inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures; - reads from stdin.", metavar="INPUT")
+    output: Path = arg("Folder for the results, made if missing; - writes to stdout.", metavar="OUTPUT")
     model: str = opt(
         DEFAULT_MODEL,
-        "A bundled name (see `facesr models`), a weight folder, or a .safetensors or .pth file.",
+        "A bundled name (see `facesr models`), a weight folder, a .safetensors or .pth file, or user/repo.",
         panel="Model",
         short="-m",
         envvar="FACESR_MODEL",
@@ -60,8 +61,28 @@ class UpscaleConfig(Config):
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
     )
-    format: Format = opt("auto", "File format of the results; auto keeps the input's.", panel="Output")
+    max_pixels: Annotated[int, Ge(1)] = opt(
+        89_000_000, "Pictures that promise more are refused before they are decoded.", panel="Input"
+    )
+    shard: str = opt(
+        "",
+        "Take every N-th picture, from the I-th; auto asks torchrun or SLURM.",
+        panel="Input",
+        metavar="auto|I/N",
+        shown_default="everything, or auto under torchrun",
+    )
+    name: str = opt("{stem}", "Name of the results, without extension.", panel="Output", metavar="TEMPLATE")
+    outscale: Annotated[float, Gt(0), Le(16)] = opt(
+        4.0, "Final enlargement; other than 4, the result is resampled.", panel="Output", metavar="F"
+    )
+    format: Format = opt(
+        "auto", "File format of the results; auto keeps the input's, and makes BMP to PNG.", panel="Output"
+    )
     quality: Annotated[int, Ge(1), Le(100)] = opt(
         95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"
     )
     overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
+
+    def __post_init__(self) -> None:
+        if "{stem}" not in self.name or "/" in self.name:
+            raise ConfigError(f"`--name {self.name}` needs {{stem}} in it and no slash")

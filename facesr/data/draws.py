@@ -69,9 +69,9 @@ class Draws(Dataset[Pair]):
         return Pair(nothing, nothing, "", tuple(failed))
 
     def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
-        hq = read_picture(folder.hq[position]).rgb
+        hq = read_picture(folder.hq[position]).rgb8
         if folder.lq:
-            return read_picture(folder.lq[position]).rgb, hq
+            return read_picture(folder.lq[position]).rgb8, hq
         hq = _zoom(hq, self.config, random)
         hq = _jitter(hq, self.config, random)
         shares = self.config.degradation_shares

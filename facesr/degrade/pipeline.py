@@ -126,7 +126,7 @@ def degrade_image(
         ImageError: An array of another shape or dtype, or a picture smaller than one LQ pixel.
     """
     if isinstance(image, Image.Image):
-        return Image.fromarray(degrade_image(from_pil(image).rgb, config, seed, scale=scale))
+        return Image.fromarray(degrade_image(from_pil(image).rgb8, config, seed, scale=scale))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
         raise ImageError("expected a Pillow image or an (H, W, 3) uint8 array")
     if isinstance(config, str):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from facesr.config import ModelConfig, build
 from facesr.errors import ConfigError, WeightsError
+from facesr.weights.hub import download_folder, parse_reference
 
 # The models in the package, in the order in which `facesr models` lists them.
 BUNDLED = ("msrresnet-b20",)
@@ -31,11 +32,12 @@ class WeightFiles:
 
 
 def locate(model: str) -> WeightFiles:
-    """Resolve a bundled name, a weight folder, or a weight file; a bundled name wins over a path.
+    """Resolve a bundled name, a weight folder or file, or a repository on the Hub, in this order.
 
     Raises:
         ConfigError: Nothing by that name.
-        WeightsError: A folder that is not a weight folder, or a file of another kind.
+        WeightsError: A folder that is not a weight folder, a file of another kind, a repository that cannot
+            be had.
     """
     if model in BUNDLED:
         return _folder(_BUNDLED_DIR / model)
@@ -46,9 +48,12 @@ def locate(model: str) -> WeightFiles:
         if path.suffix.lower() not in _SUFFIXES:
             raise WeightsError(f"{path}: not a weight file", hint=f"supported are {', '.join(_SUFFIXES)}")
         return WeightFiles(tensors=path, config=None)
+    reference = parse_reference(model)
+    if reference is not None and path.suffix.lower() not in _SUFFIXES:
+        return _folder(download_folder(*reference, names=(CONFIG_NAME, WEIGHTS_NAME)))
     raise ConfigError(
         f"no model `{model}`",
-        hint=f"bundled are {', '.join(BUNDLED)}; otherwise name an existing weight folder or file",
+        hint=f"bundled are {', '.join(BUNDLED)}; otherwise name a weight folder or file, or user/repo on the Hub",
     )
 
 

@@ -154,7 +154,7 @@ def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
     from facesr.degrade import crop_to_multiple
     from facesr.image import middle_square, read_picture
 
-    pixels = read_picture(path).rgb
+    pixels = read_picture(path).rgb8
     if config.size_px:
         pixels = middle_square(pixels, side=config.size_px)
     try:

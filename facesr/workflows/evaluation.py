@@ -190,9 +190,9 @@ def _score(
         if isinstance(outcome.value, ImageError):
             raise outcome.value
         pair = outcome.item
-        target = read_picture(pair.hq).rgb
-        results: list[Array] = [picture.rgb for picture in outcome.value]
-        lq = read_picture(pair.lq).rgb if pair.lq else None
+        target = read_picture(pair.hq).rgb8
+        results: list[Array] = [picture.rgb8 for picture in outcome.value]
+        lq = read_picture(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
             results.insert(0, bicubic(lq, scale=4))
         crop, y_channel = protocol.crop, protocol.y_channel
@@ -222,7 +222,9 @@ def _score(
     try:
         decoded = map_ahead(executor, read, pairs, depth=2 * batch + 2)
         restored = (
-            enlarge_stream(models, decoded, runtime=config.runtime) if models else _as_they_are(decoded)
+            enlarge_stream(models, decoded, runtime=config.runtime, warn=reporter.warn)
+            if models
+            else _as_they_are(decoded)
         )
         for outcome in map_ahead(executor, score, restored, depth=batch + workers):
             if isinstance(outcome.value, ImageError):

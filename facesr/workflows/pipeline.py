@@ -6,13 +6,12 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 
 from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.inference import enlarge_within_memory
+from facesr.inference import trusted, upscale_pixels
 from facesr.weights.load import Model
 
 Item = TypeVar("Item")
@@ -49,19 +48,28 @@ def map_ahead(
 
 
 def enlarge_stream(
-    models: Sequence[Model], pictures: Iterable[Outcome[Item, Picture]], *, runtime: RuntimeConfig
+    models: Sequence[Model],
+    pictures: Iterable[Outcome[Item, Picture]],
+    *,
+    runtime: RuntimeConfig,
+    warn: Callable[[str], None],
 ) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     """Run every model over decoded pictures, those of equal size together; failures pass through.
 
+    The first picture is looked at in half precision; a model that fails then goes on in fp32.
     Where memory runs out, the batch is halved, then the tile; a picture for which nothing helps fails alone.
 
     Yields:
         One result a model, in their order, for each picture.
     """
+    checked = False
     for group in _equal_sizes(pictures, batch=batch_size(runtime, models[0].device)):
         if isinstance(group[0].value, ImageError):
             yield Outcome(group[0].item, group[0].value)
         else:
+            if not checked and isinstance(group[0].value, Picture):
+                models = [trusted(model, group[0].value.rgb, warn=warn) for model in models]
+                checked = True
             yield from _enlarge_group(models, group, tile=None if runtime.tile == "auto" else runtime.tile)
 
 
@@ -76,11 +84,8 @@ def _enlarge_group(
     models: Sequence[Model], group: list[Outcome[Item, Picture]], *, tile: int | None
 ) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
-    pixels = torch.from_numpy(np.stack([picture.rgb for picture in pictures]))
     try:
-        results = [
-            enlarge_within_memory(model.network, pixels, model.device, tile=tile).numpy() for model in models
-        ]
+        results = [upscale_pixels(model, [p.rgb for p in pictures], tile=tile) for model in models]
     except ImageError as error:
         yield from (Outcome(outcome.item, error) for outcome in group)
         return
@@ -92,15 +97,15 @@ def _equal_sizes(
     pictures: Iterable[Outcome[Item, Picture]], *, batch: int
 ) -> Iterator[list[Outcome[Item, Picture]]]:
     """Gather pictures of one size into lists of `batch`, holding back at most twice that many."""
-    waiting: dict[tuple[int, int], list[Outcome[Item, Picture]]] = {}
+    waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, Picture]]] = {}
     for outcome in pictures:
         if isinstance(outcome.value, ImageError):
             yield [outcome]
             continue
-        size = outcome.value.size
-        waiting.setdefault(size, []).append(outcome)
-        if len(waiting[size]) == batch:
-            yield waiting.pop(size)
+        kind = outcome.value.size, str(outcome.value.rgb.dtype)
+        waiting.setdefault(kind, []).append(outcome)
+        if len(waiting[kind]) == batch:
+            yield waiting.pop(kind)
         elif sum(map(len, waiting.values())) >= 2 * batch:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()

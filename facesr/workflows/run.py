@@ -10,11 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from facesr.cluster import Rank
 from facesr.config import ModelConfig, Score
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
 from facesr.data.draws import Pair
-from facesr.device import Rank
 from facesr.errors import RunError
 from facesr.metrics import Scores
 from facesr.weights.folder import save_folder

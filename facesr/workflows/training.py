@@ -79,9 +79,9 @@ def _run(
     resumed: bool,
 ) -> TrainResult:
     # Imported here, so that errors in the configuration answer without the seconds that torch takes to load.
+    from facesr.cluster import rank_from_environment
     from facesr.data.batches import Slice, batches
     from facesr.data.draws import Draws
-    from facesr.device import rank_from_environment
     from facesr.workflows.checkpoint import RunFolder
     from facesr.workflows.run import Run, mean_psnr
     from facesr.workflows.trainer import Trainer
@@ -155,7 +155,8 @@ def processes(config: TrainConfig) -> "Iterator[torch.device]":
     import torch
     import torch.distributed as dist
 
-    from facesr.device import pick_device, rank_from_environment
+    from facesr.cluster import rank_from_environment
+    from facesr.device import pick_device
 
     ranks = rank_from_environment()
     device = pick_device(config.device)

@@ -1,12 +1,14 @@
 """`facesr upscale`: pictures in, pictures four times as large out."""
 
+import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from facesr.cluster import pick_shard
 from facesr.config import UpscaleConfig
 from facesr.errors import ImageError
 from facesr.files import Job, list_images, plan_jobs
@@ -15,6 +17,8 @@ from facesr.workflows.events import Failure, Reporter, Silent
 
 if TYPE_CHECKING:
     from facesr.image import Picture
+
+SCALE = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     reporter = reporter or Silent()
     suffix = "" if config.format == "auto" else f".{config.format}"
     sources = list_images(config.inputs, recursive=config.recursive, exclude=config.output)
-    jobs = plan_jobs(sources, config.output, suffix=suffix)
+    index, count = pick_shard(config.shard)
+    jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
     files = locate(config.model)
     todo = [job for job in jobs if config.overwrite or not job.target.exists()]
     skipped = tuple(job.target for job in jobs if job not in set(todo))
@@ -66,25 +71,27 @@ def _run(
     config: UpscaleConfig, reporter: Reporter, todo: list[Job], skipped: tuple[Path, ...], files: WeightFiles
 ) -> UpscaleResult:
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
-    from facesr.image import check_writable, read_picture, write_picture
+    from facesr.image import read_picture, write_picture
     from facesr.weights.load import load_model
     from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead
 
     runtime = config.runtime
     model = load_model(files, device=runtime.device, dtype=runtime.dtype)
     batch = batch_size(runtime, model.device)
-    scale = model.network.scale
+    notes: dict[str, list[Path]] = {}
 
     def read(job: Job) -> "Picture":
-        picture = read_picture(job.source.path)
-        height, width = picture.size
-        check_writable(job.target, height=height * scale, width=width * scale)
+        picture = read_picture(job.source.path, max_pixels=config.max_pixels)
+        check_result(picture, job.target, config)
+        for note in (*picture.notes, *result_notes(picture, job.target)):
+            notes.setdefault(note, []).append(job.source.path)
         return picture
 
     def write(enlarged: Outcome[Job, tuple["Picture", ...]]) -> Path:
         if isinstance(enlarged.value, ImageError):
             raise enlarged.value
-        write_picture(enlarged.item.target, enlarged.value[0], quality=config.quality)
+        picture = finish(enlarged.value[0], config)
+        write_picture(enlarged.item.target, picture, quality=config.quality)
         return enlarged.item.target
 
     written: list[Path] = []
@@ -94,7 +101,7 @@ def _run(
     executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:
         decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
-        enlarged = enlarge_stream([model], decoded, runtime=runtime)
+        enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2):
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))
@@ -103,6 +110,9 @@ def _run(
             reporter.advance()
     finally:
         executor.shutdown(cancel_futures=True)
+        for note, paths in notes.items():
+            others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            reporter.warn(f"{note}: {min(paths)}{others}")
     return UpscaleResult(
         tuple(written),
         skipped,
@@ -113,3 +123,61 @@ def _run(
         dtype=str(model.dtype).removeprefix("torch."),
         seconds=time.perf_counter() - start,
     )
+
+
+def upscale_stream(
+    config: UpscaleConfig, source: BinaryIO, target: BinaryIO, reporter: Reporter | None = None
+) -> None:
+    """Enlarge one picture from a stream to a stream.
+
+    Raises:
+        ImageError: No picture, or one that is too large.
+        ConfigError: No such model.
+        WeightsError: Unusable weights.
+        DeviceError: The device or precision is not to be had.
+    """
+    reporter = reporter or Silent()
+    files = locate(config.model)
+    from facesr.image import encode_picture, read_picture, sniff_suffix
+    from facesr.weights.load import load_model
+    from facesr.workflows.pipeline import Outcome, enlarge_stream
+
+    content = source.read()
+    picture = read_picture(io.BytesIO(content), max_pixels=config.max_pixels)
+    suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
+    check_result(picture, Path(f"stdin{suffix}"), config)
+    for note in (*picture.notes, *result_notes(picture, Path(suffix))):
+        reporter.warn(note)
+    model = load_model(files, device=config.runtime.device, dtype=config.runtime.dtype)
+    (outcome,) = enlarge_stream([model], [Outcome(None, picture)], runtime=config.runtime, warn=reporter.warn)
+    if isinstance(outcome.value, ImageError):
+        raise outcome.value
+    target.write(encode_picture(finish(outcome.value[0], config), suffix, quality=config.quality))
+
+
+def check_result(picture: "Picture", target: Path, config: UpscaleConfig) -> None:
+    """Refuse, before the network runs, a result that its format cannot hold.
+
+    Raises:
+        ImageError: A side is too long.
+    """
+    from facesr.image import check_writable
+
+    height, width = (max(1, round(side * config.outscale)) for side in picture.size)
+    check_writable(target, height=height, width=width)
+
+
+def result_notes(picture: "Picture", target: Path) -> list[str]:
+    """Say what the format of the result loses."""
+    from facesr.image import holds_alpha
+
+    flattened = picture.alpha is not None and not holds_alpha(target.suffix or target.name)
+    return ["transparency is laid on white"] if flattened else []
+
+
+def finish(picture: "Picture", config: UpscaleConfig) -> "Picture":
+    """Bring a 4x result to the enlargement that was asked for."""
+    if config.outscale == SCALE:
+        return picture
+    height, width = (max(1, round(side / SCALE * config.outscale)) for side in picture.size)
+    return picture.resized(height, width)

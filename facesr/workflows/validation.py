@@ -41,7 +41,7 @@ class Validator:
         sets = tuple(sets)
         baseline = {
             one.name: mean_scores(
-                measure(bicubic(read_picture(lq).rgb, scale=scale), read_picture(hq).rgb)
+                measure(bicubic(read_picture(lq).rgb8, scale=scale), read_picture(hq).rgb8)
                 for lq, hq in zip(one.lq, one.hq, strict=True)
             )
             for one in sets
@@ -54,7 +54,7 @@ class Validator:
         network.eval()
         scores = {
             one.name: mean_scores(
-                measure(restore(network, read_picture(lq).rgb, device), read_picture(hq).rgb)
+                measure(restore(network, read_picture(lq).rgb8, device), read_picture(hq).rgb8)
                 for lq, hq in zip(one.lq, one.hq, strict=True)
             )
             for one in self.sets
@@ -67,7 +67,7 @@ class Validator:
         rows = []
         for one in self.sets:
             for lq_path, hq_path in list(zip(one.lq, one.hq, strict=True))[:count]:
-                lq, hq = read_picture(lq_path).rgb, read_picture(hq_path).rgb
+                lq, hq = read_picture(lq_path).rgb8, read_picture(hq_path).rgb8
                 blocky = np.asarray(Image.fromarray(lq).resize(hq.shape[1::-1], Image.Resampling.NEAREST))
                 row = [blocky, bicubic(lq, scale=self.scale), restore(network, lq, device), hq]
                 rows.append(np.concatenate(row, axis=1))

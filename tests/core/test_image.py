@@ -1,5 +1,7 @@
 """Pictures keep what they are: orientation, grey, alpha, profile."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from facesr.errors import ImageError
-from facesr.image import check_writable, from_pil, read_picture, to_pil, write_picture
+from facesr.image import check_writable, from_pil, holds_alpha, read_picture, to_pil, write_picture
 from tests.conftest import noise
 
 
@@ -19,7 +21,7 @@ def image(mode: str = "RGB") -> Image.Image:
 def test_a_picture_comes_back_as_it_was(mode: str, tmp_path: Path) -> None:
     original = image(mode)
     if "A" in mode:
-        original.putalpha(Image.fromarray(noise(10, 14)[..., 0]))
+        original.putalpha(Image.fromarray(noise(10, 14)[..., 0].clip(1)))
     assert np.array_equal(np.asarray(to_pil(from_pil(original))), np.asarray(original))
     original.save(tmp_path / "a.png")
     write_picture(tmp_path / "b.png", read_picture(tmp_path / "a.png"))
@@ -28,14 +30,90 @@ def test_a_picture_comes_back_as_it_was(mode: str, tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(again), np.asarray(original))
 
 
-@pytest.mark.parametrize(("mode", "result"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB"), ("I;16", "L")])
+@pytest.mark.parametrize(("mode", "result"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB")])
 def test_other_modes_become_grey_or_rgb(mode: str, result: str) -> None:
-    if mode == "I;16":
-        original = Image.fromarray((noise(10, 14)[..., 0].astype(np.uint16) << 8) + 77)
-        assert np.array_equal(from_pil(original).rgb[..., 0], noise(10, 14)[..., 0])
-    else:
-        original = image(mode)
-    assert to_pil(from_pil(original)).mode == result
+    assert to_pil(from_pil(image(mode))).mode == result
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bit_grey_keeps_its_depth(suffix: str, tmp_path: Path) -> None:
+    deep = (noise(10, 14)[..., 0].astype(np.uint16) << 8) + 77
+    Image.fromarray(deep).save(tmp_path / f"a{suffix}")
+    picture = read_picture(tmp_path / f"a{suffix}")
+    assert picture.grey
+    assert np.array_equal(picture.rgb[..., 1], deep)
+    assert picture.rgb8.dtype == np.uint8
+    write_picture(tmp_path / f"b{suffix}", picture)
+    assert np.array_equal(read_picture(tmp_path / f"b{suffix}").rgb, picture.rgb)
+    write_picture(tmp_path / "c.jpg", picture)
+    assert read_picture(tmp_path / "c.jpg").rgb.dtype == np.uint8
+
+
+def test_16_bit_colour_is_read_at_8_bits_with_a_note(tmp_path: Path) -> None:
+    # A PNG with 16-bit RGB, by hand, since Pillow cannot write one.
+    deep = noise(4, 5).astype(">u2") * 257
+    rows = b"".join(b"\0" + row.tobytes() for row in deep)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    picture = read_picture(tmp_path / "deep.png")
+    assert picture.notes == ("16-bit colour is taken at 8 bits",)
+    assert np.array_equal(picture.rgb, noise(4, 5))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".tiff"])
+def test_the_first_frame_of_an_animation_is_taken_with_a_note(suffix: str, tmp_path: Path) -> None:
+    frames = [Image.fromarray(noise(8, 8, seed=seed)) for seed in range(3)]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **options)
+    picture = read_picture(tmp_path / f"a{suffix}")
+    assert picture.notes == ("only the first frame of an animation is taken",)
+    assert np.array_equal(picture.rgb, noise(8, 8))
+
+
+def test_cmyk_goes_through_its_profile_which_is_not_carried(tmp_path: Path) -> None:
+    image("CMYK").save(tmp_path / "plain.jpg", quality=100)
+    plain = read_picture(tmp_path / "plain.jpg")
+    assert plain.icc is None
+    # An RGB profile does not fit four channels: the plain conversion is used then.
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image("CMYK").save(tmp_path / "odd.jpg", quality=100, icc_profile=profile)
+    odd = read_picture(tmp_path / "odd.jpg")
+    assert odd.icc is None
+    assert np.array_equal(odd.rgb, plain.rgb)
+
+
+def test_colour_under_transparency_comes_from_around_it() -> None:
+    rgba = np.zeros((40, 40, 4), np.uint8)
+    rgba[10:30, 10:30] = (200, 100, 50, 255)
+    picture = from_pil(Image.fromarray(rgba))
+    assert np.abs(picture.rgb.astype(int) - (200, 100, 50)).max() <= 1
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha, rgba[..., 3])
+    clear = from_pil(Image.new("RGBA", (5, 5), (0, 0, 0, 0)))
+    assert clear.rgb.max() == 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_formats_without_alpha_are_known(suffix: str) -> None:
+    assert not holds_alpha(suffix)
+    assert all(holds_alpha(other) for other in (".png", ".webp", ".tiff", ".TIF"))
+
+
+def test_a_header_that_promises_too_much_is_refused_before_decoding(tmp_path: Path) -> None:
+    image().save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png: 14x10 is more than 100 pixels"):
+        read_picture(tmp_path / "a.png", max_pixels=100)
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    body = b"IHDR" + header
+    bomb = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
+    with pytest.raises(ImageError, match="bomb"):
+        read_picture(tmp_path / "bomb.png")
 
 
 def test_a_transparent_palette_keeps_its_transparency() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from facesr import inference
 from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.weights.load import load_model
+from facesr.models.base import SRNetwork
+from facesr.weights.load import Model, load_model
 from facesr.workflows import pipeline
 from facesr.workflows.pipeline import Outcome, enlarge_stream, map_ahead
 from tests.conftest import noise
@@ -52,6 +54,10 @@ def test_other_errors_are_not_swallowed() -> None:
         list(map_ahead(executor, lambda _: 1 // 0, [1], depth=2))
 
 
+def no_warning(message: str) -> None:
+    raise AssertionError(message)
+
+
 def picture(height: int, width: int, value: int = 0) -> Picture:
     return Picture(rgb=np.full((height, width, 3), value, np.uint8))
 
@@ -82,7 +88,9 @@ def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
     singles, batched = (
         {
             outcome.item: outcome.value
-            for outcome in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=batch))
+            for outcome in enlarge_stream(
+                [model], pictures, runtime=RuntimeConfig(batch=batch), warn=no_warning
+            )
         }
         for batch in (1, 3)
     )
@@ -115,13 +123,19 @@ def test_out_of_memory_halves_the_batch_then_the_tile(
 ) -> None:
     model = load_model(tiny_folder, device="cpu")
     pictures = [Outcome(index, Picture(rgb=noise(64, 64, seed=index))) for index in range(4)]
-    whole = [o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4))]
+    whole = [
+        o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4), warn=no_warning)
+    ]
     shapes = fail_above(2 * 64 * 64, monkeypatch)
-    halved = [o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4))]
+    halved = [
+        o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4), warn=no_warning)
+    ]
     assert shapes == [(2, 64, 64)] * 2
     monkeypatch.undo()
     shapes = fail_above(50 * 50, monkeypatch)
-    tiled = [o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4))]
+    tiled = [
+        o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4), warn=no_warning)
+    ]
     assert max(height for _, height, _ in shapes) < 50
     for results in (halved, tiled):
         for one, other in zip(whole, results, strict=True):
@@ -134,10 +148,49 @@ def test_a_picture_for_which_nothing_helps_fails_alone_and_names_its_size(
     fail_above(100, monkeypatch)
     model = load_model(tiny_folder, device="cpu")
     pictures = [Outcome("large", picture(60, 90)), Outcome("small", picture(5, 9))]
-    outcomes = {o.item: o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig())}
+    outcomes = {
+        o.item: o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(), warn=no_warning)
+    }
     assert isinstance(outcomes["large"], ImageError)
     assert "90x60 needs more memory than cpu has" in outcomes["large"].reason
     assert isinstance(outcomes["small"], tuple)
+
+
+def halved(network: torch.nn.Module, tiny_folder: Path) -> Model:
+    return replace(load_model(tiny_folder, device="cpu", dtype="bf16"), network=network, dtype=torch.bfloat16)
+
+
+class Broken(SRNetwork):
+    """Gives the same value everywhere in half precision, and what it should in fp32."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+        self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = x.repeat_interleave(4, 2).repeat_interleave(4, 3)
+        return out if self.weight.dtype is torch.float32 else torch.full_like(out, self.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 0.5])
+def test_half_precision_that_fails_falls_back_with_one_warning(value: float, tiny_folder: Path) -> None:
+    warnings: list[str] = []
+    model = halved(Broken(value), tiny_folder)
+    pictures = [Outcome(index, Picture(rgb=noise(8, 8, seed=index))) for index in range(3)]
+    outcomes = list(enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=1), warn=warnings.append))
+    assert warnings == ["bfloat16 gives no usable picture on cpu, going on in fp32"]
+    for outcome, source in zip(outcomes, pictures, strict=True):
+        expected = source.value.rgb.repeat(4, 0).repeat(4, 1)  # type: ignore[union-attr]
+        assert np.array_equal(outcome.value[0].rgb, expected)  # type: ignore[index]
+
+
+def test_half_precision_that_works_stays(tiny_folder: Path) -> None:
+    model = load_model(tiny_folder, device="cpu", dtype="bf16")
+    flat = picture(8, 8, 100)
+    for one in (flat, Picture(rgb=noise(8, 8))):
+        list(enlarge_stream([model], [Outcome(0, one)], runtime=RuntimeConfig(), warn=no_warning))
+    assert next(model.network.parameters()).dtype is torch.bfloat16
 
 
 def test_threads_end_with_the_pipeline() -> None:

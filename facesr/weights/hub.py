@@ -1,0 +1,58 @@
+"""Weight folders on the Hugging Face Hub: downloaded once, then taken from its cache."""
+
+import re
+from pathlib import Path
+
+from facesr.errors import WeightsError
+
+_REFERENCE = re.compile(r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+
+
+def parse_reference(text: str) -> tuple[str, str | None] | None:
+    """Split `user/repo`, `user/repo@revision` or either with `hf://`; None if it is neither."""
+    match = _REFERENCE.fullmatch(text)
+    return (match["repo"], match["revision"]) if match else None
+
+
+def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) -> Path:
+    """Bring files of a repository into the Hub's cache and return their folder there.
+
+    Without a network, or with HF_HUB_OFFLINE, what is in the cache is used.
+
+    Raises:
+        WeightsError: No such repository, revision or file, no permission, no network, a broken transfer.
+    """
+    import huggingface_hub  # 0.3 s, which only those pay who name a repository
+    from huggingface_hub import errors
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    label = f"{repo}@{revision}" if revision else repo
+    try:
+        paths = [huggingface_hub.hf_hub_download(repo, name, revision=revision) for name in names]
+    except errors.GatedRepoError as error:
+        raise WeightsError(
+            f"{label}: access must be asked for on the Hub", hint="ask for it there, then set HF_TOKEN"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise WeightsError(f"{label}: the repository has no such revision") from error
+    except errors.RepositoryNotFoundError as error:
+        raise WeightsError(
+            f"{label}: no such repository on the Hub, or it is private",
+            hint="check the name; for a private one set HF_TOKEN",
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise WeightsError(
+            f"{label}: cannot reach the Hub, and the cache does not have it",
+            hint="check the network and HF_HUB_OFFLINE, or name a weight folder on disk",
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise WeightsError(
+            f"{label}: not a weight folder, it needs {' and '.join(names)}",
+            hint="download a .pth or .safetensors file yourself and name its path",
+        ) from error
+    except Exception as error:  # the client raises what its HTTP library does
+        raise WeightsError(
+            f"{label}: the download failed ({type(error).__name__})", hint="try again; nothing half is kept"
+        ) from error
+    return Path(paths[0]).parent
