@@ -53,7 +53,7 @@ def locate(model: str) -> WeightFiles:
         return _folder(download_folder(*reference, names=(CONFIG_NAME, WEIGHTS_NAME)))
     raise ConfigError(
         f"no model `{model}`",
-        hint=f"bundled are {', '.join(BUNDLED)}; otherwise name a weight folder or file, or user/repo on the Hub",
+        hint=f"bundled are {', '.join(BUNDLED)}; or name a weight folder, a file, or user/repo on the Hub",
     )
 
 

@@ -35,7 +35,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, *, body: bool) -> None:
         self.requests.append(self.path)
-        user, repo, _, revision, name = (self.path.strip("/").split("?")[0].split("/") + [""] * 5)[:5]
+        _, repo, _, revision, name = (self.path.strip("/").split("?")[0].split("/") + [""] * 5)[:5]
         trouble = {
             "missing": (404, "RepoNotFound"), "private": (401, "RepoNotFound"), "gated": (403, "GatedRepo"),
             "down": (503, ""),
