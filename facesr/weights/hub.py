@@ -23,9 +23,9 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
         WeightsError: No such repository, revision or file, no permission, no network, a broken transfer.
     """
     import huggingface_hub  # 0.3 s, which only those pay who name a repository
-    from huggingface_hub import errors
+    from huggingface_hub import errors, utils
 
-    huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
     label = f"{repo}@{revision}" if revision else repo
     try:
         paths = [huggingface_hub.hf_hub_download(repo, name, revision=revision) for name in names]
