@@ -20,7 +20,7 @@ Count = Annotated[int, Ge(1)]
 Optional0 = Annotated[int, Ge(0)]
 
 _RECIPE_DIR = Path(__file__).parent / "presets" / "recipes"
-RECIPES = ("psnr", "original", "smoke")
+RECIPES = ("psnr", "face", "original", "smoke")
 
 _DATA, _TRAINING, _RUN = "Data", "Training", "Run"
 
@@ -155,7 +155,7 @@ class TrainConfig(Config):
 
     recipe: str = opt(
         "psnr",
-        "A bundled recipe (psnr, original, smoke) or a TOML file.",
+        "A bundled recipe (psnr, face, original, smoke) or a TOML file.",
         panel=_TRAINING,
         metavar="NAME|PATH",
     )

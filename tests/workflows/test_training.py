@@ -324,7 +324,7 @@ def test_durations_are_said_in_two_units(seconds: float, text: str) -> None:
     assert remaining(seconds) == text
 
 
-@pytest.mark.parametrize("name", ["psnr", "original", "smoke"])
+@pytest.mark.parametrize("name", ["psnr", "face", "original", "smoke"])
 def test_recipes_are_valid(name: str) -> None:
     config = train_recipe(name)
     assert config.recipe == name
