@@ -54,7 +54,7 @@ def test_every_command_and_model_is_in_the_readme() -> None:
 def test_examples_use_commands_and_options_that_exist(page: Path, run: Run) -> None:
     for block in re.findall(r"```(?:bash|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in line.split("#")[0].split("&&"):
+            for part in re.split(r"&&|\|", line.split("#")[0]):
                 words = shlex.split(part)
                 if words[:1] != ["facesr"] or len(words) < 2 or words[1].startswith("-"):
                     continue
