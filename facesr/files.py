@@ -38,20 +38,20 @@ class Job:
 
 
 def list_images(
-    inputs: Iterable[Path], *, recursive: bool = False, exclude: Path | None = None
+    inputs: Iterable[Path], *, recursive: bool = False, exclude: Iterable[Path] = ()
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 
     Args:
         inputs: Files and folders.
         recursive: Whether to go down into folders; links to folders are not followed.
-        exclude: A folder, such as the output, that is not looked into.
+        exclude: Folders, such as the output, that are not looked into.
 
     Raises:
         ConfigError: A path does not exist, or nothing is found at all.
     """
     found: list[Source] = []
-    inputs = list(inputs)
+    inputs, exclude = list(inputs), {path.resolve() for path in exclude}
     for path in inputs:
         if path.is_dir():
             found += [Source(child, child.relative_to(path)) for child in _walk(path, recursive, exclude)]
@@ -67,14 +67,13 @@ def list_images(
     return found
 
 
-def _walk(folder: Path, recursive: bool, exclude: Path | None) -> list[Path]:
-    excluded = exclude.resolve() if exclude else None
+def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> list[Path]:
     found: list[Path] = []
     for root, folders, names in os.walk(folder):
         folders[:] = [
             name
             for name in sorted(folders)
-            if recursive and not name.startswith(".") and Path(root, name).resolve() != excluded
+            if recursive and not name.startswith(".") and Path(root, name).resolve() not in exclude
         ]
         paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]

@@ -269,11 +269,16 @@ def encode_picture(picture: Picture, suffix: str, *, quality: int = 95) -> bytes
         options = {"compression": "tiff_adobe_deflate"}
     if picture.icc is not None:
         options["icc_profile"] = picture.icc
-    if picture.exif is not None:
+    if picture.exif is not None and not exif_is_too_long(picture, suffix):
         options["exif"] = picture.exif
     encoded = io.BytesIO()
     image.save(encoded, name, **options)
     return encoded.getvalue()
+
+
+def exif_is_too_long(picture: Picture, suffix: str) -> bool:
+    """Tell whether a JPEG would have to leave EXIF out, which has one segment of 64 KiB there."""
+    return picture.exif is not None and len(picture.exif) > 65_500 and _FORMATS[suffix.lower()] == "JPEG"
 
 
 def holds_alpha(suffix: str) -> bool:

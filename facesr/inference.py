@@ -1,5 +1,6 @@
 """Running a loaded model on pictures."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,9 @@ from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
 
 _SMALLEST_TILE_PX = 16
+
+# What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
+_OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 Kind = TypeVar("Kind", Image.Image, Array, Tensor)
 
@@ -85,8 +89,8 @@ def enlarge_within_memory(
     """
     try:
         return enlarge_pixels(network, pixels, device, tile=tile)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
     # Past the handler, since the exception holds on to the tensors of its frames.
     if len(pixels) > 1:

@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from facesr.cluster import rank_from_environment
 from facesr.errors import ConfigError, FacesrError
 from facesr.workflows.events import Failure
 
@@ -48,7 +49,7 @@ class Console:
 
     def progress(self) -> "ProgressReporter":
         """Return a reporter to be used as a context: it draws only for a person who watches."""
-        return ProgressReporter(mute=self.quiet)
+        return ProgressReporter(mute=self.quiet or rank_from_environment().rank > 0)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table on stdout; columns whose cells all start like numbers are right-aligned."""
@@ -123,7 +124,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
                 console=rich.console.Console(stderr=True),
                 transient=True,
             )
-        self._done = self._total = 0
+        self._done = self._total = self._before = 0
         self._unit = self._facts = ""
         self._start = self._last = time.monotonic()
 
@@ -136,13 +137,14 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         if self._bar is not None:
             self._bar.stop()
 
-    def begin(self, total: int, unit: str) -> None:
-        self._done, self._total, self._unit = 0, total, unit
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
+        self._done, self._total, self._unit = done, total, unit
+        self._before = done
         self._start = self._last = time.monotonic()
         if self._bar is not None:
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
-            self._bar.add_task("", total=total, unit=unit, facts="")
+            self._bar.add_task("", total=total, completed=done, unit=unit, facts="")
             self._bar.start()
 
     def advance(self, count: int = 1) -> None:
@@ -151,7 +153,7 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             self._bar.advance(self._bar.task_ids[0], count)
         elif not self._mute and time.monotonic() - self._last >= _PLAIN_INTERVAL_S:
             self._last = time.monotonic()
-            speed = self._done / (self._last - self._start)
+            speed = (self._done - self._before) / (self._last - self._start)
             left = (self._total - self._done) / speed
             line = (
                 f"{self._done}/{self._total} {self._unit}, {_rate(speed, self._unit)}, {left:.0f} s remaining"

@@ -4,6 +4,7 @@ import typer
 
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
+from facesr.cluster import rank_from_environment
 from facesr.config.train import TrainConfig
 from facesr.workflows.training import TrainResult
 from facesr.workflows.training import train as run
@@ -27,11 +28,12 @@ def train(config: TrainConfig, console: Console) -> None:
     """Train a network; stop it at any time and go on with --resume."""
     with console.progress() as reporter:
         result = run(config, reporter)
-    if console.json:
-        console.document(asdict(result))
-    elif console.quiet:
-        console.lines([result.run / "best"])
-    console.summary(_summary(result))
+    if rank_from_environment().rank == 0:  # which speaks for all
+        if console.json:
+            console.document(asdict(result))
+        elif console.quiet:
+            console.lines([result.run / "best"])
+        console.summary(_summary(result))
     if result.stopped_by:
         raise typer.Exit(_EXIT_CODES[result.stopped_by])
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge, Le, Predicate
+from annotated_types import Ge, Gt, Le, MinLen, Predicate
 
 from facesr.config.build import build, read_toml
 from facesr.config.fields import Config, arg, key, opt
@@ -22,9 +22,23 @@ def low_not_above_high(bounds: tuple[float, float]) -> bool:
     return bounds[0] <= bounds[1]
 
 
+def has_an_odd_size(bounds: tuple[int, int]) -> bool:
+    """Tell whether an odd number lies in a range."""
+    return (bounds[0] | 1) <= bounds[1]
+
+
+def not_all_zero(weights: Mapping[str, float]) -> bool:
+    """Tell whether one of some weights is above 0."""
+    return sum(weights.values()) > 0
+
+
+_Positive = Annotated[float, Gt(0)]
 Chance = Annotated[float, Ge(0), Le(1)]
-Range = Annotated[tuple[float, float], Predicate(low_not_above_high)]
-Sizes = Annotated[tuple[Annotated[int, Ge(1)], int], Predicate(low_not_above_high)]
+Range = Annotated[tuple[Annotated[float, Ge(0)], float], Predicate(low_not_above_high)]
+PositiveRange = Annotated[tuple[_Positive, float], Predicate(low_not_above_high)]
+Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
+Sizes = Annotated[tuple[Annotated[int, Ge(1)], int], Predicate(has_an_odd_size)]
+Modes = Annotated[tuple[Mode, ...], MinLen(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +61,12 @@ class Blur(Config):
     chance: Chance = 1.0
     sizes_px: Sizes = (7, 21)
     sinc_chance: Chance = 0.1
-    cutoff: Range = (1 / 5, 1.0)
-    cutoff_small: Range = (1 / 3, 1.0)
-    families: Mapping[Family, Annotated[float, Ge(0)]]
-    sigma: Range = (0.2, 3.0)
-    beta_generalized: Range = (0.5, 4.0)
-    beta_plateau: Range = (1.0, 2.0)
+    cutoff: PositiveRange = (1 / 5, 1.0)
+    cutoff_small: PositiveRange = (1 / 3, 1.0)
+    families: Annotated[Mapping[Family, Annotated[float, Ge(0)]], Predicate(not_all_zero)]
+    sigma: PositiveRange = (0.2, 3.0)
+    beta_generalized: PositiveRange = (0.5, 4.0)
+    beta_plateau: PositiveRange = (1.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +82,7 @@ class Sinc(Config):
     kind: Literal["sinc"] = "sinc"
     chance: Chance = 0.8
     sizes_px: Sizes = (7, 21)
-    cutoff: Range = (1 / 3, 1.0)
+    cutoff: PositiveRange = (1 / 3, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +104,13 @@ class Resize(Config):
     up: Annotated[float, Ge(0)] = 0.2
     down: Annotated[float, Ge(0)] = 0.7
     keep: Annotated[float, Ge(0)] = 0.1
-    scale: Range
+    scale: PositiveRange
     of: Literal["current", "lq"] = "current"
-    modes: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
+    modes: Modes = ("area", "bilinear", "bicubic")
+
+    def __post_init__(self) -> None:
+        if not self.up + self.down + self.keep:
+            raise ConfigError("a degradation step `resize` has no weight above 0 among up, down and keep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +125,8 @@ class Shrink(Config):
 
     kind: Literal["shrink"] = "shrink"
     chance: Chance = 1.0
-    divisor: Range
-    modes: tuple[Mode, ...] = ("bilinear",)
+    divisor: PositiveRange
+    modes: Modes = ("bilinear",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +142,12 @@ class Fit(Config):
     kind: Literal["fit"] = "fit"
     chance: Chance = 1.0
     to: Literal["hq", "lq"]
-    modes: tuple[Mode, ...] = ("area", "bilinear", "bicubic")
+    modes: Modes = ("area", "bilinear", "bicubic")
     antialias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.antialias and "area" in self.modes:
+            raise ConfigError("a degradation step `fit` cannot antialias with the mode `area`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +183,7 @@ class Jpeg(Config):
 
     kind: Literal["jpeg"] = "jpeg"
     chance: Chance = 1.0
-    quality: Range
+    quality: Quality
     ahead_of: str = ""
     ahead_chance: Chance = 0.5
 

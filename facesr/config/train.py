@@ -90,11 +90,12 @@ class DataConfig(Config):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_share)} --train-share")
         if not self.degradations:
             read = {name: read_degradation(name) for name in self.degradation_shares}
-            if self.usm_source:
-                read = {name: replace(degradation, usm_source=True) for name, degradation in read.items()}
             object.__setattr__(self, "degradations", read)
         elif missing := self.degradation_shares.keys() - self.degradations.keys():
             raise ConfigError(f"no `data.degradations.{min(missing)}`, which `data.degradation` names")
+        if self.usm_source:
+            sharpened = {name: replace(one, usm_source=True) for name, one in self.degradations.items()}
+            object.__setattr__(self, "degradations", sharpened)
 
     @property
     def degradation_shares(self) -> dict[str, float]:
@@ -227,6 +228,15 @@ def recipe_tree(name: str) -> dict[str, Any]:
             f"no recipe `{name}`", hint=f"bundled are {', '.join(RECIPES)}; or name a TOML file"
         )
     return read_toml(Path(name))
+
+
+def resumed_config(run: Path) -> TrainConfig:
+    """Return the configuration that goes on with a run, for `train`.
+
+    Raises:
+        ConfigError: No run there.
+    """
+    return build(TrainConfig, {**read_toml(run / "config.toml"), "resume": str(run)})
 
 
 def train_recipe(name: str = "psnr", **changes: Any) -> TrainConfig:

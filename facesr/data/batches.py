@@ -1,6 +1,8 @@
 """The order in which pairs are used: stateless, so that a run goes on anywhere as if it had never stopped."""
 
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -80,6 +82,9 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator
         worker_init_fn=_leave_signals_to_the_parent,
     )
     stream = iter(loader)
+    if workers and hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        # The loader's own handler would raise in the middle of a step; the next batch notices soon enough.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ring: deque[Pair] = deque(maxlen=size)
     failed: list[str] = []
     for _ in range(size - 1):
@@ -125,6 +130,9 @@ def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    for number in (signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGINT)):
-        signal.signal(number, signal.SIG_IGN)
+    # A signal to the whole group must not take the workers away from a parent that is about to save. They end
+    # when it tells them to, or when it is gone.
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -11,6 +11,7 @@ from facesr.errors import ConfigError
 from facesr.files import list_images
 
 _SHOWN = 10
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
     for height, width in sizes:
         if height % scale or width % scale:
             problems.append(f"{width}x{height} is not divisible by {scale}, use `--crop`")
+        if height != width and config.rotate_chance:
+            problems.append(f"{width}x{height} pictures cannot be turned in a batch, use `--crop`")
     _refuse(problems, "training data")
     return folders
 
@@ -93,6 +96,7 @@ def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
     Raises:
         ConfigError: As `list_training`.
     """
+    names = [folder.name for folder in config.val_lq]
     hq_hint = "put HQ faces there, or name them with `--val-hq`; `--set validate_every=0` does without"
     return [
         list_pairs(
@@ -101,13 +105,14 @@ def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
             scale=scale,
             hint=f"make them with `facesr degrade {config.val_hq} {folder}`, or name them with `--val-lq`",
             hq_hint=hq_hint,
+            name=folder.name if names.count(folder.name) == 1 else str(folder),
         )
         for folder in config.val_lq
     ]
 
 
 def list_pairs(
-    folder: Path, hq_folder: Path, *, scale: int, hint: str, hq_hint: str, suffix: str = ""
+    folder: Path, hq_folder: Path, *, scale: int, hint: str, hq_hint: str, suffix: str = "", name: str = ""
 ) -> PairSet:
     """List the pictures of a folder beside their truths, and check their sizes by their headers.
 
@@ -118,6 +123,7 @@ def list_pairs(
         hint: What to do where the first folder is missing.
         hq_hint: What to do where the second one is.
         suffix: What the pictures' names have at their end, and the truths' have not.
+        name: Of the set; the folder's if not given.
 
     Raises:
         ConfigError: A missing folder, pictures without a partner, sizes that do not fit. Files whose headers
@@ -135,7 +141,7 @@ def list_pairs(
         except ValueError as error:
             problems.append(str(error))
     _refuse(problems, f"pairs of {folder} and {hq_folder}")
-    return PairSet(folder.name, lq, hq)
+    return PairSet(name or folder.name, lq, hq)
 
 
 class UnreadableHeader(ValueError):
@@ -189,7 +195,10 @@ def _list(folder: Path, what: str, hint: str) -> tuple[Path, ...]:
 def _header_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            # For a PNG without EXIF in its header Pillow would decode the picture to look behind it.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            turned = has_exif and image.getexif().get(_ORIENTATION, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise UnreadableHeader(f"{path}: cannot be read ({type(error).__name__})") from error
 

@@ -57,6 +57,8 @@ def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
 
 
 def _prepare(images: Tensor, *, crop: int, y_channel: bool) -> Tensor:
+    if images.device.type == "mps":
+        images = images.cpu()  # which has float64
     if images.is_floating_point():
         images = images.double().clamp(0, 1).mul(255).round()
     values = images.double()[..., crop : images.shape[-2] - crop, crop : images.shape[-1] - crop]

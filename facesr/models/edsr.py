@@ -27,10 +27,12 @@ class EDSR(SRNetwork):
 
     # fp16 is left out: features live in the 0..255 range, where its head-room is small.
     dtypes = (torch.float32, torch.bfloat16)
+    mean: Tensor
 
     def __init__(self, *, blocks: int = 16, features: int = 64, res_scale: float = 1.0) -> None:
         super().__init__()
         self.halo = 2 * blocks + 4
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(
             *(ResidualBlock(features=features, res_scale=res_scale) for _ in range(blocks))
@@ -55,7 +57,7 @@ class EDSR(SRNetwork):
         return {"blocks": blocks, "features": first[0], "res_scale": res_scale}
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.new_tensor(_MEAN).view(1, 3, 1, 1)
+        mean = self.mean.to(x.dtype)
         features = self.conv_first(((x - mean) * _RANGE).to(self.conv_first.weight.dtype))
         out = features + self.conv_after_body(self.body(features))
         return torch.add(mean, self.conv_last(self.upsample(out)).to(x.dtype), alpha=1 / _RANGE)

@@ -1,11 +1,13 @@
 """A run folder: what is in it, written so that nothing is lost whenever it stops."""
 
+import io
 import json
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import torch
 from facesr import __version__
 from facesr.config import dump
 from facesr.config.train import TrainConfig
-from facesr.errors import ConfigError, RunError
+from facesr.errors import RunError
 from facesr.files import write_atomic
+from facesr.workflows.training import CHECKPOINT
 
 CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
-LAST_NAME, BEST_NAME = Path("last") / "checkpoint.pt", "best"
+BEST_NAME = "best"
 
 
 class RunFolder:
@@ -32,14 +35,11 @@ class RunFolder:
         self.path = path
 
     def create(self, config: TrainConfig, *, device: str) -> None:
-        """Start a new run.
+        """Start a run, over whatever a run without a checkpoint has left.
 
         Raises:
-            ConfigError: The folder holds a run already.
-            RunError: It cannot be written.
+            RunError: The folder cannot be written.
         """
-        if (self.path / CONFIG_NAME).exists():
-            raise ConfigError(f"{self.path} holds a run already", hint=f"go on with `--resume {self.path}`")
         environment = {
             "facesr": __version__,
             "torch": torch.__version__,
@@ -50,7 +50,11 @@ class RunFolder:
             "command": sys.argv,
         }
         with explain_write_errors(self.path):
-            self._write(CONFIG_NAME, dump(config))
+            for leftover in (".best-new", ".best-old", BEST_NAME):
+                shutil.rmtree(self.path / leftover, ignore_errors=True)
+            (self.path / METRICS_NAME).unlink(missing_ok=True)
+            # Without `out`, so that the file can start another run.
+            self._write(CONFIG_NAME, dump(replace(config, out=None)))
             self._write(ENV_NAME, json.dumps(environment, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
@@ -62,20 +66,19 @@ class RunFolder:
         Raises:
             RunError: It cannot be written.
         """
-        target = self.path / LAST_NAME
+        target = self.path / CHECKPOINT
+        content = io.BytesIO()  # torch.save to a full disk would not raise what a file does
+        torch.save(state, content)
         with explain_write_errors(target):
-            write_atomic(target, lambda stream: torch.save(state, stream), durable=True)
+            write_atomic(target, lambda stream: stream.write(content.getbuffer()), durable=True)
 
     def load(self) -> dict[str, Any]:
         """Read the last checkpoint.
 
         Raises:
-            ConfigError: There is none.
             RunError: It is damaged.
         """
-        path = self.path / LAST_NAME
-        if not path.is_file():
-            raise ConfigError(f"no checkpoint {path}", hint="start the run again without `--resume`")
+        path = self.path / CHECKPOINT
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises many kinds
@@ -143,5 +146,5 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="the previous checkpoint is intact; make room or mend permissions, then `--resume`",
+            hint="make room or mend permissions; an earlier checkpoint is intact, and `--resume` goes on",
         ) from error

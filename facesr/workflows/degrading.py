@@ -47,7 +47,10 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
     if config.lq is None and config.preview is None:
         raise ConfigError("no folder for the LQ pictures given", hint="write `facesr degrade hq/ lq/`")
-    sources = list_images([config.hq], recursive=config.recursive, exclude=config.lq)
+    outputs = [path for path in (config.lq, config.hq_out) if path is not None]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise ConfigError(f"{config.lq} is given for both LQ and truth", hint="name two folders")
+    sources = list_images([config.hq], recursive=config.recursive, exclude=outputs)
     jobs, hq_jobs = (
         plan_jobs(sources, output or Path(), suffix=".png", copies=config.copies) if output else []
         for output in (config.lq, config.hq_out)
@@ -172,7 +175,7 @@ def _read_params(path: Path) -> dict[tuple[str, int], Params]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         table = [json.loads(line) for line in lines if line.strip()]
-        return {(line["file"], line["copy"]): line for line in table}
+        return {(line["file"], line["copy"]): {**line, "steps": list(line["steps"])} for line in table}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot read the parameters in {path}: {error}", hint="name a file written by `--params-out`"

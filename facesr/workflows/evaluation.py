@@ -155,10 +155,13 @@ def _list_pairs(config: EvalConfig) -> list[_Pair]:
 def _methods(config: EvalConfig, models: "Sequence[Model]") -> list[Method]:
     methods = [Method(BICUBIC)] if config.lq else []
     if config.sr:
-        return [*methods, Method(config.sr.name or str(config.sr), source=str(config.sr))]
+        name = config.sr.resolve().name
+        name = f"{name} (pictures)" if name == BICUBIC else name
+        return [*methods, Method(name, source=str(config.sr))]
     names = [model.config.name for model in models]
     for model, path in zip(models, config.model, strict=True):
-        name = model.config.name if names.count(model.config.name) == 1 else path
+        clash = names.count(model.config.name) > 1 or model.config.name == BICUBIC
+        name = f"{model.config.name} ({path})" if clash else model.config.name
         dtype = str(model.dtype).removeprefix("torch.")
         methods.append(Method(name, path, model.sha256, str(model.device), dtype))
     if len({method.name for method in methods}) < len(methods):

@@ -9,8 +9,8 @@ from typing import Protocol
 class Reporter(Protocol):
     """Listens to a running workflow; the command line draws progress from it."""
 
-    def begin(self, total: int, unit: str) -> None:
-        """`total` things called `unit` are about to be done."""
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
+        """Of `total` things called `unit`, all but `done` are about to be done."""
 
     def advance(self, count: int = 1) -> None:
         """`count` more are done."""
@@ -25,7 +25,7 @@ class Reporter(Protocol):
 class Silent:
     """A reporter that drops everything."""
 
-    def begin(self, total: int, unit: str) -> None:
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         pass
 
     def advance(self, count: int = 1) -> None:

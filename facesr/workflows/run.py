@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from facesr.cluster import Rank
 from facesr.config import ModelConfig, Score
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
-from facesr.data.draws import Pair
-from facesr.errors import RunError
+from facesr.data.draws import Draws
+from facesr.errors import ConfigError, RunError
 from facesr.metrics import Scores
+from facesr.models import resolve_args
 from facesr.weights.folder import save_folder
 from facesr.workflows.checkpoint import RunFolder, explain_write_errors
 from facesr.workflows.curve import EventWriter, draw_curve
 from facesr.workflows.events import Reporter
 from facesr.workflows.signals import StopSignals
-from facesr.workflows.trainer import Trainer
+from facesr.workflows.trainer import PendingLoss, Trainer
 from facesr.workflows.validation import Validator
 
 
@@ -52,27 +52,39 @@ class Run:
         self._is_first = ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device.
         self._control = dist.new_group(backend="gloo") if ranks.world_size > 1 else None
-        self._pending: tuple[int, Tensor, Batch] | None = None
+        self._pending: tuple[int, PendingLoss, Batch] | None = None
         self._reported = (0, time.perf_counter())
         self._facts: dict[str, str] = {}
-        self._events = EventWriter(folder.path) if config.tensorboard and self._is_first else None
+        self._events: EventWriter | None = None
+        self._validation_due = False
 
     def resume(self) -> None:
         """Go back to the folder's last checkpoint."""
         state = self.folder.load()
-        self.best = state.pop("best")
+        if state["network_args"] != self._network_args:
+            raise ConfigError(
+                f"{self.folder.path} trains {state['network_args']}, not {self._network_args}",
+                hint="leave out `--arch`, `--blocks` and `--features`",
+            )
+        self.best, self._validation_due = state["best"], state["validation_due"]
         self.trainer.load_state(state)
         if self._is_first:
             self.folder.recover_best()
             self.folder.drop_metrics_after(self.trainer.step)
 
-    def announce(self, *, sample: Pair) -> None:
+    @property
+    def _network_args(self) -> dict[str, Any]:
+        return {"arch": self.config.arch, **resolve_args(self.config.arch, self.config.args)}
+
+    def announce(self, draws: Draws) -> None:
         """On the CPU say how long it will take, by the time of one picture."""
         left = self.config.iterations - self.trainer.step
         if self.trainer.device.type != "cpu" or not self._is_first:
             return
-        side = self.config.data.crop_px // 4
-        height, width = (side, side) if side else sample.lq.shape[:2]
+        side = self.config.data.crop_px // self.trainer.network.scale
+        height, width = (side, side) if side else draws[0].lq.shape[:2]
+        if not height or not width:
+            return  # nothing could be read, which the first batch will say
         images = torch.zeros(1, 3, height, width)
         start = 0.0
         for _ in range(2):  # the first pass warms up
@@ -85,19 +97,33 @@ class Run:
     def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
         """Train until the last iteration or a stop signal; then the checkpoint is written."""
         trainer, config = self.trainer, self.config
-        self.reporter.begin(config.iterations, "steps")
-        self.reporter.advance(trainer.step)
+        if config.tensorboard and self._is_first:
+            with explain_write_errors(self.folder.path):
+                self._events = EventWriter(self.folder.path)
+        self.reporter.begin(config.iterations, "steps", done=trainer.step)
+        if self._validation_due:
+            self._validate()
         self._reported = (trainer.step, time.perf_counter())
         waited = 0.0
         known_failures: set[str] = set()
         while trainer.step < config.iterations:
             start = time.perf_counter()
-            batch = next(stream)
+            try:
+                batch = next(stream)
+            except RuntimeError as error:
+                if stop.number:  # the same signal has ended the workers
+                    self._check_pending()
+                    self._save()
+                    break
+                raise RunError(
+                    "a process that prepares pictures ended; it may have been killed for its memory",
+                    hint="use fewer `data.workers` or a smaller `data.ring`, then `--resume`",
+                ) from error
             waited += time.perf_counter() - start
             for message in set(batch.failed) - known_failures:
                 known_failures.add(message)
                 self.reporter.warn(f"{message}; another picture takes its place")
-            loss = trainer.train_step(batch)
+            loss = PendingLoss(trainer.train_step(batch))
             self._check_pending()
             self._pending = (trainer.step, loss, batch)
             self.reporter.advance()
@@ -106,7 +132,10 @@ class Run:
             if trainer.step % config.log_every == 0 or last:
                 self._log(waited)
                 waited = 0.0
-            if config.validate_every and (trainer.step % config.validate_every == 0 or last):
+            due = bool(config.validate_every) and (trainer.step % config.validate_every == 0 or last)
+            # Who asks to stop may not wait for a validation: it is made up for when the run goes on.
+            self._validation_due = due and stopping
+            if due and not stopping:
                 self._check_pending()
                 self._validate()
             if trainer.step % config.save_every == 0 or last or stopping:
@@ -129,9 +158,10 @@ class Run:
             return
         step, loss, batch = self._pending
         self._pending = None
-        if not math.isfinite(loss):
+        value = loss.wait()
+        if not math.isfinite(value):
             raise RunError(
-                f"the loss at step {step} is {float(loss)}; its pictures: {', '.join(batch.names)}",
+                f"the loss at step {step} is {value}; its pictures: {', '.join(batch.names)}",
                 hint="the last checkpoint is from before; lower `--lr`, or look at the pictures",
             )
 
@@ -158,6 +188,7 @@ class Run:
 
     def _validate(self) -> None:
         """Score both sets of weights, keep the best, and write samples; the other processes wait."""
+        self._validation_due = False
         if self.validator is not None:
             scores = {
                 name: self.validator.score(network, self.trainer.device)
@@ -222,8 +253,15 @@ class Run:
             save_folder(target, network.state_dict(), model)
 
     def _save(self) -> None:
+        state = self.trainer.state()  # on every process, since they agree on the mean loss
+        if not self.trainer.is_finite():
+            raise RunError(
+                f"the weights at step {self.trainer.step} are no longer finite numbers",
+                hint="the last checkpoint is from before; lower `--lr`",
+            )
         if self._is_first:
-            self.folder.save({**self.trainer.state(), "best": self.best})
+            extra = {"best": self.best, "validation_due": self._validation_due}
+            self.folder.save({**state, **extra, "network_args": self._network_args})
 
 
 def mean_psnr(table: dict[str, Scores]) -> float:

@@ -20,6 +20,25 @@ from facesr.schedule import cosine_with_restarts
 State = dict[str, Any]
 
 
+class PendingLoss:
+    """A loss on its way from the device; waiting for it does not wait for what was queued after it."""
+
+    def __init__(self, loss: Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        if loss.device.type == "cuda":
+            self._value = torch.empty((), dtype=loss.dtype, pin_memory=True)
+            self._value.copy_(loss, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+        else:
+            self._value = loss
+
+    def wait(self) -> float:
+        if self._event is not None:
+            self._event.synchronize()
+        return float(self._value)
+
+
 class Trainer:
     """The network, its running average, the optimiser, and the loss since the last report.
 
@@ -89,8 +108,7 @@ class Trainer:
     def _loss(self, lq: Tensor, hq: Tensor) -> Tensor:
         # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
         images, target = (
-            pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-            for pixels in (lq, hq)
+            self._to_device(pixels).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
         )
         if self.config.optim.usm_target:
             target = usm_sharpen(target)
@@ -98,6 +116,11 @@ class Trainer:
         with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
             prediction = self._forward(images)
         return LOSSES[self.config.optim.loss](prediction, target)
+
+    def _to_device(self, pixels: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()  # only pinned memory is copied while the device works
+        return pixels.to(self.device, non_blocking=True)
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self._forward, DistributedDataParallel) and not last:
@@ -116,17 +139,25 @@ class Trainer:
 
     def state(self) -> State:
         """Return everything that `load_state` needs to go on to the last bit."""
+        loss_sum = self._loss_sum.clone()
+        if dist.is_initialized():
+            dist.all_reduce(loss_sum)
+            loss_sum /= dist.get_world_size()
         return {
             "step": self.step,
             "network": self.network.state_dict(),
             "ema": self.ema_network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "loss_sum": self._loss_sum,
+            "loss_sum": loss_sum,
             "loss_count": self._loss_count,
             "generator": torch.get_rng_state(),
             "cuda_generator": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
         }
+
+    def is_finite(self) -> bool:
+        """Tell whether all weights are finite numbers; waits for the device."""
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
 
     def load_state(self, state: State) -> None:
         """Go back to what `state` returned."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facesr.data.listing import Folder, PairSet
 
 SCALE = 4
+CHECKPOINT = Path("last") / "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,16 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     from facesr.data.listing import list_training, list_validation  # imports Pillow
 
     reporter = reporter or Silent()
-    if config.resume is None and config.out is not None and (config.out / "config.toml").exists():
+    if config.resume is None and config.out is not None and (config.out / CHECKPOINT).exists():
         raise ConfigError(f"{config.out} holds a run already", hint=f"go on with `--resume {config.out}`")
     folders = list_training(config.data, scale=SCALE)
     sets = list_validation(config.data, scale=SCALE) if config.validate_every else []
     run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
-    config = replace(config, out=run, resume=None)
-    resumed = run if (run / "config.toml").exists() else None
+    # A run that was stopped before its first checkpoint starts again.
+    resumed = config.resume is not None and (run / CHECKPOINT).exists()
+    config = replace(config, out=run, resume=None, init=None if resumed else config.init)
     with stop_signals() as stop, processes(config) as device:
-        return _run(config, reporter, folders, sets, stop, device, resumed=resumed is not None)
+        return _run(config, reporter, folders, sets, stop, device, resumed=resumed)
 
 
 def _run(
@@ -82,13 +84,17 @@ def _run(
     from facesr.cluster import rank_from_environment
     from facesr.data.batches import Slice, batches
     from facesr.data.draws import Draws
+    from facesr.device import pick_dtype
     from facesr.workflows.checkpoint import RunFolder
     from facesr.workflows.run import Run, mean_psnr
     from facesr.workflows.trainer import Trainer
     from facesr.workflows.validation import Validator
 
     ranks = rank_from_environment()
-    trainer = Trainer(initial_network(config), config, device)
+    network = initial_network(config)
+    if config.dtype != "auto":
+        pick_dtype(config.dtype, device, network.dtypes)  # refuses what the network cannot do
+    trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
     validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
     run = Run(config, folder, trainer, validator, reporter, ranks)
@@ -99,7 +105,7 @@ def _run(
     draws = Draws(folders, config.data, seed=config.seed, scale=SCALE)
     part = Slice(config.batch, ranks.rank, ranks.world_size)
     if trainer.step < config.iterations:
-        run.announce(sample=draws[0])
+        run.announce(draws)
         workers = worker_count(config)
         with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
             run.go(stream, stop)

@@ -56,7 +56,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     """
     reporter = reporter or Silent()
     suffix = "" if config.format == "auto" else f".{config.format}"
-    sources = list_images(config.inputs, recursive=config.recursive, exclude=config.output)
+    sources = list_images(config.inputs, recursive=config.recursive, exclude=[config.output])
     index, count = pick_shard(config.shard)
     jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
     files = locate(config.model)
@@ -169,10 +169,15 @@ def check_result(picture: "Picture", target: Path, config: UpscaleConfig) -> Non
 
 def result_notes(picture: "Picture", target: Path) -> list[str]:
     """Say what the format of the result loses."""
-    from facesr.image import holds_alpha
+    from facesr.image import exif_is_too_long, holds_alpha
 
-    flattened = picture.alpha is not None and not holds_alpha(target.suffix or target.name)
-    return ["transparency is laid on white"] if flattened else []
+    suffix = target.suffix or target.name
+    notes = []
+    if picture.alpha is not None and not holds_alpha(suffix):
+        notes.append("transparency is laid on white")
+    if exif_is_too_long(picture, suffix):
+        notes.append("EXIF is too long for JPEG and left out")
+    return notes
 
 
 def finish(picture: "Picture", config: UpscaleConfig) -> "Picture":

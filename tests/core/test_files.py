@@ -31,7 +31,7 @@ def test_recursion_mirrors_folders_and_leaves_the_output_out(tmp_path: Path) -> 
     touch(*(tmp_path / name for name in ("b.png", "x/a.png", "x/y/a.png", ".git/a.png", "out/x/a.png")))
     (tmp_path / "x" / "loop").symlink_to(tmp_path)
     assert [str(s.relative) for s in list_images([tmp_path])] == ["b.png"]
-    found = list_images([tmp_path], recursive=True, exclude=tmp_path / "out")
+    found = list_images([tmp_path], recursive=True, exclude=[tmp_path / "out"])
     assert [str(source.relative) for source in found] == ["b.png", "x/a.png", "x/y/a.png"]
     jobs = plan_jobs(found, tmp_path / "out")
     assert [str(job.target.relative_to(tmp_path / "out")) for job in jobs] == [

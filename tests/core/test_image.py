@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,15 @@ import pytest
 from PIL import Image, ImageCms
 
 from facesr.errors import ImageError
-from facesr.image import check_writable, from_pil, holds_alpha, read_picture, to_pil, write_picture
+from facesr.image import (
+    check_writable,
+    exif_is_too_long,
+    from_pil,
+    holds_alpha,
+    read_picture,
+    to_pil,
+    write_picture,
+)
 from tests.conftest import noise
 
 
@@ -96,6 +105,19 @@ def test_colour_under_transparency_comes_from_around_it() -> None:
     assert np.array_equal(picture.alpha, rgba[..., 3])
     clear = from_pil(Image.new("RGBA", (5, 5), (0, 0, 0, 0)))
     assert clear.rgb.max() == 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_exif_too_long_for_jpeg_is_left_out(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 70_000
+    picture = from_pil(image())
+    picture = replace(picture, exif=exif.tobytes())
+    write_picture(tmp_path / f"a{suffix}", picture)
+    assert exif_is_too_long(picture, suffix) == (suffix == ".jpg")
+    write_picture(tmp_path / "a.png", picture)
+    with Image.open(tmp_path / "a.png") as again:
+        assert len(again.getexif()[0x010E]) == 70_000
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])

@@ -298,6 +298,29 @@ def test_wrong_configurations_are_refused() -> None:
         build(Degradation, {"steps": {"noise": {"kind": "noise", "sigma": [2, 1]}}})
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"kind": "blur", "families": {}},
+        {"kind": "blur", "families": {"iso": 0}},
+        {"kind": "blur", "families": {"iso": 1}, "sizes_px": [8, 8]},
+        {"kind": "blur", "families": {"iso": 1}, "sigma": [0, 0]},
+        {"kind": "resize", "scale": [0, 1]},
+        {"kind": "resize", "scale": [0.5, 1], "up": 0, "down": 0, "keep": 0},
+        {"kind": "resize", "scale": [0.5, 1], "modes": []},
+        {"kind": "shrink", "divisor": [0, 0]},
+        {"kind": "jpeg", "quality": [0, 0]},
+        {"kind": "jpeg", "quality": [90, 101]},
+        {"kind": "fit", "to": "lq", "modes": ["area"], "antialias": True},
+        {"kind": "noise", "sigma": [-1, 1]},
+    ],
+    ids=str,
+)
+def test_values_that_would_fail_later_are_refused_at_once(step: dict) -> None:
+    with pytest.raises(ConfigError):
+        build(Degradation, {"steps": {"x": step}})
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_what_the_cpu_gives() -> None:

@@ -120,7 +120,9 @@ def test_a_repository_is_downloaded_once_and_then_works_offline(hub: Any, tmp_pa
         ("user/empty", {}, "not a weight folder, it needs config.json and model.safetensors"),
         ("user/broken", {}, "the download failed"),
         ("user/tiny", {"HF_HUB_OFFLINE": "1"}, "cannot reach the Hub, and the cache does not have it"),
-        ("user/tiny", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot reach the Hub"),
+        pytest.param(
+            "user/tiny", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot reach the Hub", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_every_trouble_is_one_clear_error(

@@ -102,7 +102,7 @@ def test_parameters_are_written_and_replayed(hq: Path, tmp_path: Path) -> None:
     assert "no line for it in" in result.failed[0].reason
 
 
-@pytest.mark.parametrize("content", ["[1]", "{", "{}", None])
+@pytest.mark.parametrize("content", ["[1]", "{", "{}", '{"file": "a", "copy": 0}', None])
 def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "params.jsonl"
     if content is not None:
@@ -115,7 +115,7 @@ class Warnings:
     def __init__(self) -> None:
         self.messages: list[str] = []
 
-    def begin(self, total: int, unit: str) -> None:
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         pass
 
     def advance(self, count: int = 1) -> None:
@@ -152,6 +152,12 @@ def test_broken_pictures_are_reported_and_existing_results_skipped(hq: Path, tmp
     assert (lq / "a.png").read_bytes() != b"mine"
 
 
+def test_outputs_inside_the_input_are_not_taken_for_inputs(hq: Path) -> None:
+    for _ in range(2):
+        result = degrade(DegradeConfig(hq=hq, lq=hq / "lq", hq_out=hq / "truth", recursive=True))
+        assert len(result.written) + len(result.skipped) == 3
+
+
 def test_the_number_of_threads_is_left_as_it_was(hq: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     make(hq, tmp_path / "lq")
@@ -167,6 +173,8 @@ def test_contradictory_paths_are_refused(hq: Path, tmp_path: Path) -> None:
         degrade(DegradeConfig(hq=hq, lq=hq))
     with pytest.raises(ConfigError, match="would overwrite an input"):
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", hq_out=hq))
+    with pytest.raises(ConfigError, match="given for both LQ and truth"):
+        degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", hq_out=tmp_path / "x" / ".." / "lq"))
     Image.fromarray(noise(8, 8)).save(hq / "a.jpg")
     with pytest.raises(ConfigError, match="both be written"):
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq"))

@@ -17,7 +17,7 @@ class Listener:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def begin(self, total: int, unit: str) -> None:
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         pass
 
     def advance(self, count: int = 1) -> None:

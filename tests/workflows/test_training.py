@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,10 @@ import torch
 from PIL import Image
 
 import facesr
-from facesr.config import build
-from facesr.config.train import DataConfig, OptimConfig, TrainConfig, train_recipe
+from facesr.config import build, read_toml
+from facesr.config.train import DataConfig, OptimConfig, TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
-from facesr.errors import ConfigError, MissingExtra, RunError
+from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
 from facesr.models import build_network
 from facesr.workflows.checkpoint import RunFolder
 from facesr.workflows.run import remaining
@@ -119,8 +121,11 @@ def test_a_run_leaves_a_folder_that_says_everything(arch: str, data: dict, tmp_p
 def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path) -> None:
     config = make(data, tmp_path / "run", iterations=1, validate_every=0)
     train(config)
-    reloaded = build(TrainConfig, TrainConfig.base({}, {"resume": tmp_path / "run"}))
-    assert reloaded == config
+    reloaded = resumed_config(tmp_path / "run")
+    assert replace(reloaded, resume=None, out=config.out) == config
+    # As a `--config` of its own it starts another run.
+    again = build(TrainConfig, read_toml(tmp_path / "run" / "config.toml"))
+    assert again == replace(config, out=None)
 
 
 def test_it_overfits_four_crops(tmp_path: Path) -> None:
@@ -188,8 +193,9 @@ class Interrupting:
         self.warnings: list[str] = []
         self.facts: dict[str, str] = {}
 
-    def begin(self, total: int, unit: str) -> None:
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         assert unit == "steps"
+        self.steps = done
 
     def advance(self, count: int = 1) -> None:
         self.steps += count
@@ -204,8 +210,7 @@ class Interrupting:
 
 
 def resume(out: Path) -> TrainResult:
-    tree = TrainConfig.base({}, {"resume": out})
-    return train(build(TrainConfig, {**tree, "resume": str(out)}))
+    return train(resumed_config(out))
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
@@ -264,7 +269,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("facesr.workflows.checkpoint.torch.save", full)
+    monkeypatch.setattr("facesr.files.os.fsync", full)  # writing is buffered; this is where a disk says no
     tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 8}
     with pytest.raises(RunError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
         train(build(TrainConfig, tree))
@@ -280,16 +285,83 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
-    (out / "last" / "checkpoint.pt").unlink()
-    with pytest.raises(ConfigError, match="no checkpoint"):
-        resume(out)
     with pytest.raises(ConfigError, match="no such configuration file"):
         resume(tmp_path / "nothing")
+    with pytest.raises(DeviceError, match="does not run in fp16"):
+        train(make(data, tmp_path / "other", arch="edsr", dtype="fp16"))
     with pytest.raises(ConfigError, match="no argument `depth`"):
         train(make(data, tmp_path / "other", args={"depth": 3}))
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
         train(make(data, tmp_path / "file" / "run"))
+
+
+def test_a_run_without_a_checkpoint_starts_again_either_way(data: dict, tmp_path: Path) -> None:
+    config = make(data, tmp_path / "a", iterations=4)
+    train(config)
+    for name, how in (("b", resume), ("c", None)):
+        out = tmp_path / name
+        train(replace(config, out=out))
+        (out / "last" / "checkpoint.pt").unlink()  # as if it had been killed before the first
+        _ = how(out) if how else train(replace(config, out=out))
+        equal_runs(tmp_path / "a", out)
+
+
+def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
+    data: dict, tmp_path: Path
+) -> None:
+    train(make(data, tmp_path / "a", iterations=3))
+    shutil.copytree(tmp_path / "a" / "best", tmp_path / "weights")
+    out = tmp_path / "b"
+    train(make(data, out, iterations=3, init=str(tmp_path / "weights")))
+    shutil.rmtree(tmp_path / "weights")
+    assert resume(out).step == 3
+    with pytest.raises(ConfigError, match="trains"):
+        train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
+
+
+def test_a_stop_at_a_validation_makes_up_for_it_later(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "whole", iterations=6))
+    train(make(data, tmp_path / "cut", iterations=6), Interrupting(signal.SIGTERM, after=3))
+    assert state(tmp_path / "cut")["validation_due"]
+    resume(tmp_path / "cut")
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_weights_that_are_not_finite_are_never_saved(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=2))
+    kept = (out / "last" / "checkpoint.pt").read_bytes()
+    content = state(out)
+    content["network"]["conv_last.bias"][0] = float("nan")
+    torch.save(content, out / "last" / "checkpoint.pt")
+    config = replace(resumed_config(out), iterations=4)
+    with pytest.raises(RunError, match=r"loss at step|no longer finite"):
+        train(config)
+    assert len(kept)
+    assert torch.isnan(state(out)["network"]["conv_last.bias"][0])  # untouched, not saved over
+
+
+def test_sets_of_one_name_are_told_apart(data: dict, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copytree(tmp_path / "lq", tmp_path / "other" / "lq")
+    both = [str(tmp_path / "lq"), str(tmp_path / "other" / "lq")]
+    train(make({**data, "val_lq": both}, tmp_path / "run", iterations=1))
+    assert set(lines(tmp_path / "run")[-1]["validation"]["ema"]) == set(both)
+
+
+def test_nothing_readable_is_one_error_with_whole_pictures_too(data: dict, tmp_path: Path) -> None:
+    for path in (tmp_path / "train").iterdir():
+        path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(ImageError, match="could not be read"):
+        train(make({**data, "crop_px": 0}, tmp_path / "run"))
+
+
+def test_turning_needs_squares(data: dict, tmp_path: Path) -> None:
+    for path in (tmp_path / "train").iterdir():
+        Image.fromarray(noise(48, 32)).save(path)
+    with pytest.raises(ConfigError, match="cannot be turned in a batch"):
+        train(make({**data, "crop_px": 0, "rotate_chance": 0.5}, tmp_path / "run"))
 
 
 def test_a_missing_extra_is_named(data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +418,7 @@ def test_usm_is_off_by_default() -> None:
 # The rest runs `facesr train` as a process.
 
 LONG = {
-    "iterations": 100, "log_every": 2, "save_every": 5, "validate_every": 40, "sample_count": 0,
+    "iterations": 60, "log_every": 1, "save_every": 4, "validate_every": 25, "sample_count": 0,
 }  # fmt: skip
 
 
@@ -363,7 +435,11 @@ def command(data: dict[str, Any], out: Path, **settings: Any) -> list[str]:
 def child(arguments: list[str]) -> "subprocess.Popen[str]":
     environment = {**os.environ, "FACESR_NO_PROGRESS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "facesr", *arguments], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "facesr", *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -391,7 +467,10 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(
         number = signal.SIGTERM if kills == 3 else signal.SIGKILL
         if process.poll() is not None:
             break
-        process.send_signal(number)
+        if number == signal.SIGTERM:
+            os.killpg(process.pid, number)  # to the workers too, as SLURM does
+        else:
+            process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
         kills += 1
         if number == signal.SIGTERM and process.returncode != 0:

@@ -18,7 +18,7 @@ class Recorder:
     def __init__(self) -> None:
         self.total = self.done = 0
 
-    def begin(self, total: int, unit: str) -> None:
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         assert unit == "images"
         self.total = total
 
