@@ -15,6 +15,9 @@ from facesr.config import ModelConfig
 from facesr.models import build_network
 from facesr.weights.folder import save_folder
 
+# The tests run in two processes; each takes one core.
+torch.set_num_threads(1)
+
 TINY = {"blocks": 1, "features": 8}
 
 
