@@ -14,6 +14,7 @@ from facesr.cli.app import app
 from facesr.config import ModelConfig
 from facesr.models import build_network
 from facesr.weights.folder import save_folder
+from facesr.workflows.events import Silent
 
 # The tests run in two processes; each takes one core.
 torch.set_num_threads(1)
@@ -34,6 +35,23 @@ def tiny_state(seed: int = 0, arch: str = "msrresnet") -> dict[str, torch.Tensor
     torch.manual_seed(seed)
     network = build_network(arch, TINY)
     return {key: tensor.detach() * 3 for key, tensor in network.state_dict().items()}
+
+
+class Listener(Silent):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self.warnings: list[str] = []
+
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
+        self.total, self.done = total, done
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 @pytest.fixture(scope="session")

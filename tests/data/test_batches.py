@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 from facesr.config.train import DataConfig
 from facesr.data.batches import Batch, Slice, batches, vary
 from facesr.data.draws import Draws, Pair, _jitter, _zoom
-from facesr.data.listing import Folder, list_training
+from facesr.data.listing import list_training
 from facesr.errors import ImageError
 from facesr.image import read_picture
 from tests.conftest import noise
@@ -175,7 +175,3 @@ def test_nothing_readable_is_one_clear_error(hq: Path, workers: int) -> None:
     ) as caught:
         take(draws, 1, workers=workers)
     assert "\n" not in str(caught.value)
-
-
-def test_a_folder_knows_its_pictures() -> None:
-    assert Folder((Path("a"),), (), 1.0).share == 1

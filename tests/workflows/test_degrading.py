@@ -19,7 +19,7 @@ from facesr.config import DegradeConfig, degradation_preset
 from facesr.errors import ConfigError
 from facesr.image import read_picture
 from facesr.workflows.degrading import degrade
-from tests.conftest import noise
+from tests.conftest import Listener, noise
 
 
 @pytest.fixture
@@ -111,29 +111,15 @@ def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str 
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", replay=path))
 
 
-class Warnings:
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
-        pass
-
-    def advance(self, count: int = 1) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        self.messages.append(message)
-
-
 def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) -> None:
     Image.fromarray(noise(50, 67)).save(hq / "odd.png")
-    listener = Warnings()
+    listener = Listener()
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "1", hq_out=tmp_path / "t"), listener)
     assert read_picture(tmp_path / "1" / "odd.png").size == (12, 16)
     assert read_picture(tmp_path / "t" / "odd.png").size == (48, 64)
     assert len(result.written) == 3
-    assert len(listener.messages) == 1
-    assert "1 pictures were cropped to multiples of 4 px, such as" in listener.messages[0]
+    assert len(listener.warnings) == 1
+    assert "1 pictures were cropped to multiples of 4 px, such as" in listener.warnings[0]
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", strict=True))
     assert [(f.file.name, f.reason) for f in result.failed] == [("odd.png", "67x50 is not divisible by 4")]
 

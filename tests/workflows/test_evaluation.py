@@ -17,7 +17,7 @@ from facesr.metrics import measure
 from facesr.workflows.evaluation import EvalResult, evaluate
 from facesr.workflows.statistics import summarise
 from facesr.workflows.upscaling import upscale
-from tests.conftest import noise, tiny_state
+from tests.conftest import Listener, noise, tiny_state
 
 CPU = RuntimeConfig(device="cpu")
 SIZES = [(48, 64), (48, 64), (64, 48), (48, 64)]
@@ -105,21 +105,7 @@ def test_batches_change_nothing_that_matters(root: Path, tiny_folder: Path) -> N
 
 
 def test_identical_pictures_and_tiny_ones(root: Path, tiny_folder: Path) -> None:
-    warnings: list[str] = []
-
-    class Listener:
-        def begin(self, total: int, unit: str, *, done: int = 0) -> None:
-            pass
-
-        def advance(self, count: int = 1) -> None:
-            pass
-
-        def show(self, facts: object) -> None:
-            pass
-
-        def warn(self, message: str) -> None:
-            warnings.append(message)
-
+    listener = Listener()
     result = run(root, tiny_folder, lq=None, sr=root / "hq")
     assert all(image.scores["hq"] == {"psnr": math.inf, "ssim": 1.0} for image in result.images)
     assert result.summaries["hq"]["psnr"].mean is None
@@ -129,10 +115,10 @@ def test_identical_pictures_and_tiny_ones(root: Path, tiny_folder: Path) -> None
     Image.fromarray(noise(8, 8)).save(root / "hq" / "a.png")
     Image.fromarray(noise(2, 2)).save(root / "lq" / "a.png")
     config = EvalConfig(hq=root / "hq", lq=root / "lq", model=(str(tiny_folder),), runtime=CPU)
-    result = evaluate(config, Listener())
+    result = evaluate(config, listener)
     assert math.isnan(result.images[0].scores["tiny"]["ssim"])
     assert result.summaries["tiny"]["ssim"].mean is None
-    assert "SSIM needs 11 px a side" in warnings[0]
+    assert "SSIM needs 11 px a side" in listener.warnings[0]
 
 
 def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, tiny_folder: Path) -> None:

@@ -10,24 +10,7 @@ from facesr.config import RuntimeConfig, UpscaleConfig
 from facesr.errors import ConfigError
 from facesr.image import read_picture
 from facesr.workflows.upscaling import UpscaleResult, upscale
-from tests.conftest import noise
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
-        pass
-
-    def advance(self, count: int = 1) -> None:
-        pass
-
-    def show(self, facts: object) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
+from tests.conftest import Listener, noise
 
 
 @pytest.fixture
