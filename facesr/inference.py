@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from facesr.device import Arrival, host_empty, send_to_device, send_to_host
 from facesr.errors import ImageError
 from facesr.image import Array, Pixels, from_pil, to_pil
-from facesr.models import SRNetwork
+from facesr.models import SRNetwork, enlarge
 from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
 
@@ -27,27 +27,9 @@ Kind = TypeVar("Kind", Image.Image, Array, Tensor)
 
 
 @torch.inference_mode()
-def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
-    """Run the network on any size, padding to its multiple and cropping the result.
-
-    Args:
-        network: On the device of `lq`.
-        lq: (B, 3, h, w) fp32 in [0, 1].
-
-    Returns:
-        (B, 3, 4h, 4w) fp32, not clamped.
-    """
-    height, width = lq.shape[-2:]
-    multiple = network.multiple_of
-    pad = (0, -width % multiple, 0, -height % multiple)
-    out: Tensor = network(F.pad(lq, pad, mode="replicate") if any(pad) else lq)
-    return out[..., : height * network.scale, : width * network.scale]
-
-
-@torch.inference_mode()
 def enlarge_pixels(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
-) -> Tensor:
+) -> Arrival:
     """Enlarge pictures of one size, rounding half to even as the metrics do.
 
     Args:
@@ -59,29 +41,34 @@ def enlarge_pixels(
             of the size that it was trained on, unless this is 0.
 
     Returns:
-        (B, 4h, 4w, 3) of the same type on the CPU.
+        (B, 4h, 4w, 3) of the same type, on its way to the CPU.
     """
-    height, width = pixels.shape[1:3]
+    count, height, width = pixels.shape[:3]
     side = piece_side(network, height, width, device) if tile is None else tile
+    peak = _peak(pixels)
+    pixels = send_to_device(pixels, device)
     if not side or max(height, width) <= side:
-        return _run_rounded(network, pixels, device).contiguous().cpu()
-    if network.halo is None:
-        run = partial(_run, network, device=device)
-        pieces = [
-            enlarge_blended(run, one, window=network.window, scale=network.scale, peak=_peak(one))
-            for one in pixels
-        ]
-    else:
-        run = partial(_run_rounded, network, device=device)
-        pieces = [
-            enlarge_exactly(run, one, tile=side, halo=network.halo, scale=network.scale) for one in pixels
-        ]
-    return torch.stack(pieces) if len(pieces) > 1 else pieces[0][None]
+        return send_to_host(_run_rounded(network, pixels).contiguous())
+    out = host_empty((count, height * network.scale, width * network.scale, 3), pixels.dtype, device)
+    arrival = Arrival(out)
+    for picture, target in zip(pixels, out, strict=True):
+        if network.halo is None:
+            run = partial(_run, network)
+            bands = enlarge_blended(run, picture, window=network.window, scale=network.scale, peak=peak)
+        else:
+            run = partial(_run_rounded, network)
+            bands = enlarge_exactly(run, picture, tile=side, halo=network.halo, scale=network.scale)
+        top = 0
+        for band in bands:
+            rows = target[top : top + band.shape[0]]
+            arrival = Arrival(out, send_to_host(band, rows).event)  # copies arrive in order
+            top += band.shape[0]
+    return arrival
 
 
 def enlarge_within_memory(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
-) -> Tensor:
+) -> Arrival:
     """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then with half the tile.
 
     Raises:
@@ -94,8 +81,10 @@ def enlarge_within_memory(
             raise
     # Past the handler, since the exception holds on to the tensors of its frames.
     if len(pixels) > 1:
-        halves = pixels.tensor_split(2)
-        return torch.cat([enlarge_within_memory(network, half, device, tile=tile) for half in halves])
+        halves = (
+            enlarge_within_memory(network, half, device, tile=tile).wait() for half in pixels.tensor_split(2)
+        )
+        return Arrival(torch.cat(list(halves)))
     height, width = pixels.shape[1:3]
     side = piece_side(network, height, width, device) if tile is None else tile
     smaller = (side or max(height, width)) // 2
@@ -112,21 +101,20 @@ def piece_side(network: SRNetwork, height: int, width: int, device: torch.device
     return tile_px if height * width > whole_px**2 else 0
 
 
-def _run(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
-    """Enlarge (B, h, w, 3) whole numbers to (B, 4h, 4w, 3) float in the same range, on the device."""
+def _run(network: SRNetwork, pixels: Tensor) -> Tensor:
+    """Enlarge (B, h, w, 3) whole numbers to (B, 4h, 4w, 3) float in the same range, on their device."""
     peak = _peak(pixels)
-    pixels = pixels.to(device, non_blocking=True)
     # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
-    out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div(peak))
-    return out.mul(peak).clamp(0, peak).permute(0, 2, 3, 1)
+    out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div_(peak))
+    return out.mul(peak).clamp_(0, peak).permute(0, 2, 3, 1)
 
 
 def _peak(pixels: Tensor) -> int:
     return 255 if pixels.dtype == torch.uint8 else 65_535
 
 
-def _run_rounded(network: SRNetwork, pixels: Tensor, device: torch.device) -> Tensor:
-    return _run(network, pixels, device).round().to(pixels.dtype)
+def _run_rounded(network: SRNetwork, pixels: Tensor) -> Tensor:
+    return _run(network, pixels).round_().to(pixels.dtype)
 
 
 @torch.inference_mode()
@@ -153,8 +141,10 @@ def trusted(model: Model, pixels: Pixels, *, warn: Callable[[str], None]) -> Mod
     return replace(model, network=model.network.float(), dtype=torch.float32)
 
 
-def upscale_pixels(model: Model, pictures: Sequence[Pixels], *, tile: int | None = None) -> Any:
-    """Enlarge (h, w, 3) pictures of one size and type, uint8 or uint16.
+def start_upscaling(
+    model: Model, pictures: Sequence[Pixels], *, tile: int | None = None
+) -> Callable[[], Any]:
+    """Begin to enlarge (h, w, 3) pictures of one size and type, uint8 or uint16.
 
     Args:
         model: The loaded model.
@@ -162,7 +152,7 @@ def upscale_pixels(model: Model, pictures: Sequence[Pixels], *, tile: int | None
         tile: As `enlarge_pixels`.
 
     Returns:
-        (B, 4h, 4w, 3) of the same type.
+        A function that waits for the result, (B, 4h, 4w, 3) of the same type.
 
     Raises:
         ImageError: Memory runs out, with the smallest batch and tile.
@@ -170,10 +160,16 @@ def upscale_pixels(model: Model, pictures: Sequence[Pixels], *, tile: int | None
     stack = np.stack(pictures)
     deep = stack.dtype == np.uint16
     pixels = torch.from_numpy(stack.astype(np.int32) if deep else stack)
-    out = enlarge_within_memory(model.network, pixels, model.device, tile=tile).numpy()
-    return out.astype(np.uint16) if deep else out
+    arrival = enlarge_within_memory(model.network, pixels, model.device, tile=tile)
+
+    def wait() -> Any:
+        out = arrival.wait().numpy()
+        return out.astype(np.uint16) if deep else out
+
+    return wait
 
 
+@torch.inference_mode()
 def upscale_image(image: Kind, model: Model) -> Kind:
     """Enlarge one picture, or a batch of them, four times.
 
@@ -191,11 +187,11 @@ def upscale_image(image: Kind, model: Model) -> Kind:
     """
     if isinstance(image, Image.Image):
         picture = from_pil(image)
-        return to_pil(picture.enlarged(upscale_pixels(model, [picture.rgb])[0]))
+        return to_pil(picture.enlarged(start_upscaling(model, [picture.rgb])()[0]))
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
-        enlarged: Array = upscale_pixels(model, [image])[0]
+        enlarged: Array = start_upscaling(model, [image])()[0]
         return enlarged
     if isinstance(image, Tensor):
         if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:

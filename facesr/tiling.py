@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -49,73 +50,72 @@ def plan_tiles(height: int, width: int, *, tile: int, halo: int) -> Iterator[Til
 
 def enlarge_exactly(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, tile: int, halo: int, scale: int
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Enlarge by tiles with a halo; the result is that of the whole picture.
 
     Args:
-        run: The network: (1, h, w, 3) uint8 to (1, scale h, scale w, 3) of any type, on any device.
-        pixels: (h, w, 3) uint8 on the CPU.
+        run: The network: (1, h, w, 3) uint8 to (1, scale h, scale w, 3) of any type, on the same device.
+        pixels: (h, w, 3) uint8.
         tile: Side of a tile without its halo, LQ px.
         halo: Radius outside which an output pixel depends on nothing, LQ px.
         scale: Enlargement.
 
-    Returns:
-        (scale h, scale w, 3) on the CPU, of the type that `run` returns.
+    Yields:
+        Bands of the result from top to bottom, (rows, scale w, 3), of the type that `run` returns.
     """
-    height, width = pixels.shape[:2]
-    out = torch.empty(0)
-    for piece in plan_tiles(height, width, tile=tile, halo=halo):
-        window = pixels[None, piece.top : piece.top + piece.height, piece.left : piece.left + piece.width]
-        top, left, rows, columns = (scale * value for value in piece.core)
-        y, x = top - scale * piece.top, left - scale * piece.left
-        result = run(window)[0, y : y + rows, x : x + columns]
-        if not out.numel():
-            out = torch.empty(height * scale, width * scale, 3, dtype=result.dtype)
-        out[top : top + rows, left : left + columns] = result
-    return out
+    for _, row in groupby(
+        plan_tiles(*pixels.shape[:2], tile=tile, halo=halo), key=lambda piece: piece.core[0]
+    ):
+        band = []
+        for piece in row:
+            window = pixels[None, piece.top : piece.top + piece.height, piece.left : piece.left + piece.width]
+            top, left, rows, columns = (scale * value for value in piece.core)
+            y, x = top - scale * piece.top, left - scale * piece.left
+            band.append(run(window)[0, y : y + rows, x : x + columns])
+        yield torch.cat(band, dim=1)
 
 
 def enlarge_blended(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int, peak: int = 255
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Enlarge by overlapping windows of the size that the network knows, blended where they overlap.
 
     Args:
-        run: The network: (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on any device.
-        pixels: (h, w, 3) whole numbers on the CPU.
+        run: The network: (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on its device.
+        pixels: (h, w, 3) whole numbers.
         window: Side of a window, LQ px.
         scale: Enlargement.
         peak: Largest value.
 
-    Returns:
-        (scale h, scale w, 3) of the type of `pixels`, on the CPU.
+    Yields:
+        Bands of the result from top to bottom, (rows, scale w, 3), of the type of `pixels`.
     """
     height, width = pixels.shape[:2]
     rows, columns = starts(height, window), starts(width, window)
     side_y, side_x = min(window, height), min(window, width)
     weight_y, weight_x = (
-        [_ramp(start, side, edge, scale=scale, overlap=overlap_of(window)) for start in table]
+        [
+            _ramp(start, side, edge, scale=scale, overlap=overlap_of(window)).to(pixels.device)
+            for start in table
+        ]
         for table, side, edge in ((rows, side_y, height), (columns, side_x, width))
     )
-    out = torch.empty(height * scale, width * scale, 3, dtype=pixels.dtype)
     # Only the rows that a later window still touches are held in floating point.
-    band = torch.zeros(side_y * scale, width * scale, 3)
-    total = torch.zeros(side_y * scale, width * scale, 1)
+    band = torch.zeros(side_y * scale, width * scale, 3, device=pixels.device)
+    total = torch.zeros(side_y * scale, width * scale, 1, device=pixels.device)
     for index, top in enumerate(rows):
         for left, ramp in zip(columns, weight_x, strict=True):
-            result = run(pixels[None, top : top + side_y, left : left + side_x])[0].cpu()
+            result = run(pixels[None, top : top + side_y, left : left + side_x])[0]
             weight = (weight_y[index][:, None] * ramp)[..., None]
             span = slice(left * scale, (left + side_x) * scale)
             band[:, span].addcmul_(result, weight)
             total[:, span].add_(weight)
         following = rows[index + 1] if index + 1 < len(rows) else height
         done = (following - top) * scale
-        finished = band[:done] / total[:done]
-        out[top * scale : following * scale] = finished.round_().clamp_(0, peak).to(pixels.dtype)
+        yield (band[:done] / total[:done]).round_().clamp_(0, peak).to(pixels.dtype)
         for strip in (band, total):
             strip[: strip.shape[0] - done] = strip[done:].clone()
             strip[strip.shape[0] - done :] = 0
-    return out
 
 
 def overlap_of(window: int) -> int:

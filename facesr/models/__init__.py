@@ -8,8 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import Shapes, SRNetwork
+from facesr.models.base import Shapes, SRNetwork, enlarge
 from facesr.models.edsr import EDSR
+from facesr.models.ensemble import FlipEnsemble
 from facesr.models.faceunet import FaceUNet
 from facesr.models.msrresnet import MSRResNet
 
@@ -71,10 +72,12 @@ def count_multiply_adds(arch: str, args: Mapping[str, Any], *, height: int = 128
 
 __all__ = [
     "ARCHITECTURES",
+    "FlipEnsemble",
     "SRNetwork",
     "Shapes",
     "build_network",
     "count_multiply_adds",
     "count_parameters",
+    "enlarge",
     "resolve_args",
 ]

@@ -30,10 +30,33 @@ class SRNetwork(nn.Module):
     multiple_of: int = 1
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
 
+    def declare_like(self, other: "SRNetwork") -> None:
+        """Take over what another network declares, for one that computes the same in another way."""
+        self.scale, self.halo, self.window = other.scale, other.halo, other.window
+        self.multiple_of, self.dtypes = other.multiple_of, other.dtypes
+
     @classmethod
     def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Read the constructor's arguments from tensors' names and shapes; None if it is another network."""
         raise NotImplementedError
+
+
+def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
+    """Run the network on any size, padding to its multiple and cropping the result.
+
+    Args:
+        network: On the device of `lq`.
+        lq: (B, 3, h, w) fp32 in [0, 1].
+
+    Returns:
+        (B, 3, 4h, 4w) fp32, not clamped.
+    """
+    height, width = lq.shape[-2:]
+    multiple = network.multiple_of
+    if multiple > 1:
+        lq = F.pad(lq, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    out: Tensor = network(lq)
+    return out[..., : height * network.scale, : width * network.scale]
 
 
 class ResidualBlock(nn.Module):

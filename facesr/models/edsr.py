@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from facesr.models.base import ResidualBlock, Shapes, SRNetwork, count_blocks
+from facesr.models.rows import Stage, run_stages
 
 # The mean colour of DIV2K, and the 8-bit range in which the network works. Neither is in the state dict.
 _MEAN = (0.4488, 0.4371, 0.4040)
@@ -60,4 +61,6 @@ class EDSR(SRNetwork):
         mean = self.mean.to(x.dtype)
         features = self.conv_first(((x - mean) * _RANGE).to(self.conv_first.weight.dtype))
         out = features + self.conv_after_body(self.body(features))
-        return torch.add(mean, self.conv_last(self.upsample(out)).to(x.dtype), alpha=1 / _RANGE)
+        grow1, shuffle1, grow2, shuffle2 = self.upsample
+        stages: list[Stage] = [(grow1, shuffle1), (grow2, shuffle2), (self.conv_last, nn.Identity())]
+        return torch.add(mean, run_stages(stages, out).to(x.dtype), alpha=1 / _RANGE)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facesr.models.base import ResidualBlock, Shapes, SRNetwork, count_blocks
+from facesr.models.rows import Stage, run_stages
 
 _SLOPE = 0.1
 
@@ -51,9 +52,17 @@ class MSRResNet(SRNetwork):
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
         out = _leaky(self.conv_first(x.to(self.conv_first.weight.dtype)))
         out = self.body(out)
-        out = _leaky(F.pixel_shuffle(self.upconv1(out), 2))
-        out = _leaky(F.pixel_shuffle(self.upconv2(out), 2))
-        return torch.add(base, self.conv_last(_leaky(self.conv_hr(out))))
+        stages: list[Stage] = [
+            (self.upconv1, _shuffle_leaky),
+            (self.upconv2, _shuffle_leaky),
+            (self.conv_hr, _leaky),
+            (self.conv_last, nn.Identity()),
+        ]
+        return torch.add(base, run_stages(stages, out))
+
+
+def _shuffle_leaky(x: Tensor) -> Tensor:
+    return _leaky(F.pixel_shuffle(x, 2))
 
 
 def _leaky(x: Tensor) -> Tensor:

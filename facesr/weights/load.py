@@ -8,7 +8,7 @@ import torch
 
 from facesr.config import DEFAULT_MODEL, ModelConfig
 from facesr.device import pick_device, pick_dtype
-from facesr.errors import ConfigError, WeightsError
+from facesr.errors import ConfigError, DeviceError, WeightsError
 from facesr.models import SRNetwork, build_network
 from facesr.weights.checkpoint import check_state, identify, read_state, shapes_of
 from facesr.weights.locate import WeightFiles, locate
@@ -19,7 +19,7 @@ class Model:
     """A network with its weights, in place and ready for inference.
 
     Attributes:
-        network: The plain `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1].
+        network: An `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1].
         config: What its weight folder says; for a bare file only name, architecture and arguments.
         device: Where it lies.
         dtype: In which its weights are held.
@@ -34,7 +34,11 @@ class Model:
 
 
 def load_model(
-    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "auto"
+    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    backend: str = "torch",
 ) -> Model:
     """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
 
@@ -42,19 +46,33 @@ def load_model(
         name_or_path: As `facesr upscale --model` takes it.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto`, `fp32`, `fp16` or `bf16`.
+        backend: `torch`, or `onnx` for ONNX Runtime on the CPU in fp32.
 
     Raises:
         ConfigError: No such model.
+        MissingExtra: The backend's packages are not installed.
         WeightsError: Damaged, foreign or tampered weights.
         DeviceError: The device or the precision is not to be had.
     """
     files = name_or_path if isinstance(name_or_path, WeightFiles) else locate(str(name_or_path))
+    if backend == "onnx" and device == "auto":
+        device = "cpu"
     place = pick_device(device)
     network, config, sha256 = read_network(files)
+    if backend == "onnx":
+        network = _in_onnx_runtime(network, place, sha256)
     precision = pick_dtype(dtype, place, network.dtypes)
     network.requires_grad_(False).eval().to(place, precision)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network=network, config=config, device=place, dtype=precision, sha256=sha256)
+
+
+def _in_onnx_runtime(network: SRNetwork, device: torch.device, sha256: str) -> SRNetwork:
+    if device.type != "cpu":
+        raise DeviceError(f"the backend `onnx` does not run on {device}", hint="use `--device cpu`")
+    from facesr.onnx import OnnxNetwork
+
+    return OnnxNetwork(network.requires_grad_(False).eval(), identity=sha256)
 
 
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:

@@ -114,9 +114,9 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     pairs = _list_pairs(config)
     files = [] if config.sr else [locate(name) for name in config.model]
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
-    from facesr.weights.load import load_model
+    from facesr.workflows.pipeline import load_for
 
-    models = [load_model(one, device=config.runtime.device, dtype=config.runtime.dtype) for one in files]
+    models = [load_for(one, config.runtime) for one in files]
     methods = _methods(config, models)
     with ExitStack() as stack:
         report = None

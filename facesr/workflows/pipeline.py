@@ -1,18 +1,24 @@
 """Decoding, network and encoding side by side, with bounded memory."""
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
 
 from facesr.config import RuntimeConfig
+from facesr.device import Stopwatch
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.inference import trusted, upscale_pixels
-from facesr.weights.load import Model
+from facesr.inference import piece_side, start_upscaling, trusted
+from facesr.models import FlipEnsemble
+from facesr.weights.load import Model, load_model
+from facesr.weights.locate import WeightFiles
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -24,6 +30,50 @@ class Outcome(Generic[Item, Out]):
 
     item: Item
     value: Out | ImageError
+
+
+class StageTimes:
+    """Seconds that cores, or the device, spent in each stage of a run."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, seconds: float) -> None:
+        with self._lock:
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    @contextmanager
+    def waiting(self, lanes: int) -> Iterator[None]:
+        """Count as `waiting` what of the time inside `lanes` lanes did not spend on the network."""
+        start, before = time.perf_counter(), self.table().get("network", 0.0)
+        try:
+            yield
+        finally:
+            busy = self.table().get("network", 0.0) - before
+            self.add("waiting", max(0.0, lanes * (time.perf_counter() - start) - busy))
+
+    def table(self) -> dict[str, float]:
+        """Return the seconds by stage."""
+        return dict(self._seconds)
+
+
+def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
+    """Load a model as the options say that it is to run.
+
+    Raises:
+        ConfigError: As `load_model`; so for all others.
+    """
+    model = load_model(files, device=runtime.device, dtype=runtime.dtype, backend=runtime.backend)
+    return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
 
 
 def map_ahead(
@@ -47,30 +97,92 @@ def map_ahead(
         yield finish()
 
 
+Group = list[Outcome[Item, Picture]]
+Finish = Callable[[], list[Outcome[Item, tuple[Picture, ...]]]]
+
+
 def enlarge_stream(
     models: Sequence[Model],
     pictures: Iterable[Outcome[Item, Picture]],
     *,
     runtime: RuntimeConfig,
     warn: Callable[[str], None],
+    times: StageTimes | None = None,
 ) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     """Run every model over decoded pictures, those of equal size together; failures pass through.
 
     The first picture is looked at in half precision; a model that fails then goes on in fp32.
     Where memory runs out, the batch is halved, then the tile; a picture for which nothing helps fails alone.
+    On the CPU, as many small pictures as there are cores are computed at once, each on one core, which is
+    faster than one after another on all cores; large ones and the last few have all cores.
 
     Yields:
         One result a model, in their order, for each picture.
     """
+    times = times or StageTimes()
+    tile = None if runtime.tile == "auto" else runtime.tile
+    device = models[0].device
+    lanes = torch.get_num_threads() if device.type == "cpu" else 1
     checked = False
-    for group in _equal_sizes(pictures, batch=batch_size(runtime, models[0].device)):
-        if isinstance(group[0].value, ImageError):
-            yield Outcome(group[0].item, group[0].value)
-        else:
-            if not checked and isinstance(group[0].value, Picture):
-                models = [trusted(model, group[0].value.rgb, warn=warn) for model in models]
+    in_flight: deque[Finish[Item]] = deque()
+    waiting: list[Group[Item]] = []
+
+    def start(group: Group[Item]) -> Finish[Item]:
+        return _start_group(models, group, tile=tile, times=times)
+
+    def enlarge(group: Group[Item], threads: int) -> list[Outcome[Item, tuple[Picture, ...]]]:
+        torch.set_num_threads(threads)  # of this thread alone
+        return start(group)()
+
+    with _lane_threads(lanes) as executor, times.waiting(lanes):
+        for group in _equal_sizes(pictures, batch=batch_size(runtime, device)):
+            first = group[0].value
+            if isinstance(first, ImageError):
+                yield Outcome(group[0].item, first)
+                continue
+            if not checked:
+                models = [trusted(model, first.rgb, warn=warn) for model in models]
                 checked = True
-            yield from _enlarge_group(models, group, tile=None if runtime.tile == "auto" else runtime.tile)
+            if device.type != "cpu":
+                in_flight.append(start(group))  # while the device works, the one before is brought home
+                while len(in_flight) > 1:
+                    yield from in_flight.popleft()()
+            elif lanes == 1 or _is_large(models, first):
+                while in_flight:
+                    yield from in_flight.popleft()()
+                yield from start(group)()
+            else:
+                waiting.append(group)
+                if len(waiting) == lanes:
+                    in_flight.extend(executor.submit(enlarge, one, 1).result for one in waiting)
+                    waiting.clear()
+                while len(in_flight) > lanes:
+                    yield from in_flight.popleft()()
+        while in_flight:
+            yield from in_flight.popleft()()
+        cores = lanes // max(1, len(waiting))
+        in_flight.extend(executor.submit(enlarge, one, cores).result for one in waiting)
+        while in_flight:
+            yield from in_flight.popleft()()
+
+
+@contextmanager
+def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that may set how many cores PyTorch uses in them, without lasting effect on others."""
+    threads = torch.get_num_threads()
+    executor = ThreadPoolExecutor(count)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # what a lane set is also the default of threads that start later
+
+
+def _is_large(models: Sequence[Model], picture: Picture) -> bool:
+    """Tell whether a picture is computed in pieces, so that one at a time is enough for all cores."""
+    height, width = picture.size
+    sides = (piece_side(model.network, height, width, model.device) for model in models)
+    return any(side and max(height, width) > side for side in sides)
 
 
 def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
@@ -80,17 +192,29 @@ def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
-def _enlarge_group(
-    models: Sequence[Model], group: list[Outcome[Item, Picture]], *, tile: int | None
-) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
+def _start_group(
+    models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
+) -> Finish[Item]:
+    """Begin to enlarge a group, and return what waits for its results."""
     pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
+    device = models[0].device
+    watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
     try:
-        results = [upscale_pixels(model, [p.rgb for p in pictures], tile=tile) for model in models]
+        waits = [start_upscaling(model, [p.rgb for p in pictures], tile=tile) for model in models]
     except ImageError as error:
-        yield from (Outcome(outcome.item, error) for outcome in group)
-        return
-    for index, (outcome, picture) in enumerate(zip(group, pictures, strict=True)):
-        yield Outcome(outcome.item, tuple(picture.enlarged(rgb[index]) for rgb in results))
+        failure = error  # `error` ends with its handler
+        return lambda: [Outcome(outcome.item, failure) for outcome in group]
+    watch.stop()
+
+    def finish() -> list[Outcome[Item, tuple[Picture, ...]]]:
+        results = [wait() for wait in waits]
+        times.add("network", cores * watch.seconds())
+        return [
+            Outcome(outcome.item, tuple(picture.enlarged(rgb[index]) for rgb in results))
+            for index, (outcome, picture) in enumerate(zip(group, pictures, strict=True))
+        ]
+
+    return finish
 
 
 def _equal_sizes(

@@ -14,6 +14,7 @@ from facesr.config import ModelConfig, Score
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
 from facesr.data.draws import Draws
+from facesr.device import Arrival, send_to_host
 from facesr.errors import ConfigError, RunError
 from facesr.metrics import Scores
 from facesr.models import resolve_args
@@ -22,7 +23,7 @@ from facesr.workflows.checkpoint import RunFolder, explain_write_errors
 from facesr.workflows.curve import EventWriter, draw_curve
 from facesr.workflows.events import Reporter
 from facesr.workflows.signals import StopSignals
-from facesr.workflows.trainer import PendingLoss, Trainer
+from facesr.workflows.trainer import Trainer
 from facesr.workflows.validation import Validator
 
 
@@ -52,7 +53,7 @@ class Run:
         self._is_first = ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device.
         self._control = dist.new_group(backend="gloo") if ranks.world_size > 1 else None
-        self._pending: tuple[int, PendingLoss, Batch] | None = None
+        self._pending: tuple[int, Arrival, Batch] | None = None
         self._reported = (0, time.perf_counter())
         self._facts: dict[str, str] = {}
         self._events: EventWriter | None = None
@@ -123,7 +124,7 @@ class Run:
             for message in set(batch.failed) - known_failures:
                 known_failures.add(message)
                 self.reporter.warn(f"{message}; another picture takes its place")
-            loss = PendingLoss(trainer.train_step(batch))
+            loss = send_to_host(trainer.train_step(batch))
             self._check_pending()
             self._pending = (trainer.step, loss, batch)
             self.reporter.advance()
@@ -158,7 +159,7 @@ class Run:
             return
         step, loss, batch = self._pending
         self._pending = None
-        value = loss.wait()
+        value = float(loss.wait())
         if not math.isfinite(value):
             raise RunError(
                 f"the loss at step {step} is {value}; its pictures: {', '.join(batch.names)}",

@@ -12,31 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
 from facesr.degrade import usm_sharpen
-from facesr.device import DTYPES
+from facesr.device import DTYPES, send_to_device
 from facesr.losses import LOSSES
 from facesr.models import SRNetwork
 from facesr.schedule import cosine_with_restarts
 
 State = dict[str, Any]
-
-
-class PendingLoss:
-    """A loss on its way from the device; waiting for it does not wait for what was queued after it."""
-
-    def __init__(self, loss: Tensor) -> None:
-        self._event: torch.cuda.Event | None = None
-        if loss.device.type == "cuda":
-            self._value = torch.empty((), dtype=loss.dtype, pin_memory=True)
-            self._value.copy_(loss, non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record()
-        else:
-            self._value = loss
-
-    def wait(self) -> float:
-        if self._event is not None:
-            self._event.synchronize()
-        return float(self._value)
 
 
 class Trainer:
@@ -108,7 +89,7 @@ class Trainer:
     def _loss(self, lq: Tensor, hq: Tensor) -> Tensor:
         # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
         images, target = (
-            self._to_device(pixels).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
+            send_to_device(pixels, self.device).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
         )
         if self.config.optim.usm_target:
             target = usm_sharpen(target)
@@ -116,11 +97,6 @@ class Trainer:
         with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
             prediction = self._forward(images)
         return LOSSES[self.config.optim.loss](prediction, target)
-
-    def _to_device(self, pixels: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory()  # only pinned memory is copied while the device works
-        return pixels.to(self.device, non_blocking=True)
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self._forward, DistributedDataParallel) and not last:

@@ -4,7 +4,7 @@ import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -34,6 +34,8 @@ class UpscaleResult:
         device: Where it ran; empty when there was nothing to run.
         dtype: In which precision.
         seconds: From the first picture read to the last one written.
+        stages: Seconds by stage, over all cores: decode, network, encode, and waiting, when a core that
+            could have run the network did not. On CUDA, network and waiting are of the device.
     """
 
     written: tuple[Path, ...]
@@ -44,6 +46,7 @@ class UpscaleResult:
     device: str = ""
     dtype: str = ""
     seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleResult:
@@ -72,16 +75,24 @@ def _run(
 ) -> UpscaleResult:
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
     from facesr.image import read_picture, write_picture
-    from facesr.weights.load import load_model
-    from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead
+    from facesr.workflows.pipeline import (
+        Outcome,
+        StageTimes,
+        batch_size,
+        enlarge_stream,
+        load_for,
+        map_ahead,
+    )
 
     runtime = config.runtime
-    model = load_model(files, device=runtime.device, dtype=runtime.dtype)
+    model = load_for(files, runtime)
+    times = StageTimes()
     batch = batch_size(runtime, model.device)
     notes: dict[str, list[Path]] = {}
 
     def read(job: Job) -> "Picture":
-        picture = read_picture(job.source.path, max_pixels=config.max_pixels)
+        with times.measure("decode"):
+            picture = read_picture(job.source.path, max_pixels=config.max_pixels)
         check_result(picture, job.target, config)
         for note in (*picture.notes, *result_notes(picture, job.target)):
             notes.setdefault(note, []).append(job.source.path)
@@ -90,8 +101,9 @@ def _run(
     def write(enlarged: Outcome[Job, tuple["Picture", ...]]) -> Path:
         if isinstance(enlarged.value, ImageError):
             raise enlarged.value
-        picture = finish(enlarged.value[0], config)
-        write_picture(enlarged.item.target, picture, quality=config.quality)
+        with times.measure("encode"):
+            picture = finish(enlarged.value[0], config)
+            write_picture(enlarged.item.target, picture, quality=config.quality)
         return enlarged.item.target
 
     written: list[Path] = []
@@ -101,7 +113,7 @@ def _run(
     executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
     try:
         decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
-        enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn)
+        enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn, times=times)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2):
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))
@@ -122,6 +134,7 @@ def _run(
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         seconds=time.perf_counter() - start,
+        stages=times.table(),
     )
 
 
@@ -139,8 +152,7 @@ def upscale_stream(
     reporter = reporter or Silent()
     files = locate(config.model)
     from facesr.image import encode_picture, read_picture, sniff_suffix
-    from facesr.weights.load import load_model
-    from facesr.workflows.pipeline import Outcome, enlarge_stream
+    from facesr.workflows.pipeline import Outcome, enlarge_stream, load_for
 
     content = source.read()
     picture = read_picture(io.BytesIO(content), max_pixels=config.max_pixels)
@@ -148,7 +160,7 @@ def upscale_stream(
     check_result(picture, Path(f"stdin{suffix}"), config)
     for note in (*picture.notes, *result_notes(picture, Path(suffix))):
         reporter.warn(note)
-    model = load_model(files, device=config.runtime.device, dtype=config.runtime.dtype)
+    model = load_for(files, config.runtime)
     (outcome,) = enlarge_stream([model], [Outcome(None, picture)], runtime=config.runtime, warn=reporter.warn)
     if isinstance(outcome.value, ImageError):
         raise outcome.value

@@ -79,4 +79,4 @@ class Validator:
 def restore(network: SRNetwork, pixels: Array, device: torch.device) -> Array:
     """Enlarge one 8-bit picture with a network in evaluation mode."""
     out = enlarge_pixels(network, torch.from_numpy(np.stack([pixels])), device)
-    return out[0].numpy()
+    return out.wait()[0].numpy()

@@ -64,8 +64,8 @@ def test_other_things_are_refused(bad: object, model: Model) -> None:
 
 def test_a_batch_equals_the_loop(model: Model) -> None:
     pixels = torch.stack([torch.tensor(noise(8, 8, seed=seed)) for seed in range(3)])
-    loop = torch.cat([enlarge_pixels(model.network, one[None], model.device) for one in pixels])
-    assert (enlarge_pixels(model.network, pixels, model.device).int() - loop.int()).abs().max() <= 1
+    loop = torch.cat([enlarge_pixels(model.network, one[None], model.device).wait() for one in pixels])
+    assert (enlarge_pixels(model.network, pixels, model.device).wait().int() - loop.int()).abs().max() <= 1
 
 
 def test_results_are_rounded_half_to_even(model: Model) -> None:
@@ -74,7 +74,9 @@ def test_results_are_rounded_half_to_even(model: Model) -> None:
             values = torch.tensor([0.5, 1.5, 2.5, 300.0]) / 255
             return values.view(1, 1, 1, 4).expand(x.shape[0], 3, 4, 4)
 
-    row = enlarge_pixels(Halves(), torch.zeros(1, 1, 1, 3, dtype=torch.uint8), model.device)[0, 0, :, 0]
+    row = enlarge_pixels(Halves(), torch.zeros(1, 1, 1, 3, dtype=torch.uint8), model.device).wait()[
+        0, 0, :, 0
+    ]
     assert row.tolist() == [0, 2, 2, 255]
 
 

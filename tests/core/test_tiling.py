@@ -35,10 +35,11 @@ EXACT = [arch for arch, one in NETWORKS.items() if one.halo is not None]
 def test_a_tiled_result_equals_the_whole_one(arch: str, height: int, width: int, tile: int) -> None:
     one = NETWORKS[arch]
     pixels = torch.tensor(noise(height, width))
-    run = partial(_run, one, device=CPU)
+    run = partial(_run, one)
     with torch.inference_mode():
         whole = run(pixels[None])[0] / 255
-        tiled = enlarge_exactly(run, pixels, tile=tile, halo=one.halo, scale=4) / 255  # type: ignore[arg-type]
+        bands = enlarge_exactly(run, pixels, tile=tile, halo=one.halo, scale=4)  # type: ignore[arg-type]
+        tiled = torch.cat(list(bands)) / 255
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
 
 
@@ -77,7 +78,7 @@ def shade(pixels: Tensor, spread: float = 0.0) -> Tensor:
 def test_a_constant_stays_constant(height: int, width: int, level: int) -> None:
     shade.calls = 0  # type: ignore[attr-defined]
     pixels = torch.full((height, width, 3), level, dtype=torch.uint8)
-    out = enlarge_blended(shade, pixels, window=16, scale=4)
+    out = torch.cat(list(enlarge_blended(shade, pixels, window=16, scale=4)))
     assert out.shape == (4 * height, 4 * width, 3)
     assert (out == level).all()
 
@@ -85,14 +86,14 @@ def test_a_constant_stays_constant(height: int, width: int, level: int) -> None:
 def test_without_differences_blending_changes_nothing() -> None:
     shade.calls = 0  # type: ignore[attr-defined]
     pixels = torch.tensor(noise(50, 37))
-    out = enlarge_blended(shade, pixels, window=16, scale=4)
+    out = torch.cat(list(enlarge_blended(shade, pixels, window=16, scale=4)))
     assert torch.equal(out, pixels.repeat_interleave(4, 0).repeat_interleave(4, 1))
 
 
 def test_differing_windows_leave_no_step() -> None:
     shade.calls = 0  # type: ignore[attr-defined]
     pixels = torch.full((64, 64, 3), 100, dtype=torch.uint8)
-    out = enlarge_blended(partial(shade, spread=12.0), pixels, window=32, scale=4).int()
+    out = torch.cat(list(enlarge_blended(partial(shade, spread=12.0), pixels, window=32, scale=4))).int()
     assert int(out.diff(dim=0).abs().max()) <= 1
     assert int(out.diff(dim=1).abs().max()) <= 1
     assert int(out.max()) - int(out.min()) >= 12
@@ -104,10 +105,12 @@ def test_a_global_network_works_in_windows_without_seams() -> None:
         one.out.weight.mul_(0.05)  # type: ignore[operator, union-attr]  # as calm as a trained one
     height, width = 150, 260
     pixels = torch.tensor(data.astronaut()[:height, 96 : 96 + width])
-    out = enlarge_pixels(one, pixels[None], CPU)[0].int()
+    out = enlarge_pixels(one, pixels[None], CPU).wait()[0].int()
     assert out.shape == (600, 1040, 3)
     steps = out.diff(dim=1).abs().float().mean((0, 2))
-    whole = enlarge_pixels(one, pixels[None], CPU, tile=0)[0].int().diff(dim=1).abs().float().mean((0, 2))
+    whole = (
+        enlarge_pixels(one, pixels[None], CPU, tile=0).wait()[0].int().diff(dim=1).abs().float().mean((0, 2))
+    )
     for left in starts(width, one.window)[1:]:
         for border in (4 * left, 4 * (left + overlap_of(one.window))):
             assert float(steps[border - 1]) - float(whole[border - 1]) <= 1
@@ -116,10 +119,10 @@ def test_a_global_network_works_in_windows_without_seams() -> None:
 def test_small_pictures_and_tile_zero_are_taken_whole() -> None:
     for arch, one in NETWORKS.items():
         pixels = torch.tensor(noise(30, 20))[None]
-        whole = enlarge_pixels(one, pixels, CPU, tile=0)
-        assert torch.equal(enlarge_pixels(one, pixels, CPU), whole), arch
+        whole = enlarge_pixels(one, pixels, CPU, tile=0).wait()
+        assert torch.equal(enlarge_pixels(one, pixels, CPU).wait(), whole), arch
         large = torch.tensor(noise(60, 140))[None]
-        exact, tiled = (enlarge_pixels(one, large, CPU, tile=tile).int() for tile in (0, 48))
+        exact, tiled = (enlarge_pixels(one, large, CPU, tile=tile).wait().int() for tile in (0, 48))
         if one.halo is not None:
             assert (exact - tiled).abs().max() <= 1
         assert tiled.shape == (1, 240, 560, 3)

@@ -108,11 +108,11 @@ def fail_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, .
     """Make the network run out of memory above so many input pixels; return the shapes it ran on."""
     real, shapes = inference._run, []
 
-    def run(network: object, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    def run(network: object, pixels: torch.Tensor) -> torch.Tensor:
         if pixels.shape[:3].numel() > limit:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
         shapes.append(tuple(pixels.shape[:3]))
-        return real(network, pixels, device)  # type: ignore[arg-type]
+        return real(network, pixels)  # type: ignore[arg-type]
 
     monkeypatch.setattr(inference, "_run", run)
     return shapes
