@@ -6,9 +6,16 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from facesr.config import DegradeConfig, Leaf, UpscaleConfig, leaves
 from facesr.config.evaluate import EvalConfig
+from facesr.config.export import ExportConfig
 from facesr.config.train import TrainConfig
 
-COMMANDS = {"upscale": UpscaleConfig, "eval": EvalConfig, "train": TrainConfig, "degrade": DegradeConfig}
+COMMANDS = {
+    "upscale": UpscaleConfig,
+    "eval": EvalConfig,
+    "train": TrainConfig,
+    "degrade": DegradeConfig,
+    "export": ExportConfig,
+}
 TARGET = Path(__file__).with_name("reference.md")
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from facesr import __version__
-from facesr.cli import degrade, evaluate, models, train, upscale
+from facesr.cli import degrade, evaluate, export, models, train, upscale
 from facesr.cli.console import print_error
 from facesr.errors import FacesrError
 
@@ -72,6 +72,7 @@ app.command("eval", epilog=evaluate.EPILOG)(evaluate.eval)
 app.command(epilog=train.EPILOG)(train.train)
 app.command(epilog=degrade.EPILOG)(degrade.degrade)
 app.command(epilog=models.EPILOG)(models.models)
+app.command(epilog=export.EPILOG)(export.export)
 
 
 def main() -> None:

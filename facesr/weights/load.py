@@ -55,24 +55,18 @@ def load_model(
         DeviceError: The device or the precision is not to be had.
     """
     files = name_or_path if isinstance(name_or_path, WeightFiles) else locate(str(name_or_path))
-    if backend == "onnx" and device == "auto":
-        device = "cpu"
-    place = pick_device(device)
+    if backend == "onnx" and device not in {"auto", "cpu"}:
+        raise DeviceError(f"the backend `onnx` does not run on {device}", hint="use `--device cpu`")
+    place = pick_device("cpu" if backend == "onnx" else device)
     network, config, sha256 = read_network(files)
     if backend == "onnx":
-        network = _in_onnx_runtime(network, place, sha256)
+        from facesr.onnx import OnnxNetwork
+
+        network = OnnxNetwork(network.requires_grad_(False).eval(), identity=sha256)
     precision = pick_dtype(dtype, place, network.dtypes)
     network.requires_grad_(False).eval().to(place, precision)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(network=network, config=config, device=place, dtype=precision, sha256=sha256)
-
-
-def _in_onnx_runtime(network: SRNetwork, device: torch.device, sha256: str) -> SRNetwork:
-    if device.type != "cpu":
-        raise DeviceError(f"the backend `onnx` does not run on {device}", hint="use `--device cpu`")
-    from facesr.onnx import OnnxNetwork
-
-    return OnnxNetwork(network.requires_grad_(False).eval(), identity=sha256)
 
 
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:

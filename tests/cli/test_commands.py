@@ -26,7 +26,7 @@ def test_no_arguments_show_the_help(run: Run) -> None:
     assert "upscale" in run().output
 
 
-@pytest.mark.parametrize("command", ["upscale", "eval", "train", "degrade", "models"])
+@pytest.mark.parametrize("command", ["upscale", "eval", "train", "degrade", "models", "export"])
 def test_every_command_has_a_summary_and_examples(run: Run, command: str) -> None:
     result = run(command, "-h")
     assert result.exit_code == 0

@@ -1,25 +1,31 @@
 """The pipeline is bounded, keeps every item, and groups equal sizes."""
 
 import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from facesr import inference
+from facesr import inference, upscale_image
 from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.models.base import SRNetwork
+from facesr.models import SRNetwork, build_network
+from facesr.tiling import starts
 from facesr.weights.load import Model, load_model
 from facesr.workflows import pipeline
-from facesr.workflows.pipeline import Outcome, enlarge_stream, map_ahead
-from tests.conftest import noise
+from facesr.workflows.pipeline import Outcome, StageTimes, enlarge_stream, map_ahead
+from tests.conftest import TINY, noise
 
 
 def test_mapping_is_ordered_bounded_and_keeps_errors() -> None:
@@ -102,6 +108,83 @@ def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
         (one,), (other,) = one, other
         assert one.size == (16, 16 + 4 * (index % 2))
         assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
+
+
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_pictures_side_by_side_equal_one_after_another(count: int, tiny_folder: Path) -> None:
+    model = load_model(tiny_folder, device="cpu")
+    pictures = [Outcome(index, Picture(rgb=noise(20, 20 + index, seed=index))) for index in range(count)]
+    pictures.insert(1, Outcome("bad", ImageError("bad")))  # type: ignore[arg-type]
+    pictures.append(Outcome("large", Picture(rgb=noise(9, 300))))  # type: ignore[arg-type]
+    times = StageTimes()
+    start = time.perf_counter()
+    outcomes = {
+        o.item: o.value
+        for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(), warn=no_warning, times=times)
+    }
+    elapsed = time.perf_counter() - start
+    assert torch.get_num_threads() == 2
+    assert isinstance(outcomes.pop("bad"), ImageError)
+    assert outcomes.keys() == {*range(count), "large"}
+    for outcome in pictures:
+        if isinstance(outcome.value, Picture):
+            expected = upscale_image(outcome.value.rgb8, model)
+            found = outcomes[outcome.item]
+            assert isinstance(found, tuple)
+            assert np.abs(found[0].rgb.astype(int) - expected).max() <= 1
+    table = times.table()
+    assert table["network"] > 0
+    assert table["network"] + table["waiting"] == pytest.approx(2 * elapsed, rel=0.2)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_an_error_in_one_lane_ends_the_run(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: object, pixels: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(inference, "_run", broken)
+    model = load_model(tiny_folder, device="cpu")
+    pictures = [Outcome(index, picture(4, 4)) for index in range(5)]
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        list(enlarge_stream([model], pictures, runtime=RuntimeConfig(), warn=no_warning))
+    assert threading.active_count() == before
+    assert torch.get_num_threads() == 2
+
+
+class Watch(TorchDispatchMode):
+    """Counts what is called, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls[func.name().split(".")[0]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("arch", ["msrresnet", "faceunet"])
+def test_pieces_are_computed_without_reading_back_from_the_device(arch: str) -> None:
+    """The loop is the same on CUDA, where each of these would wait for the device."""
+    network = build_network(arch, TINY).eval()
+    pixels = torch.tensor(noise(200, 150))[None]
+    with Watch() as watch:
+        arrival = inference.enlarge_pixels(network, pixels, torch.device("cpu"), tile=64)
+    waits = {"aten::_local_scalar_dense", "aten::item", "aten::equal", "aten::nonzero", "aten::is_nonzero"}
+    assert not waits & watch.calls.keys()
+    assert arrival.wait().shape == (1, 800, 600, 3)
+    # One copy a band goes home; where windows are blended, two more move what is left of the band up.
+    bands, copies = (len(starts(200, network.window)), 3) if network.halo is None else (-(-200 // 64), 1)
+    assert watch.calls["aten::copy_"] == bands * copies
 
 
 def fail_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:

@@ -1,0 +1,25 @@
+from dataclasses import asdict
+
+from facesr.cli.console import Console
+from facesr.cli.options import config_options
+from facesr.config.export import ExportConfig
+from facesr.workflows.exporting import export as run
+
+EPILOG = """Examples:
+
+facesr export msrresnet-b20 msrresnet-b20.onnx
+
+facesr export runs/mine/best mine.onnx --overwrite
+
+facesr export user/repo face.onnx --json"""
+
+
+@config_options(ExportConfig)
+def export(config: ExportConfig, console: Console) -> None:
+    """Write a model as an ONNX file, for any picture size (extra `onnx`)."""
+    result = run(config)
+    if console.json:
+        console.document(asdict(result))
+    elif console.quiet:
+        console.lines([result.written])
+    console.summary(f"{result.model} written to {result.written} ({result.bytes / 1e6:.1f} MB)")

@@ -1,0 +1,20 @@
+"""Options of `facesr export`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesr.config.fields import Config, arg, opt
+from facesr.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Config):
+    """Write a model as an ONNX file."""
+
+    model: str = arg("As `upscale --model` takes it.", metavar="MODEL")
+    output: Path = arg("The file, ending in .onnx.", metavar="OUTPUT")
+    overwrite: bool = opt(False, "Replace a file that exists.", panel="Output")
+
+    def __post_init__(self) -> None:
+        if self.output.suffix.lower() != ".onnx":
+            raise ConfigError(f"cannot write {self.output}", hint="give the output a name ending in .onnx")
