@@ -14,6 +14,7 @@ from facesr.config.model import Arch
 from facesr.config.upscale import Auto, Dtype
 from facesr.errors import ConfigError
 
+Method = Literal["adam", "muon"]
 Loss = Literal["l1", "charbonnier", "mse"]
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
@@ -136,6 +137,9 @@ class OptimConfig(Config):
 
     learning_rate: Positive = opt(
         2e-4, "Peak learning rate of Adam.", panel=_TRAINING, shown_default="by the recipe", flag="--lr"
+    )
+    method: Method = key(
+        "adam, or muon for all kernels but the first and the last, and Adam for the rest.", default="adam"
     )
     betas: tuple[float, float] = key("Adam's decay rates.", default=(0.9, 0.99))
     periods: tuple[Count, ...] = key(

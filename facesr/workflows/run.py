@@ -238,7 +238,9 @@ class Run:
             data=", ".join(map(str, config.data.train_hq))
             + "; its terms decide the licence of these weights",
             degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
-            training=f"Adam, {config.optim.loss}, {'EMA' if kind == 'ema' else 'raw'} weights"
+            training=f"{config.optim.method.capitalize()}, {config.optim.loss}, "
+            + ("averaged" if kind == "ema" else "raw")
+            + " weights"
             + (f", from {config.init}" if config.init else ""),
             iterations=trainer.step,
             batch=config.batch,

@@ -9,15 +9,25 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from facesr.config.train import TrainConfig
+from facesr.config.train import OptimConfig, TrainConfig
 from facesr.data.batches import Batch
 from facesr.degrade import usm_sharpen
 from facesr.device import DTYPES, send_to_device
 from facesr.losses import LOSSES
 from facesr.models import SRNetwork
+from facesr.muon import Muon
 from facesr.schedule import cosine_with_restarts
 
 State = dict[str, Any]
+
+
+def _optimizers(parameters: list[Tensor], config: OptimConfig) -> list[torch.optim.Optimizer]:
+    """Return what moves the weights: Adam, or Muon for the kernels inside and Adam for the rest."""
+    kernels = [parameter for parameter in parameters if parameter.ndim == 4][1:-1]
+    inside = {id(kernel) for kernel in kernels} if config.method == "muon" else set()
+    rest = [parameter for parameter in parameters if id(parameter) not in inside]
+    adam = torch.optim.Adam(rest, lr=config.learning_rate, betas=config.betas)
+    return [adam, Muon(kernels, lr=config.learning_rate)] if inside else [adam]
 
 
 class Trainer:
@@ -41,7 +51,7 @@ class Trainer:
         self._parameters: list[Tensor] = list(self.network.parameters())
         self._averages: list[Tensor] = list(self.ema_network.parameters())
         optim = config.optim
-        self._optimizer = torch.optim.Adam(self._parameters, lr=optim.learning_rate, betas=optim.betas)
+        self._optimizers = _optimizers(self._parameters, optim)
         self._dtype = DTYPES["fp32" if config.dtype == "auto" else config.dtype]
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
         module: nn.Module = self.network
@@ -64,9 +74,10 @@ class Trainer:
     def train_step(self, batch: Batch) -> Tensor:
         """Move the weights once and return the loss, a scalar on the device that was not waited for."""
         optim = self.config.optim
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate
+            optimizer.zero_grad(set_to_none=True)
         parts = zip(batch.lq.chunk(optim.accumulate), batch.hq.chunk(optim.accumulate), strict=True)
         loss = torch.zeros((), device=self.device)
         for index, (lq, hq) in enumerate(parts):
@@ -75,9 +86,11 @@ class Trainer:
                 self._scaler.scale(partial).backward()  # type: ignore[no-untyped-call]
             loss += partial.detach()
         if optim.clip_norm:
-            self._scaler.unscale_(self._optimizer)
+            for optimizer in self._optimizers:
+                self._scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm, foreach=True)
-        self._scaler.step(self._optimizer)
+        for optimizer in self._optimizers:
+            self._scaler.step(optimizer)
         self._scaler.update()
         with torch.no_grad():
             torch._foreach_lerp_(self._averages, self._parameters, 1 - optim.ema_decay)
@@ -123,7 +136,7 @@ class Trainer:
             "step": self.step,
             "network": self.network.state_dict(),
             "ema": self.ema_network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "scaler": self._scaler.state_dict(),
             "loss_sum": loss_sum,
             "loss_count": self._loss_count,
@@ -140,7 +153,8 @@ class Trainer:
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.ema_network.load_state_dict(state["ema"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self._scaler.load_state_dict(state["scaler"])
         self._loss_sum.copy_(state["loss_sum"])
         self._loss_count = state["loss_count"]

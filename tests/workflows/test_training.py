@@ -214,15 +214,18 @@ def resume(out: Path) -> TrainResult:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-@pytest.mark.parametrize("ring", [{}, {"reuse": 3, "ring": 4}], ids=["fresh", "ring"])
+@pytest.mark.parametrize(
+    ("ring", "method"), [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon")], ids=["fresh", "ring-muon"]
+)
 def test_a_signal_saves_and_the_resumed_run_is_the_same(
-    name: str, ring: dict, data: dict, tmp_path: Path
+    name: str, ring: dict, method: str, data: dict, tmp_path: Path
 ) -> None:
     data = {**data, **ring}
-    train(make(data, tmp_path / "whole", iterations=9))
+    optim = {"learning_rate": 1e-3, "method": method}
+    train(make(data, tmp_path / "whole", iterations=9, optim=optim))
     reporter = Interrupting(signal.Signals[name], after=5)
     before = signal.getsignal(signal.Signals[name])
-    result = train(make(data, tmp_path / "cut", iterations=9), reporter)
+    result = train(make(data, tmp_path / "cut", iterations=9, optim=optim), reporter)
     assert signal.getsignal(signal.Signals[name]) == before
     assert (result.step, result.stopped_by) == (5, name)
     assert state(tmp_path / "cut")["step"] == 5

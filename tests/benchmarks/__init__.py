@@ -1,0 +1,1 @@
+"""Speed against plain references: `python -m tests.benchmarks --help`. Not part of the tests."""
