@@ -18,7 +18,8 @@ from facesr.models import SRNetwork, enlarge
 from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
 
-_SMALLEST_TILE_PX = 16
+# A larger tile wastes less on its halo; features of this one take about 300 MB.
+_TILE_PX, _SMALLEST_TILE_PX = 512, 16
 
 # What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
 _OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
@@ -37,14 +38,14 @@ def enlarge_pixels(
         pixels: (B, h, w, 3) on the CPU, uint8, or int32 for 16 bits.
         device: Where the network lies.
         tile: Side of the pieces that larger pictures are computed in, LQ px; 0 takes any picture as a whole,
-            None decides by the network and the device. A network with a global view always works in windows
+            None decides by the network. A network with a global view always works in windows
             of the size that it was trained on, unless this is 0.
 
     Returns:
         (B, 4h, 4w, 3) of the same type, on its way to the CPU.
     """
     count, height, width = pixels.shape[:3]
-    side = piece_side(network, height, width, device) if tile is None else tile
+    side = piece_side(network) if tile is None else tile
     peak = _peak(pixels)
     pixels = send_to_device(pixels, device)
     if not side or max(height, width) <= side:
@@ -86,19 +87,16 @@ def enlarge_within_memory(
         )
         return Arrival(torch.cat(list(halves)))
     height, width = pixels.shape[1:3]
-    side = piece_side(network, height, width, device) if tile is None else tile
+    side = piece_side(network) if tile is None else tile
     smaller = (side or max(height, width)) // 2
     if network.halo is None or smaller < _SMALLEST_TILE_PX:
         raise ImageError(f"{width}x{height} needs more memory than {device} has")
     return enlarge_within_memory(network, pixels, device, tile=smaller)
 
 
-def piece_side(network: SRNetwork, height: int, width: int, device: torch.device) -> int:
-    """Return the side of the pieces that a picture is computed in, or 0 to take it as a whole."""
-    if network.halo is None:
-        return network.window
-    whole_px, tile_px = (256, 128) if device.type == "cpu" else (768, 512)
-    return tile_px if height * width > whole_px**2 else 0
+def piece_side(network: SRNetwork) -> int:
+    """Return the side of the pieces that a larger picture is computed in, LQ px."""
+    return network.window if network.halo is None else _TILE_PX
 
 
 def _run(network: SRNetwork, pixels: Tensor) -> Tensor:

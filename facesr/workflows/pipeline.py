@@ -15,10 +15,13 @@ from facesr.config import RuntimeConfig
 from facesr.device import Stopwatch
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.inference import piece_side, start_upscaling, trusted
+from facesr.inference import start_upscaling, trusted
 from facesr.models import FlipEnsemble
 from facesr.weights.load import Model, load_model
 from facesr.weights.locate import WeightFiles
+
+# Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
+_LANE_PX = 256 * 256
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -147,7 +150,7 @@ def enlarge_stream(
                 in_flight.append(start(group))  # while the device works, the one before is brought home
                 while len(in_flight) > 1:
                     yield from in_flight.popleft()()
-            elif lanes == 1 or _is_large(models, first):
+            elif lanes == 1 or first.size[0] * first.size[1] > _LANE_PX:
                 while in_flight:
                     yield from in_flight.popleft()()
                 yield from start(group)()
@@ -176,13 +179,6 @@ def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     finally:
         executor.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # what a lane set is also the default of threads that start later
-
-
-def _is_large(models: Sequence[Model], picture: Picture) -> bool:
-    """Tell whether a picture is computed in pieces, so that one at a time is enough for all cores."""
-    height, width = picture.size
-    sides = (piece_side(model.network, height, width, model.device) for model in models)
-    return any(side and max(height, width) > side for side in sides)
 
 
 def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:

@@ -123,7 +123,7 @@ def test_pictures_side_by_side_equal_one_after_another(count: int, tiny_folder: 
     model = load_model(tiny_folder, device="cpu")
     pictures = [Outcome(index, Picture(rgb=noise(20, 20 + index, seed=index))) for index in range(count)]
     pictures.insert(1, Outcome("bad", ImageError("bad")))  # type: ignore[arg-type]
-    pictures.append(Outcome("large", Picture(rgb=noise(9, 300))))  # type: ignore[arg-type]
+    pictures.append(Outcome("large", Picture(rgb=noise(260, 260))))  # type: ignore[arg-type]
     times = StageTimes()
     start = time.perf_counter()
     outcomes = {
