@@ -17,12 +17,16 @@ class Score(Config):
         images: How many pairs.
         psnr: dB.
         bicubic_psnr: dB, Pillow's bicubic.
+        gain_low: Lower end of the 95 % interval of the mean gain over bicubic, dB; None when unknown.
+        gain_high: Its upper end.
     """
 
     dataset: str
     images: int
     psnr: float
     bicubic_psnr: float
+    gain_low: float | None = None
+    gain_high: float | None = None
 
     @property
     def gain(self) -> float:

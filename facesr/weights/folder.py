@@ -8,23 +8,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from facesr.config import ModelConfig
+from facesr.config import ModelConfig, Score
 from facesr.files import write_atomic
 from facesr.models import build_network, count_multiply_adds, count_parameters, resolve_args
 from facesr.weights.checkpoint import check_state, shapes_of
 from facesr.weights.locate import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME
 
 
-def save_folder(folder: Path, state: Mapping[str, Tensor], config: ModelConfig) -> ModelConfig:
+def save_folder(
+    folder: Path, state: Mapping[str, Tensor], config: ModelConfig, *, dtype: torch.dtype = torch.float32
+) -> ModelConfig:
     """Write a self-describing weight folder, the same on disk, in the package and on the Hub.
 
     Args:
         folder: Made if missing.
         state: The network's tensors.
         config: What is known; resolved arguments, counts and sha256 are filled in here.
+        dtype: Of the tensors in the file; fp16 halves it, and is read back into fp32.
 
     Returns:
         The configuration as written.
@@ -34,8 +38,9 @@ def save_folder(folder: Path, state: Mapping[str, Tensor], config: ModelConfig) 
     """
     args = resolve_args(config.arch, config.args)
     network = build_network(config.arch, args)
+    state = {key: tensor.detach().cpu().contiguous().to(dtype) for key, tensor in state.items()}
     check_state(state, shapes_of(network.state_dict()), path=folder, arch=config.arch)
-    tensors = save({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()})
+    tensors = save(state)
     config = dataclasses.replace(
         config,
         args=args,
@@ -51,6 +56,12 @@ def save_folder(folder: Path, state: Mapping[str, Tensor], config: ModelConfig) 
     ):
         write_atomic(folder / name, partial(_write, content))
     return config
+
+
+def _gain(score: Score) -> str:
+    if score.gain_low is None or score.gain_high is None:
+        return f"{score.gain:+.2f}"
+    return f"{score.gain:+.2f} ({score.gain_low:+.2f} to {score.gain_high:+.2f})"
 
 
 def _write(content: bytes, stream: BinaryIO) -> None:
@@ -80,9 +91,9 @@ def model_card(config: ModelConfig) -> str:
     lines += [f"| {name} | {value} |" for name, value in facts if value != ""]
     if config.scores:
         lines += ["", "## Scores", "", "PSNR in dB: RGB, no crop, 8-bit, mean of images.", ""]
-        lines += ["| pairs | images | model | bicubic | gain |", "|---|---|---|---|---|"]
+        lines += ["| pairs | images | model | bicubic | gain (95 % interval) |", "|---|---|---|---|---|"]
         lines += [
-            f"| {s.dataset} | {s.images} | {s.psnr:.2f} | {s.bicubic_psnr:.2f} | {s.gain:+.2f} |"
+            f"| {s.dataset} | {s.images} | {s.psnr:.2f} | {s.bicubic_psnr:.2f} | {_gain(s)} |"
             for s in config.scores
         ]
     if config.limits:

@@ -1,0 +1,82 @@
+"""Make a bundled weight folder from a finished run: `python docs/make_bundled.py RUN CARD.toml`.
+
+The card's file holds `name`, `license`, `summary`, `data`, `degradation`, `training` and `limits`, and under
+`[sets]` a title for each LQ folder of the validation. The weights are stored in fp16 and scored as stored.
+"""
+
+import json
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from facesr.config import ModelConfig, Score
+from facesr.config.evaluate import EvalConfig
+from facesr.weights.checkpoint import read_state
+from facesr.weights.folder import save_folder
+from facesr.workflows.evaluation import BICUBIC, evaluate
+
+BUNDLED = Path(__file__).parents[1] / "facesr" / "weights" / "bundled"
+KEPT_LINES = 60
+FIELDS = ("psnr", "bicubic_psnr", "gain_low", "gain_high")
+
+
+def main(run: Path, card: Path) -> None:
+    """Write the folder, with the run's configuration and its thinned log beside the card."""
+    texts = tomllib.loads(card.read_text(encoding="utf-8"))
+    titles = texts.pop("sets")
+    config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = next(line["best"] for line in reversed(lines) if "best" in line)
+    found = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
+    model = ModelConfig(
+        **texts,
+        arch=found["arch"],
+        args=found["args"],
+        iterations=best["step"],
+        batch=config["batch"],
+        patch_px=config["data"]["crop_px"] // 4 or 128,
+    )
+    state = read_state(run / "best" / "model.safetensors")
+    target = BUNDLED / model.name
+    with tempfile.TemporaryDirectory() as scratch:
+        save_folder(Path(scratch), state, model, dtype=torch.float16)
+        scores = tuple(
+            score(scratch, titles[Path(lq).name], Path(config["data"]["val_hq"]), Path(lq))
+            for lq in config["data"]["val_lq"]
+        )
+    save_folder(target, state, ModelConfig(**{**vars(model), "scores": scores}), dtype=torch.float16)
+    (target / "training.toml").write_text(tomli_w.dumps(short_paths(config)), encoding="utf-8")
+    reports = [line for line in lines if "loss" in line]
+    kept = {id(line) for line in reports[:: max(1, len(reports) // KEPT_LINES)]}
+    thinned = [line for line in lines if "validation" in line or id(line) in kept]
+    (target / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thinned))
+
+
+def score(model: str, title: str, hq: Path, lq: Path) -> Score:
+    """Score the weights on one set of pairs, beside bicubic."""
+    result = evaluate(EvalConfig(hq=hq, lq=lq, model=(model,), metric=("psnr",)))
+    psnr, bicubic = (result.summaries[name]["psnr"].mean for name in (result.subject, BICUBIC))
+    gain = next(one.difference for one in result.differences if one.second == BICUBIC)
+    assert None not in (psnr, bicubic, gain.low, gain.high)
+    rounded = [round(float(value), 4) for value in (psnr, bicubic, gain.low, gain.high)]  # type: ignore[arg-type]
+    return Score(dataset=title, images=len(result.images), **dict(zip(FIELDS, rounded, strict=True)))
+
+
+def short_paths(tree: Any) -> Any:
+    """Keep the last two parts of every path in a configuration."""
+    if isinstance(tree, dict):
+        return {key: short_paths(value) for key, value in tree.items() if key != "out"}
+    if isinstance(tree, list):
+        return [short_paths(value) for value in tree]
+    if isinstance(tree, str) and "/" in tree:
+        return "/".join(Path(tree).parts[-2:])
+    return tree
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
