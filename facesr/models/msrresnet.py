@@ -62,7 +62,8 @@ class MSRResNet(SRNetwork):
 
 
 def _shuffle_leaky(x: Tensor) -> Tensor:
-    return _leaky(F.pixel_shuffle(x, 2))
+    # In this order, other than in BasicSR, the activation can be fused to the convolution before it.
+    return F.pixel_shuffle(_leaky(x), 2)
 
 
 def _leaky(x: Tensor) -> Tensor:

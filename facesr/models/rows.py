@@ -35,7 +35,7 @@ def _by_rows(stages: Sequence[Stage], x: Tensor, rows: int) -> Tensor:
     for number, piece in enumerate(pieces):
         below = number == len(pieces) - 1
         for index, (convolution, after) in enumerate(stages):
-            border = piece.new_zeros(*piece.shape[:2], 1, piece.shape[3])
+            border = _zero_row(piece)
             above = kept[index]
             parts = [border if above is None else above, piece, *([border] if below else [])]
             piece = torch.cat(parts, dim=2)
@@ -44,3 +44,9 @@ def _by_rows(stages: Sequence[Stage], x: Tensor, rows: int) -> Tensor:
             piece = after(F.conv2d(piece, convolution.weight, convolution.bias, padding=(0, 1)))
         results.append(piece)
     return torch.cat(results, dim=2)
+
+
+def _zero_row(x: Tensor) -> Tensor:
+    # In the layout that pieces have on the CPU: among others, the concatenation would choose a slower one.
+    size = (*x.shape[:2], 1, x.shape[3])
+    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
