@@ -9,35 +9,40 @@ from torch import Tensor, nn
 
 from facesr.models.base import Shapes, SRNetwork, count_blocks
 
-# Channels of each level over those of the first, and how often a level is halved below the input.
-_GROWTH = (1.0, 2.0, 2.5, 3.0, 3.0)
+# Channels of each level over those of the first, which is at half the LQ size.
+_GROWTH = (1.0, 1.25, 1.5, 1.5)
 _LEVELS = len(_GROWTH)
 
 
 class FaceUNet(SRNetwork):
-    """A U-Net of plain 3x3 residual blocks from LQ size down to a sixteenth, without normalisation.
+    """A U-Net of plain 3x3 residual blocks from half the LQ size down to a sixteenth, without normalisation.
 
-    Down by 2x2 convolutions of stride 2, up by 1x1 convolutions and pixel shuffles with the skips added; the
-    result is 48 channels at LQ size, shuffled to 4x, plus the bilinear enlargement.
+    The input enters by a pixel unshuffle. Down by 2x2 convolutions of stride 2, up by 1x1 convolutions and
+    pixel shuffles with the skips added. One thin block at LQ size joins the input again for its detail; its
+    48 channels are shuffled to 4x, and the bilinear enlargement is added.
 
     Args:
-        blocks: Residual blocks at each level; half as many at LQ size, where they cost most.
-        features: Channels at LQ size; deeper levels have 2 to 3 times as many.
+        blocks: Residual blocks at each level, on the way down and on the way up; one more at the first.
+        features: Channels of the first level; deeper ones have up to 1.5 times as many, LQ size half.
     """
 
-    multiple_of = 2 ** (_LEVELS - 1)
+    multiple_of = 2**_LEVELS
     dtypes = (torch.float32, torch.float16, torch.bfloat16)
 
-    def __init__(self, *, blocks: int = 2, features: int = 32) -> None:
+    def __init__(self, *, blocks: int = 2, features: int = 64) -> None:
         super().__init__()
         widths = [int(features * growth) for growth in _GROWTH]
-        counts = [max(1, blocks // 2), *[blocks] * (_LEVELS - 1)]
-        self.stem = nn.Conv2d(3, widths[0], 3, padding=1)
+        counts = [blocks + 1, *[blocks] * (_LEVELS - 1)]
+        thin = features // 2
+        self.stem = nn.Conv2d(3 * 2**2, widths[0], 3, padding=1)
         self.enc = nn.ModuleList(_level(c, n) for c, n in zip(widths, counts, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
         self.dec = nn.ModuleList(_level(c, n) for c, n in zip(widths[:-1], counts[:-1], strict=True))
-        self.out = nn.Conv2d(widths[0], 3 * self.scale**2, 3, padding=1)
+        self.lift = nn.Conv2d(widths[0], 4 * thin, 1)
+        self.detail = nn.Conv2d(3, thin, 3, padding=1)
+        self.join = _level(thin, 1)
+        self.out = nn.Conv2d(thin, 3 * self.scale**2, 3, padding=1)
         for module in self.modules():
             if isinstance(module, _Block):  # each block starts as nearly nothing, so that depth does no harm
                 with torch.no_grad():
@@ -47,13 +52,14 @@ class FaceUNet(SRNetwork):
     def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
         blocks = count_blocks(shapes, "enc.1.{}.a.weight")
         first = shapes.get("stem.weight", ())
-        if not blocks or len(first) != 4 or "out.weight" not in shapes:
+        if not blocks or len(first) != 4 or "detail.weight" not in shapes:
             return None
         return {"blocks": blocks, "features": first[0]}
 
     def forward(self, x: Tensor) -> Tensor:
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
-        out = self.stem(x.to(self.stem.weight.dtype))
+        x = x.to(self.stem.weight.dtype)
+        out = self.stem(F.pixel_unshuffle(x, 2))
         skips = []
         for encode, down in zip(self.enc, self.down, strict=False):
             out = encode(out)
@@ -62,6 +68,7 @@ class FaceUNet(SRNetwork):
         out = self.enc[-1](out)
         for decode, up in zip(reversed(self.dec), reversed(self.up), strict=True):
             out = decode(F.pixel_shuffle(up(out), 2) + skips.pop())
+        out = self.join(F.pixel_shuffle(self.lift(out), 2) + self.detail(x))
         return torch.add(base, F.pixel_shuffle(self.out(out), self.scale))
 
 
