@@ -34,7 +34,8 @@ class MSRResNet(SRNetwork):
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
         self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            # Without memory there is nothing to draw, and PyTorch would load its compiler to do so.
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight)
                 with torch.no_grad():
                     module.weight.mul_(0.1)

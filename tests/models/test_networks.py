@@ -1,6 +1,8 @@
 """Every architecture keeps one contract; the two classical ones equal their references."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -158,3 +160,15 @@ def test_the_large_edsr_of_basicsr_gets_its_residual_scale() -> None:
         "upsample.2.weight": (1024, 256, 3, 3),
     }
     assert ARCHITECTURES["edsr"].infer_args(shapes) == {"blocks": 1, "features": 256, "res_scale": 0.1}
+
+
+def test_counting_without_memory_does_not_load_the_compiler() -> None:
+    """PyTorch's compiler takes a second to import, which every run of the command line would pay."""
+    code = (
+        "import sys, torch\n"
+        "from facesr.models import ARCHITECTURES, build_network\n"
+        "with torch.device('meta'):\n"
+        "    for arch in ARCHITECTURES: build_network(arch, {})\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
