@@ -2,14 +2,18 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+
+# No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
 _WRITTEN_SUFFIXES = IMAGE_SUFFIXES - {".bmp"}
 
@@ -48,17 +52,17 @@ def list_images(
         exclude: Folders, such as the output, that are not looked into.
 
     Raises:
-        ConfigError: A path does not exist, or nothing is found at all.
+        ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.
     """
     found: list[Source] = []
-    inputs, exclude = list(inputs), {path.resolve() for path in exclude}
+    inputs, exclude = list(inputs), {real(path) for path in exclude}
     for path in inputs:
+        if not exists(path):
+            raise ConfigError(f"no such file or folder: {path}", hint="check the path")
         if path.is_dir():
             found += [Source(child, child.relative_to(path)) for child in _walk(path, recursive, exclude)]
-        elif path.exists():
-            found.append(Source(path, Path(path.name)))
         else:
-            raise ConfigError(f"no such file or folder: {path}", hint="check the path")
+            found.append(Source(path, Path(path.name)))
     if not found:
         raise ConfigError(
             f"no pictures in {', '.join(map(str, inputs))}",
@@ -69,15 +73,46 @@ def list_images(
 
 def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> list[Path]:
     found: list[Path] = []
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = [
             name
             for name in sorted(folders)
-            if recursive and not name.startswith(".") and Path(root, name).resolve() not in exclude
+            if recursive and not name.startswith(".") and real(Path(root, name)) not in exclude
         ]
         paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        # Pipes and links that lead nowhere too: they are reported when they are read, not passed over.
+        found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     return found
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise ConfigError(
+        f"cannot list {error.filename}: {error.strerror}", hint="mend its permissions, or leave it out"
+    ) from error
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is a file or folder; under a name too long for any there is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def real(path: Path) -> Path:
+    """Follow links as far as they lead; Path.resolve raises on a loop."""
+    return Path(os.path.realpath(path))
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no ordinary file, such as a pipe that nobody writes to, which would be waited for.
+
+    Raises:
+        ImageError: It is none.
+        OSError: It is missing.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ImageError("not an ordinary file", file=path)
 
 
 def plan_jobs(
@@ -95,7 +130,7 @@ def plan_jobs(
     Raises:
         ConfigError: Two sources share a target, a target is itself a source, or `output` is a file.
     """
-    if output.exists() and not output.is_dir():
+    if exists(output) and not output.is_dir():
         raise ConfigError(f"output is not a folder: {output}", hint="name a folder, made if missing")
     jobs = []
     for source in sources:
@@ -105,7 +140,7 @@ def plan_jobs(
             target = output / source.relative.with_name(stem + ending)
             jobs.append(Job(source, target, copy))
     by_target: dict[Path, Job] = {}
-    inputs = {job.source.path.resolve() for job in jobs}
+    inputs = {real(job.source.path) for job in jobs}
     for job in jobs:
         rival = by_target.setdefault(job.target, job)
         if rival is not job:
@@ -113,7 +148,7 @@ def plan_jobs(
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",
             )
-        if job.target.resolve() in inputs:
+        if real(job.target) in inputs:
             raise ConfigError(
                 f"{job.target} would overwrite an input", hint="choose another folder for the output"
             )

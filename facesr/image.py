@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from facesr.errors import ImageError
-from facesr.files import write_atomic
+from facesr.files import READ_FORMATS, check_regular, write_atomic
 
 Array = NDArray[np.uint8]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -91,9 +91,12 @@ def from_pil(image: Image.Image) -> Picture:
     the edges when it is enlarged.
     """
     notes = _losses(image)
-    image = ImageOps.exif_transpose(image)
     icc = image.info.get("icc_profile")
-    exif = image.getexif().tobytes() if image.getexif() else None
+    try:
+        image = ImageOps.exif_transpose(image)
+        exif = image.getexif().tobytes() if image.getexif() else None
+    except Exception:  # Pillow raises many kinds for a damaged block
+        exif, notes = None, (*notes, "damaged EXIF is left out")
     if image.mode.startswith("I;16") or image.mode == "I":
         deep = np.asarray(image).clip(0, 65535).astype(np.uint16)
         return Picture(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
@@ -186,10 +189,12 @@ def read_picture(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pict
     """
     file = path if isinstance(path, Path) else None
     try:
+        if file:
+            check_regular(file)
         with warnings.catch_warnings():
             # The limit below is the one that counts; Pillow's warning of the same would only confuse.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=READ_FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise ImageError(
                         f"{image.width}x{image.height} is more than {max_pixels:,} pixels", file=file
@@ -197,14 +202,20 @@ def read_picture(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pict
                 image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
                 image.load()
                 return from_pil(image)
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise ImageError("not a picture in a known format", file=file) from None
     except Image.DecompressionBombError:
         raise ImageError("too large", file=file) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow's decoders raise all of these for damaged files.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"cannot be read, {reason}", file=file) from error
+    except Exception as error:  # Pillow's decoders raise any kind for damaged files
+        raise ImageError(f"cannot be read, {_reason(error)}", file=file) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong, in one line."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
 
 
 def middle_square(pixels: Array, *, side: int) -> Array:
@@ -224,7 +235,7 @@ def bicubic(pixels: Array, *, scale: int) -> Array:
 
 def sniff_suffix(content: bytes) -> str:
     """Return the suffix of the format of an encoded picture; what is only read becomes PNG."""
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
         names = {"JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tiff"}
         return names.get(image.format or "", ".png")
 
@@ -290,10 +301,10 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     """Encode a picture in the format of its suffix and write it all or nothing.
 
     Raises:
-        ImageError: The disk is full, or the folder cannot be written.
+        ImageError: The disk is full, the folder cannot be written, or the format cannot hold it.
     """
-    encoded = encode_picture(picture, path.suffix, quality=quality)
     try:
+        encoded = encode_picture(picture, path.suffix, quality=quality)
         write_atomic(path, lambda stream: stream.write(encoded))
-    except OSError as error:
-        raise ImageError(f"cannot be written, {error.strerror or error}", file=path) from error
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageError(f"cannot be written, {_reason(error)}", file=path) from error

@@ -1,7 +1,11 @@
 """Pictures, weight folders and the command line, as the tests need them; nothing here leaves the machine."""
 
-from collections.abc import Callable
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +20,53 @@ from facesr.models import build_network
 from facesr.weights.folder import save_folder
 from facesr.workflows.events import Silent
 
+pytest_plugins = ["pytester"]
+
 # The tests run in two processes; each takes one core.
 torch.set_num_threads(1)
 
+# For the processes that tests start, where the guard below does not reach.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 TINY = {"blocks": 1, "features": 8}
+
+
+def is_local(address: object) -> bool:
+    """Tell whether a socket's address is of this machine."""
+    if not isinstance(address, tuple):
+        return True  # a path (AF_UNIX), or the kernel
+    try:
+        return ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback
+    except ValueError:
+        return address[0] in {"", "localhost"}
+
+
+@pytest.fixture(autouse=True)
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """Fail a test that talks to another machine, even where the code under test makes little of the error."""
+    noted: list[object] = []
+
+    def guarded(real: Callable[..., Any], position: int) -> Callable[..., Any]:
+        def call(self: socket.socket, *arguments: Any) -> Any:
+            if len(arguments) > max(position, 0) and not is_local(arguments[position]):
+                noted.append(arguments[position])
+                raise OSError(f"the tests may not talk to {arguments[position]}")
+            return real(self, *arguments)
+
+        return call
+
+    def resolve(host: object, *arguments: Any, **options: Any) -> Any:
+        if host is not None and not is_local((host,)):
+            noted.append(host)
+            raise socket.gaierror(f"the tests may not look for {host!r}")
+        return look_up(host, *arguments, **options)
+
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    for name, position in (("connect", 0), ("connect_ex", 0), ("sendto", -1), ("sendmsg", 3)):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), position))
+    yield noted
+    assert noted == [], f"talks to another machine: {noted}"
 
 
 def noise(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:

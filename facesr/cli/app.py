@@ -1,7 +1,10 @@
 """The `facesr` command: its sub-commands, and what becomes of errors and signals."""
 
+import errno
 import os
 import signal
+import sys
+import warnings
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -33,6 +36,11 @@ class _Group(TyperGroup):
                 raise
             print_error(error)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            if os.environ.get("FACESR_DEBUG") or error.errno == errno.EPIPE:
+                raise
+            print_error(FacesrError(f"{error.filename or 'the system'}: {error.strerror or error}"))
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print_error(FacesrError("interrupted", hint="run the same command again to go on"))
             raise typer.Exit(130) from None
@@ -78,4 +86,9 @@ app.command(epilog=export.EPILOG)(export.export)
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    # What Pillow finds odd in a file is no news to whoever reads whether it was done.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        app()
+    except _Terminated:  # before the command began, or after it
+        sys.exit(143)

@@ -1,14 +1,16 @@
 """Where output goes: data to stdout, everything else to stderr, in one of three modes."""
 
+import errno
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import rich.console
 import typer
@@ -59,27 +61,32 @@ class Console:
             numeric = all(not row[index] or row[index][0] in "+-0123456789" for row in body)
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in body:
-            table.add_row(*(Text(cell) for cell in row))
-        rich.console.Console().print(table)
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        with standard_output():
+            rich.console.Console().print(table)
 
     def document(self, value: Any) -> None:
         """Print a JSON document on stdout; paths become strings."""
-        print(json.dumps(value, indent=2, default=str, ensure_ascii=False), flush=True)  # noqa: T201
+        text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+        if re.search("[\ud800-\udfff]", text):
+            text = json.dumps(value, indent=2, default=str)  # names of files that are not text, escaped
+        self.lines([text])
 
     def lines(self, lines: Iterable[object]) -> None:
-        """Print lines on stdout, one item each."""
-        for line in lines:
-            print(line, flush=True)  # noqa: T201
+        """Print lines on stdout, one item each, names of files as the bytes that they are on the disk."""
+        with standard_output() as stream:
+            for line in lines:
+                stream.write(os.fsencode(f"{line}\n"))
 
     def summary(self, text: str) -> None:
         """Tell the end of the story on stderr."""
         if not self.quiet:
-            _stderr(text)
+            _stderr("\n".join(map(_plain, text.splitlines())))
 
     def failures(self, failures: Sequence[Failure]) -> None:
         """List the files that failed on stderr, in every mode."""
         for failure in failures:
-            _stderr(f"[bold red]error[/]: {escape(f'{failure.file}: {failure.reason}')}")
+            _stderr(f"[bold red]error[/]: {_plain(f'{failure.file}: {failure.reason}')}")
 
     def exit_code(self, *, failed: int, done: int) -> None:
         """Leave with 1 if every input failed and with 3 if some did."""
@@ -89,13 +96,45 @@ class Console:
 
 def print_error(error: FacesrError) -> None:
     """Print `error: …` and, where there is one, `hint: …` on stderr."""
-    _stderr(f"[bold red]error[/]: {escape(error.message)}")
+    _stderr(f"[bold red]error[/]: {_plain(error.message)}")
     if error.hint:
-        _stderr(f"[bold cyan]hint[/]: {escape(error.hint)}")
+        _stderr(f"[bold cyan]hint[/]: {_plain(error.hint)}")
 
 
 def _stderr(markup: str) -> None:
-    rich.console.Console(stderr=True, highlight=False, soft_wrap=True).print(markup)
+    rich.console.Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(markup)
+
+
+def _plain(text: str) -> str:
+    """Return markup for a line of text as it is."""
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey or cannot show, such as in the names of files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Give stdout as a stream of bytes, flushed in the end.
+
+    Raises:
+        FacesrError: It is closed or cannot be written.
+        BrokenPipeError: Nobody reads it any more; Typer then leaves without a word.
+    """
+    if sys.stdout is None:
+        raise FacesrError("stdout is closed")
+    sys.stdout.flush()
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        # What is left in the buffer would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise FacesrError(f"cannot write to stdout: {error.strerror}") from error
 
 
 class _RateColumn(ProgressColumn):
@@ -166,4 +205,4 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
             self._bar.update(self._bar.task_ids[0], facts=escape(self._facts))
 
     def warn(self, message: str) -> None:
-        _stderr(f"[bold yellow]warning[/]: {escape(message)}")
+        _stderr(f"[bold yellow]warning[/]: {_plain(message)}")

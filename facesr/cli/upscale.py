@@ -1,8 +1,9 @@
+import io
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from facesr.cli.console import Console
+from facesr.cli.console import Console, standard_output
 from facesr.cli.options import config_options
 from facesr.config import UpscaleConfig
 from facesr.errors import ConfigError
@@ -45,8 +46,13 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
 def _stream(config: UpscaleConfig, console: Console) -> None:
     if config.inputs != (_DASH,) or config.output != _DASH or console.json:
         raise ConfigError("`-` goes with `-` alone, without `--json`", hint="write `facesr upscale - -`")
+    if sys.stdin is None:
+        raise ConfigError("stdin is closed", hint="write `facesr upscale - - < small.jpg > large.jpg`")
+    result = io.BytesIO()
     with console.progress() as reporter:
-        upscale_stream(config, sys.stdin.buffer, sys.stdout.buffer, reporter)
+        upscale_stream(config, sys.stdin.buffer, result, reporter)
+    with standard_output() as stream:
+        stream.write(result.getbuffer())
 
 
 def _rate(result: UpscaleResult) -> float:

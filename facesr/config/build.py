@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,11 @@ from facesr.errors import ConfigError
 
 T = TypeVar("T", bound=Config)
 Tree = dict[str, Any]
+
+# A file may be wrong from end to end, and what was found instead of a number may be a whole book.
+_SHOWN = 10
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 
 
 def read_toml(path: Path) -> Tree:
@@ -26,8 +32,16 @@ def read_toml(path: Path) -> Tree:
         raise ConfigError(f"no such configuration file: {path}", hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the latter from a thousand brackets
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="see https://toml.io") from error
+
+
+def is_file(name: str) -> bool:
+    """Tell whether there is a file of this name; of one too long for any there is none."""
+    try:
+        return Path(name).is_file()
+    except OSError:
+        return False
 
 
 def parse_override(text: str) -> Tree:
@@ -38,10 +52,10 @@ def parse_override(text: str) -> Tree:
     """
     key, equals, raw = text.partition("=")
     if not equals or not all(part.strip() for part in key.split(".")):
-        raise ConfigError(f"cannot read --set {text}", hint="write it as `--set section.key=value`")
+        raise ConfigError(f"cannot read --set {text[:100]}", hint="write it as `--set section.key=value`")
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = raw.strip()
     return nest(key.strip(), value)
 
@@ -81,7 +95,9 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
-        problems = "; ".join(map(_explain, _relevant(error.errors())))
+        entries = [_explain(entry) for entry in _relevant(error.errors())]
+        more = [f"and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
+        problems = "; ".join(entries[:_SHOWN] + more)
         prefix = f"{source}: " if source else ""
         raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
 
@@ -117,4 +133,4 @@ def _explain(entry: Any) -> str:
     if entry["type"] in {"missing", "missing_argument"}:
         return f"`{key}` is missing"
     message = str(entry["msg"])
-    return f"`{key}`: {message[:1].lower()}{message[1:]}, found {entry['input']!r}"
+    return f"`{key}`: {message[:1].lower()}{message[1:]}, found {_SHORT.repr(entry['input'])}"

@@ -283,7 +283,8 @@ class DegradeConfig(Config):
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the preset beneath, unless the file brings steps of its own."""
         preset = given.get("preset", file.get("preset"))
-        if "steps" not in file.get("degradation", {}):
+        inside = file.get("degradation")
+        if not isinstance(inside, Mapping) or "steps" not in inside:
             return preset_tree(preset or "default")
         if preset is not None:
             raise ConfigError(

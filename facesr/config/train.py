@@ -1,5 +1,6 @@
 """Options of `facesr train`, and its recipes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from facesr.config.build import build, read_toml
+from facesr.config.build import build, is_file, read_toml
 from facesr.config.degrade import PRESETS, Chance, Degradation, Range, degradation_preset
 from facesr.config.fields import Config, key, opt
 from facesr.config.model import Arch
@@ -108,8 +109,8 @@ class DataConfig(Config):
                 shares[name] = float(share)
             except ValueError:
                 raise ConfigError(f"cannot read --degradation {text}", hint="write `NAME=SHARE`") from None
-            if not shares[name] > 0:
-                raise ConfigError(f"the share in --degradation {text} is not above 0")
+            if not 0 < shares[name] < math.inf:
+                raise ConfigError(f"the share in --degradation {text} is not a number above 0")
         return shares
 
 
@@ -121,7 +122,7 @@ def read_degradation(name: str) -> Degradation:
     """
     if name in PRESETS:
         return degradation_preset(name)
-    if not Path(name).is_file():
+    if not is_file(name):
         raise ConfigError(
             f"no degradation `{name}`", hint=f"presets are {', '.join(PRESETS)}; otherwise name a TOML file"
         )
@@ -215,7 +216,7 @@ class TrainConfig(Config):
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
         if given.get("resume") is not None:
-            return read_toml(Path(given["resume"]) / "config.toml")
+            return read_toml(Path(str(given["resume"])) / "config.toml")
         return recipe_tree(str(given.get("recipe", file.get("recipe", "psnr"))))
 
 
@@ -227,7 +228,7 @@ def recipe_tree(name: str) -> dict[str, Any]:
     """
     if name in RECIPES:
         return read_toml(_RECIPE_DIR / f"{name}.toml")
-    if not Path(name).is_file():
+    if not is_file(name):
         raise ConfigError(
             f"no recipe `{name}`", hint=f"bundled are {', '.join(RECIPES)}; or name a TOML file"
         )

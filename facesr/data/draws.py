@@ -70,8 +70,15 @@ class Draws(Dataset[Pair]):
 
     def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
         hq = read_picture(folder.hq[position]).rgb8
+        size: tuple[int, ...] = hq.shape[:2]
+        # Its header may have said something else, and it may have been replaced since.
+        if min(size) < max(self.config.crop_px, self.scale) or folder.size not in (None, size):
+            raise ImageError(f"is {size[1]}x{size[0]} now", file=folder.hq[position])
         if folder.lq:
-            return read_picture(folder.lq[position]).rgb8, hq
+            lq = read_picture(folder.lq[position]).rgb8
+            if tuple(self.scale * side for side in lq.shape[:2]) != size:
+                raise ImageError(f"is {lq.shape[1]}x{lq.shape[0]} now", file=folder.lq[position])
+            return lq, hq
         hq = _zoom(hq, self.config, random)
         hq = _jitter(hq, self.config, random)
         shares = self.config.degradation_shares

@@ -1,14 +1,16 @@
 """Finding the pictures of a run and refusing what cannot be trained on, before anything starts."""
 
+import hashlib
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from facesr.config.train import DataConfig
-from facesr.errors import ConfigError
-from facesr.files import list_images
+from facesr.errors import ConfigError, ImageError
+from facesr.files import READ_FORMATS, check_regular, exists, list_images
 
 _SHOWN = 10
 _ORIENTATION = 0x0112
@@ -22,11 +24,13 @@ class Folder:
         hq: The pictures, sorted.
         lq: Their partners in the same order; empty where LQ is made.
         share: How often the folder is drawn, in any unit.
+        size: (height, width) of every HQ picture where whole pictures are taken; None for crops.
     """
 
     hq: tuple[Path, ...]
     lq: tuple[Path, ...]
     share: float
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,18 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
         if height != width and config.rotate_chance:
             problems.append(f"{width}x{height} pictures cannot be turned in a batch, use `--crop`")
     _refuse(problems, "training data")
-    return folders
+    return [replace(folder, size=size) for folder in folders for size in sizes or [None]]
+
+
+def fingerprint(folders: Sequence[Folder]) -> str:
+    """Return a digest of the names of all pictures, their sizes in bytes, and the folders' shares."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        digest.update(f"{folder.share}".encode())
+        for path in (*folder.hq, *folder.lq):
+            size = path.stat().st_size if exists(path) else 0  # it may be gone since it was listed
+            digest.update(f"{path.name} {size}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
@@ -194,13 +209,25 @@ def _list(folder: Path, what: str, hint: str) -> tuple[Path, ...]:
 
 def _header_size(path: Path) -> tuple[int, int]:
     try:
-        with Image.open(path) as image:
+        check_regular(path)
+        with warnings.catch_warnings(), Image.open(path, formats=READ_FORMATS) as image:
+            # What is too large is refused when it is read.
+            warnings.simplefilter("ignore")
             # For a PNG without EXIF in its header Pillow would decode the picture to look behind it.
             has_exif = image.format != "PNG" or "exif" in image.info
-            turned = has_exif and image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = has_exif and _is_turned(image)
             return (image.width, image.height) if turned else (image.height, image.width)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except ImageError as error:
+        raise UnreadableHeader(error.message) from error
+    except Exception as error:  # Pillow raises any kind for damaged files
         raise UnreadableHeader(f"{path}: cannot be read ({type(error).__name__})") from error
+
+
+def _is_turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(_ORIENTATION) in {5, 6, 7, 8}
+    except Exception:  # a damaged block, which is left out when the picture is read
+        return False
 
 
 def _check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:

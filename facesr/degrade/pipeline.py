@@ -27,7 +27,8 @@ def derive_seed(seed: int, name: str, copy: int = 0) -> int:
         name: The picture's path relative to its folder, with forward slashes.
         copy: Which of several results of that picture.
     """
-    digest = hashlib.sha256(f"{seed}\0{name}\0{copy}".encode()).digest()
+    text = f"{seed}\0{name}\0{copy}"
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()  # a name may be any bytes
     return int.from_bytes(digest[:6], "big")
 
 

@@ -51,8 +51,8 @@ def save_folder(
     document = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"
     for name, content in (
         (WEIGHTS_NAME, tensors),
-        (CARD_NAME, model_card(config).encode()),
-        (CONFIG_NAME, document.encode()),
+        (CARD_NAME, model_card(config).encode(errors="replace")),
+        (CONFIG_NAME, document.encode(errors="replace")),
     ):
         write_atomic(folder / name, partial(_write, content))
     return config

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from facesr.errors import WeightsError
 
-_REFERENCE = re.compile(r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+# Neither part is `..`, nor is any of a revision, so that `../x` is a path and nothing leaves the cache.
+_REFERENCE = re.compile(r"(?!.*\.\.)(?:hf://)?(?P<repo>\w[\w.-]*/\w[\w.-]*?)(?:@(?P<revision>[\w./-]+))?")
 
 
 def parse_reference(text: str) -> tuple[str, str | None] | None:

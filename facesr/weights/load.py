@@ -75,8 +75,11 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
     Raises:
         WeightsError: As `load_model`.
     """
-    with files.tensors.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with files.tensors.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{files.tensors}: cannot be read, {error.strerror}") from error
     if files.config and files.config.sha256:
         _check_sha256(files.tensors, expected=files.config.sha256, found=sha256)
     state = read_state(files.tensors)
@@ -89,10 +92,13 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
             f"{files.tensors}: holds {arch} {args}, but its config.json says {config.arch} {config.args}"
         )
     try:
-        network = build_network(config.arch, config.args)
+        # First without memory: the tensors' names alone can ask for a network of many gigabytes.
+        with torch.device("meta"):
+            expected = shapes_of(build_network(config.arch, config.args).state_dict())
     except ConfigError as error:
         raise WeightsError(f"{files.tensors}: {error.message}", hint=error.hint) from error
-    check_state(state, shapes_of(network.state_dict()), path=files.tensors, arch=arch)
+    check_state(state, expected, path=files.tensors, arch=arch)
+    network = build_network(config.arch, config.args)
     network.load_state_dict(state)
     return network, config, sha256
 

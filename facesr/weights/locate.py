@@ -6,6 +6,7 @@ from pathlib import Path
 
 from facesr.config import ModelConfig, build
 from facesr.errors import ConfigError, WeightsError
+from facesr.files import exists
 from facesr.weights.hub import download_folder, parse_reference
 
 # The models in the package, in the order in which `facesr models` lists them.
@@ -16,6 +17,7 @@ CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 
 _BUNDLED_DIR = Path(__file__).parent / "bundled"
+_MAX_CONFIG_BYTES = 1 << 20
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -42,9 +44,9 @@ def locate(model: str) -> WeightFiles:
     if model in BUNDLED:
         return _folder(_BUNDLED_DIR / model)
     path = Path(model)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         return _folder(path)
-    if path.is_file():
+    if exists(path) and path.is_file():
         if path.suffix.lower() not in _SUFFIXES:
             raise WeightsError(f"{path}: not a weight file", hint=f"supported are {', '.join(_SUFFIXES)}")
         return WeightFiles(tensors=path, config=None)
@@ -74,8 +76,10 @@ def _folder(path: Path) -> WeightFiles:
 def _config(folder: Path) -> ModelConfig:
     path = folder / CONFIG_NAME
     try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise WeightsError(f"{path}: too large for a model configuration")
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last from a thousand brackets
         raise WeightsError(f"{path}: cannot be read, {error}") from error
     if not isinstance(tree, dict):
         raise WeightsError(f"{path}: not a model configuration")

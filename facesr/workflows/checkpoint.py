@@ -58,7 +58,14 @@ class RunFolder:
             self._write(ENV_NAME, json.dumps(environment, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        write_atomic(self.path / name, lambda stream: stream.write(text.encode()))
+        try:
+            content = text.encode()
+        except UnicodeEncodeError as error:
+            bad = text[max(0, error.start - 20) : error.end + 20]
+            raise RunError(
+                f"a path in the configuration is not valid text: {bad!r}", hint="rename it"
+            ) from None
+        write_atomic(self.path / name, lambda stream: stream.write(content))
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the last checkpoint; on any error the previous one stays.
@@ -81,10 +88,19 @@ class RunFolder:
         path = self.path / CHECKPOINT
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state["step"], int):
+                raise TypeError
         except Exception as error:  # torch.load raises many kinds
-            raise RunError(f"{path}: damaged checkpoint ({type(error).__name__})") from error
+            raise self.damaged(error) from error
         assert isinstance(state, dict)
         return state
+
+    def damaged(self, error: Exception) -> RunError:
+        """Return the error for a checkpoint that cannot be gone on with."""
+        return RunError(
+            f"{self.path / CHECKPOINT}: damaged checkpoint ({type(error).__name__})",
+            hint="start again from its best weights with `--init`",
+        )
 
     def drop_metrics_after(self, step: int) -> None:
         """Keep only lines of metrics up to a step; a half-written last line goes too."""
@@ -131,8 +147,10 @@ class RunFolder:
             new.rename(best)
             shutil.rmtree(old, ignore_errors=True)
 
-    def recover_best(self) -> None:
-        """Put `best/` back if the process died between taking the old one away and placing the new one."""
+    def recover(self) -> None:
+        """Put `best/` back if the process died while it was replaced, and remove what was half-written."""
+        for leftover in self.path.rglob(".facesr-*.tmp"):
+            leftover.unlink(missing_ok=True)  # only one process writes here, so nobody is writing it
         old, best = self.path / ".best-old", self.path / BEST_NAME
         if old.exists() and not best.exists():
             old.rename(best)

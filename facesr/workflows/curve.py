@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from facesr.errors import MissingExtra
+from facesr.files import write_atomic
 from facesr.workflows.checkpoint import RunFolder
 
 
@@ -28,7 +29,7 @@ def draw_curve(folder: RunFolder) -> None:
             right.plot(steps, values, style, label=f"{name}, {kind}", linewidth=1)
     right.set(xlabel="step", ylabel="PSNR, dB")
     right.legend(fontsize="small")
-    figure.savefig(folder.path / "curve.png", dpi=120)
+    write_atomic(folder.path / "curve.png", lambda stream: figure.savefig(stream, format="png", dpi=120))
 
 
 class EventWriter:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from facesr.config import DegradeConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.files import Job, list_images, plan_jobs, write_atomic
+from facesr.files import Job, exists, list_images, plan_jobs, real, write_atomic
 from facesr.workflows.events import Failure, Reporter, Silent
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
     if config.lq is None and config.preview is None:
         raise ConfigError("no folder for the LQ pictures given", hint="write `facesr degrade hq/ lq/`")
     outputs = [path for path in (config.lq, config.hq_out) if path is not None]
-    if len({path.resolve() for path in outputs}) < len(outputs):
+    if len({real(path) for path in outputs}) < len(outputs):
         raise ConfigError(f"{config.lq} is given for both LQ and truth", hint="name two folders")
     sources = list_images([config.hq], recursive=config.recursive, exclude=outputs)
     jobs, hq_jobs = (
@@ -91,14 +91,21 @@ def _write_pairs(
 
     def is_done(job: Job) -> bool:
         truth = truths.get((job.source, job.copy), job.target)
-        return not config.overwrite and job.target.exists() and truth.exists()
+        return not config.overwrite and exists(job.target) and exists(truth)
 
     def make(job: Job) -> None:
         params = params_of(job)
         pixels, was_cropped = read_truth(config, job.source.path)
         if was_cropped:
             cropped.append(job.source.path)
-        lq = degrade_pixels(pixels, params["steps"], scale=config.scale)
+        try:
+            lq = degrade_pixels(pixels, params["steps"], scale=config.scale)
+        except Exception as error:
+            if replayed is None:
+                raise
+            # The line was written by anybody.
+            reason = f"its line in {config.replay} cannot be used ({type(error).__name__})"
+            raise ImageError(reason, file=job.source.path) from error
         if truth := truths.get((job.source, job.copy)):
             write_picture(truth, Picture(rgb=pixels))
         write_picture(job.target, Picture(rgb=lq))

@@ -198,6 +198,9 @@ def _score(
         lq = read_picture(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
             results.insert(0, bicubic(lq, scale=4))
+        for pixels in results:
+            if pixels.shape != target.shape:
+                raise ImageError(f"its truth is of another size, {target.shape[1]}x{target.shape[0]}")
         crop, y_channel = protocol.crop, protocol.y_channel
         scores = {
             name: measure(pixels, target, names=config.metric, crop=crop, y_channel=y_channel)
@@ -209,7 +212,9 @@ def _score(
             for method, picture in zip(
                 names[len(results) - len(outcome.value) :], outcome.value, strict=True
             ):
-                folder = config.save / method if len(models) > 1 else config.save
+                # The name comes from a downloaded file or from a path, and must not lead out of the folder.
+                inner = method.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
+                folder = config.save / inner if len(models) > 1 else config.save
                 saved.append(folder / f"{pair.name}.png")
                 write_picture(saved[-1], picture)
         card = report.card(image, lq=lq, results=results, target=target) if report else ""
@@ -296,6 +301,6 @@ def _write_csv(path: Path, result: EvalResult) -> None:
     for image in result.images:
         writer.writerow([image.file, *(image.scores[method][metric] for method, metric in keys)])
     try:
-        write_atomic(path, lambda stream: stream.write(table.getvalue().encode()))
+        write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error

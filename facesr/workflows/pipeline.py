@@ -91,6 +91,8 @@ def map_ahead(
             return Outcome(item, future.result())
         except ImageError as error:
             return Outcome(item, error)
+        except MemoryError:
+            return Outcome(item, ImageError("needs more memory than there is"))
 
     for item in items:
         pending.append((item, executor.submit(function, item)))
@@ -205,10 +207,15 @@ def _start_group(
     def finish() -> list[Outcome[Item, tuple[Picture, ...]]]:
         results = [wait() for wait in waits]
         times.add("network", cores * watch.seconds())
-        return [
-            Outcome(outcome.item, tuple(picture.enlarged(rgb[index]) for rgb in results))
-            for index, (outcome, picture) in enumerate(zip(group, pictures, strict=True))
-        ]
+        try:
+            enlarged = [
+                tuple(picture.enlarged(rgb[index]) for rgb in results)
+                for index, picture in enumerate(pictures)
+            ]
+        except MemoryError:
+            error = ImageError("needs more memory than there is")
+            return [Outcome(outcome.item, error) for outcome in group]
+        return [Outcome(outcome.item, value) for outcome, value in zip(group, enlarged, strict=True)]
 
     return finish
 

@@ -71,7 +71,7 @@ class Report:
 
     def add(self, card: str) -> None:
         """Append a card."""
-        self._cards.write(card.encode())
+        self._cards.write(card.encode(errors="replace"))
 
     def finish(self, result: EvalResult) -> None:
         """Write the file.
@@ -82,10 +82,10 @@ class Report:
         before, after = self._page(result).split("@CARDS@")
 
         def write(stream: BinaryIO) -> None:
-            stream.write(before.encode())
+            stream.write(before.encode(errors="replace"))
             self._cards.seek(0)
             shutil.copyfileobj(self._cards, stream)
-            stream.write(after.encode())
+            stream.write(after.encode(errors="replace"))
 
         try:
             write_atomic(self.path, write)

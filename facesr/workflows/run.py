@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +41,8 @@ class Run:
         validator: Validator | None,
         reporter: Reporter,
         ranks: Rank,
+        *,
+        data: str,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -49,6 +50,7 @@ class Run:
         self.validator = validator
         self.reporter = reporter
         self.ranks = ranks
+        self._data = data
         self.best: dict[str, Any] = {}
         self._is_first = ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device.
@@ -62,15 +64,25 @@ class Run:
     def resume(self) -> None:
         """Go back to the folder's last checkpoint."""
         state = self.folder.load()
-        if state["network_args"] != self._network_args:
-            raise ConfigError(
-                f"{self.folder.path} trains {state['network_args']}, not {self._network_args}",
-                hint="leave out `--arch`, `--blocks` and `--features`",
+        try:
+            if state["network_args"] != self._network_args:
+                raise ConfigError(
+                    f"{self.folder.path} trains {state['network_args']}, not {self._network_args}",
+                    hint="leave out `--arch`, `--blocks` and `--features`",
+                )
+            self.best, self._validation_due = state["best"], state["validation_due"]
+            self.trainer.load_state(state)
+        except ConfigError:
+            raise
+        except Exception as error:  # parts that are missing or of another network
+            raise self.folder.damaged(error) from error
+        if state.get("data") != self._data:
+            self.reporter.warn(
+                "the training pictures or their shares are not those that the run began with: it goes on,"
+                " but not as if it had never been stopped"
             )
-        self.best, self._validation_due = state["best"], state["validation_due"]
-        self.trainer.load_state(state)
         if self._is_first:
-            self.folder.recover_best()
+            self.folder.recover()
             self.folder.drop_metrics_after(self.trainer.step)
 
     @property
@@ -231,7 +243,8 @@ class Run:
         network = trainer.ema_network if kind == "ema" else trainer.network
         counts = {one.name: len(one.lq) for one in self.validator.sets}
         model = ModelConfig(
-            name=Path(self.folder.path).name,
+            # A folder may be called `..`, and its name may be bytes that are no text.
+            name=self.folder.path.resolve().name.encode(errors="replace").decode(),
             arch=config.arch,
             args=dict(config.args),
             summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
@@ -263,7 +276,7 @@ class Run:
                 hint="the last checkpoint is from before; lower `--lr`",
             )
         if self._is_first:
-            extra = {"best": self.best, "validation_due": self._validation_due}
+            extra = {"best": self.best, "validation_due": self._validation_due, "data": self._data}
             self.folder.save({**state, **extra, "network_args": self._network_args})
 
 

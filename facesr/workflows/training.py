@@ -84,6 +84,7 @@ def _run(
     from facesr.cluster import rank_from_environment
     from facesr.data.batches import Slice, batches
     from facesr.data.draws import Draws
+    from facesr.data.listing import fingerprint
     from facesr.device import pick_dtype
     from facesr.workflows.checkpoint import RunFolder
     from facesr.workflows.run import Run, mean_psnr
@@ -97,7 +98,7 @@ def _run(
     trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
     validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
-    run = Run(config, folder, trainer, validator, reporter, ranks)
+    run = Run(config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders))
     if resumed:
         run.resume()
     elif ranks.rank == 0:

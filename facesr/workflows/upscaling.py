@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from facesr.cluster import pick_shard
 from facesr.config import UpscaleConfig
 from facesr.errors import ImageError
-from facesr.files import Job, list_images, plan_jobs
+from facesr.files import Job, exists, list_images, plan_jobs
 from facesr.weights.locate import WeightFiles, locate
 from facesr.workflows.events import Failure, Reporter, Silent
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from facesr.image import Picture
 
 SCALE = 4
+
+# More than any picture within the limit of pixels takes.
+_MAX_STREAM_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     index, count = pick_shard(config.shard)
     jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
     files = locate(config.model)
-    todo = [job for job in jobs if config.overwrite or not job.target.exists()]
+    todo = [job for job in jobs if config.overwrite or not exists(job.target)]
     skipped = tuple(job.target for job in jobs if job not in set(todo))
     if not todo:
         return UpscaleResult((), skipped, (), config.output, files.name)
@@ -154,7 +157,9 @@ def upscale_stream(
     from facesr.image import encode_picture, read_picture, sniff_suffix
     from facesr.workflows.pipeline import Outcome, enlarge_stream, load_for
 
-    content = source.read()
+    content = source.read(_MAX_STREAM_BYTES + 1)
+    if len(content) > _MAX_STREAM_BYTES:
+        raise ImageError(f"more than {_MAX_STREAM_BYTES:,} bytes on stdin", hint="name a file instead")
     picture = read_picture(io.BytesIO(content), max_pixels=config.max_pixels)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     check_result(picture, Path(f"stdin{suffix}"), config)

@@ -86,7 +86,8 @@ def upscale(hub: Any, tmp_path: Path, model: str, **environment: str) -> subproc
     host, port = hub.server_address[:2]
     variables = {
         **os.environ, "HF_ENDPOINT": f"http://{host}:{port}", "HF_HOME": str(tmp_path / "cache"),
-        "HF_HUB_DOWNLOAD_TIMEOUT": "3", "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DISABLE_XET": "1", **environment,
+        "HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "3", "HF_HUB_ETAG_TIMEOUT": "3",
+        "HF_HUB_DISABLE_XET": "1", **environment,
     }  # fmt: skip
     arguments = ["upscale", "in", "out", "--overwrite", "-d", "cpu", "-m", model, "--json"]
     command = [sys.executable, "-m", "facesr", *arguments]

@@ -1,12 +1,6 @@
 """The command's bytes depend on the file, the configuration and the seed, and on nothing else."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +105,22 @@ def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str 
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", replay=path))
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [["x"], [{}], [{"step": "a", "type": "none"}], [{"step": "a", "type": "blur"}], [{"type": "jpeg"}]],
+)
+def test_a_line_that_cannot_be_replayed_is_one_failure(hq: Path, tmp_path: Path, steps: list) -> None:
+    good = tmp_path / "params.jsonl"
+    make(hq, tmp_path / "1", params_out=good)
+    lines = [json.loads(line) for line in good.read_text().splitlines()]
+    lines[0]["steps"] = steps
+    good.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", replay=good))
+    assert [failure.file.name for failure in result.failed] == ["a.png"]
+    assert "params.jsonl cannot be used" in result.failed[0].reason
+    assert sorted(contents(tmp_path / "2")) == ["b.png"]
+
+
 def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) -> None:
     Image.fromarray(noise(50, 67)).save(hq / "odd.png")
     listener = Listener()
@@ -178,42 +188,3 @@ def test_a_preview_shows_inputs_beside_draws(hq: Path, tmp_path: Path) -> None:
     sheet = read_picture(path).rgb
     assert sheet.shape[1] > 5 * 256
     assert (sheet[256:300, 260:500] < 128).any()  # captions
-
-
-def command(hq: Path, lq: Path, extra: Path) -> list[str]:
-    return [
-        sys.executable, "-m", "facesr", "degrade", str(hq), str(lq), "--workers", "2",
-        "--params-out", str(extra / "params.jsonl"), "--hq-out", str(extra / "truth"),
-    ]  # fmt: skip
-
-
-def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    hq = tmp_path / "hq"
-    hq.mkdir()
-    for index in range(60):
-        Image.fromarray(noise(256, 256, seed=index)).save(hq / f"{index:03}.png")
-    environment = {**os.environ, "FACESR_NO_PROGRESS": "1"}
-    subprocess.run(command(hq, tmp_path / "a", tmp_path / "xa"), env=environment, check=True, timeout=100)
-    rng = random.Random(0)
-    kills = 0
-    for attempt in range(20):
-        child = subprocess.Popen(command(hq, tmp_path / "b", tmp_path / "xb"), env=environment)
-        before = len(list((tmp_path / "b").glob("*.png")))
-        goal = min(60, before + rng.randint(1, 15))
-        while child.poll() is None and len(list((tmp_path / "b").glob("*.png"))) < goal:
-            time.sleep(0.005)
-        if attempt < 4 and child.poll() is None:
-            child.send_signal(signal.SIGKILL)
-            kills += 1
-        child.wait(timeout=100)
-        if child.returncode == 0:
-            break
-    assert child.returncode == 0
-    assert kills >= 3
-    for name in ("a", "xa"):
-        finished = {
-            key: value
-            for key, value in contents(tmp_path / name.replace("a", "b")).items()
-            if not Path(key).name.startswith(".facesr-")  # what a kill left half-written, under no final name
-        }
-        assert finished == contents(tmp_path / name)

@@ -23,8 +23,9 @@ from facesr.image import Picture
 from facesr.models import SRNetwork, build_network
 from facesr.tiling import starts
 from facesr.weights.load import Model, load_model
+from facesr.weights.locate import locate
 from facesr.workflows import pipeline
-from facesr.workflows.pipeline import Outcome, StageTimes, enlarge_stream, map_ahead
+from facesr.workflows.pipeline import Outcome, StageTimes, enlarge_stream, load_for, map_ahead
 from tests.conftest import TINY, noise
 
 
@@ -158,6 +159,18 @@ def test_an_error_in_one_lane_ends_the_run(tiny_folder: Path, monkeypatch: pytes
         list(enlarge_stream([model], pictures, runtime=RuntimeConfig(), warn=no_warning))
     assert threading.active_count() == before
     assert torch.get_num_threads() == 2
+
+
+def test_the_ensemble_is_a_matter_of_configuration(tiny_folder: Path) -> None:
+    files = locate(str(tiny_folder))
+    plain, ensemble = (
+        load_for(files, RuntimeConfig(device="cpu", self_ensemble=flag)) for flag in (False, True)
+    )
+    pixels = noise(10, 14)
+    one, mirrored = (upscale_image(p, plain).astype(float) for p in (pixels, pixels[:, ::-1].copy()))
+    found = upscale_image(pixels, ensemble).astype(float)
+    assert np.abs(found - (one + mirrored[:, ::-1]) / 2).max() <= 1
+    assert np.abs(found - one).max() > 1
 
 
 class Watch(TorchDispatchMode):
