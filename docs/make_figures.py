@@ -15,6 +15,7 @@ import facesr
 from facesr.config import degradation_preset
 from facesr.degrade import STEPS, draw
 from facesr.degrade.steps import Sizes
+from facesr.weights.locate import BUNDLED
 from facesr.workflows.preview import describe
 
 DOCS = Path(__file__).parent
@@ -23,6 +24,7 @@ SMALL_FACE = (160, 32, 288, 160)
 TILE_PX = 256
 COLUMNS = 4
 EXAMPLE_SEED = 14
+MODEL_SEED = 3
 
 
 def main() -> None:
@@ -45,6 +47,7 @@ def main() -> None:
     ]
     _sheet(rows).save(DOCS / "images" / "before-after.png", optimize=True)
     _degradation_steps(portrait.crop(HEAD).resize((512, 512), Image.Resampling.LANCZOS))
+    _models(portrait.crop(HEAD).resize((512, 512), Image.Resampling.LANCZOS))
 
 
 def _degrade(truth: Image.Image) -> Image.Image:
@@ -69,6 +72,18 @@ def _degradation_steps(truth: Image.Image) -> None:
         cells.append((f"{describe(params)} [{pixels.shape[1]} px]", Image.fromarray(pixels)))
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
     _sheet(rows).save(DOCS / "images" / "degradation-steps.jpg", quality=90)
+
+
+def _models(truth: Image.Image) -> None:
+    """Show what each bundled model makes of one head, degraded less and more."""
+    models = [facesr.load_model(name, device="cpu") for name in BUNDLED]
+    rows: list[list[tuple[str, Image.Image] | None]] = []
+    for preset in ("clean", "mild", "first-order", "default"):
+        lq = facesr.degrade_image(truth, preset, seed=MODEL_SEED)
+        cells = [(preset, lq.resize(truth.size, Image.Resampling.NEAREST)), ("bicubic", _bicubic(lq))]
+        cells += [(model.config.name, facesr.upscale_image(lq, model)) for model in models]
+        rows.append([*cells, ("truth", truth)])
+    _sheet(rows).save(DOCS / "images" / "models.jpg", quality=88)
 
 
 def _sheet(rows: list[list[tuple[str, Image.Image] | None]]) -> Image.Image:

@@ -13,7 +13,7 @@ EPILOG = """Examples:
 
 facesr eval --hq val/hq --lq val/lq
 
-facesr eval --hq val/hq --lq val/lq --model msrresnet-b20 --model runs/mine/best --report report.html
+facesr eval --hq val/hq --lq val/lq --model faceunet --model runs/mine/best --report report.html
 
 facesr eval --hq val/hq --sr other_tool_output/ --sr-suffix _out --lq val/lq
 

@@ -7,7 +7,7 @@ from facesr.workflows.exporting import export as run
 
 EPILOG = """Examples:
 
-facesr export msrresnet-b20 msrresnet-b20.onnx
+facesr export faceunet faceunet.onnx
 
 facesr export runs/mine/best mine.onnx --overwrite
 

@@ -249,7 +249,7 @@ class DegradeConfig(Config):
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
     )
-    size_px: Annotated[int, Ge(1)] | None = opt(
+    size_px: Annotated[int, Ge(1), Le(16_384)] | None = opt(
         None,
         "First cut the middle square and resize it to this side.",
         panel="Input",

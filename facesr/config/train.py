@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from facesr.config.build import build, is_file, read_toml
-from facesr.config.degrade import PRESETS, Chance, Degradation, Range, degradation_preset
+from facesr.config.degrade import PRESETS, Chance, Degradation, PositiveRange, Range, degradation_preset
 from facesr.config.fields import Config, key, opt
 from facesr.config.model import Arch
 from facesr.config.upscale import Auto, Dtype
@@ -77,7 +77,9 @@ class DataConfig(Config):
     contrast_chance: Chance = key("Probability of a change of contrast.", default=0.5)
     contrast: Range = key("Range of its factor.", default=(0.7, 1.3))
     zoom_chance: Chance = key("Probability of a random zoom and shift of the whole picture.", default=0.0)
-    zoom: Range = key("Range of its factor; below 1 shrinks, and mirrors the borders.", default=(0.8, 1.3))
+    zoom: PositiveRange = key(
+        "Range of its factor; below 1 shrinks, and mirrors the borders.", default=(0.8, 1.3)
+    )
     shift: Chance = key("Largest shift with it, as a part of the side.", default=0.1)
     reuse: Count = key("How often each degraded picture is used, from a ring.", default=1)
     ring: Count = key("Pictures that the ring holds, if `reuse` is above 1.", default=256)

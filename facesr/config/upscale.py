@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le
 from facesr.config.fields import Config, arg, key, opt
 from facesr.errors import ConfigError
 
-DEFAULT_MODEL = "msrresnet-b20"
+DEFAULT_MODEL = "faceunet"
 
 Auto = Literal["auto"]
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]

@@ -10,7 +10,7 @@ from facesr.files import exists
 from facesr.weights.hub import download_folder, parse_reference
 
 # The models in the package, in the order in which `facesr models` lists them.
-BUNDLED = ("msrresnet-b20",)
+BUNDLED = ("faceunet", "msrresnet-b20")
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"

@@ -78,7 +78,7 @@ def test_exit_codes_of_partial_and_total_failure(
     ("arguments", "parts"),
     [
         (["nowhere"], ["error: no such file or folder: nowhere"]),
-        (["-m", "nothing"], ["error: no model `nothing`", "hint: bundled are msrresnet-b20"]),
+        (["-m", "nothing"], ["error: no model `nothing`", "hint: bundled are faceunet, msrresnet-b20"]),
         (["--batch", "none"], ["`runtime.batch`", "'none'"]),
         (["--device", "tpu"], ["error: unknown device `tpu`", "hint: use auto"]),
         (["--json", "--quiet"], ["exclude each other"]),

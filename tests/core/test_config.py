@@ -1,12 +1,14 @@
 """Configurations: merged by precedence, validated once, errors that name the key."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facesr.config import UpscaleConfig, build, merge, nest, parse_override, read_toml
+from facesr.config import Config, DegradeConfig, UpscaleConfig, build, merge, nest, parse_override, read_toml
+from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError
 
 BASE = {"inputs": ["a"], "output": "o"}
@@ -81,3 +83,16 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"a = '\xff'")
     with pytest.raises(ConfigError, match=r"cannot read .*run\.toml"):
         read_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("config", "tree"),
+    [
+        (TrainConfig, {"data": {"zoom": [0, 0]}}),
+        (TrainConfig, {"data": {"zoom": [1.2, 0.8]}}),
+        (DegradeConfig, {"hq": "hq", "size_px": 10**9}),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(config: type[Config], tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        build(config, tree)
