@@ -220,6 +220,9 @@ def test_the_card_names_licence_and_scores() -> None:
     assert "not evidence of identity" in card
 
 
-def test_bundled_tensors_are_plain_safetensors() -> None:
-    folder = Path(facesr.__file__).parent / "weights" / "bundled" / BUNDLED[0]
-    assert "conv_first.weight" in load_file(folder / "model.safetensors")
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_tensors_are_plain_safetensors_in_half_precision(name: str) -> None:
+    folder = Path(facesr.__file__).parent / "weights" / "bundled" / name
+    tensors = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert sum(tensor.numel() for tensor in tensors.values()) == load(name).config.parameters
