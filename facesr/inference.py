@@ -167,7 +167,6 @@ def start_upscaling(
     return wait
 
 
-@torch.inference_mode()
 def upscale_image(image: Kind, model: Model) -> Kind:
     """Enlarge one picture, or a batch of them, four times.
 
@@ -197,5 +196,7 @@ def upscale_image(image: Kind, model: Model) -> Kind:
                 f"expected a (B, 3, h, w) float tensor, found {tuple(image.shape)} {image.dtype}"
             )
         lq = image.to(model.device, torch.float32, memory_format=torch.channels_last)
-        return enlarge(model.network, lq).clamp(0, 1).to(image.device, image.dtype)
+        with torch.inference_mode():
+            out = enlarge(model.network, lq)
+        return out.clamp(0, 1).to(image.device, image.dtype)  # outside, so that it is a tensor like any other
     raise ImageError(f"expected a Pillow image, an array or a tensor, found {type(image).__name__}")

@@ -33,6 +33,7 @@ def test_every_kind_gives_the_same_pixels(model: Model) -> None:
         assert out.dtype == dtype
         assert float(out.min()) >= 0
         assert float(out.max()) <= 1
+        assert not out.is_inference()  # so that it can go on into what is trained
         assert np.array_equal((out[0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
 
 
