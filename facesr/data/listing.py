@@ -91,7 +91,8 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
         if height != width and config.rotate_chance:
             problems.append(f"{width}x{height} pictures cannot be turned in a batch, use `--crop`")
     _refuse(problems, "training data")
-    return [replace(folder, size=size) for folder in folders for size in sizes or [None]]
+    size = next(iter(sizes), None)  # there is one at most, or it was refused
+    return [replace(folder, size=size) for folder in folders]
 
 
 def fingerprint(folders: Sequence[Folder]) -> str:

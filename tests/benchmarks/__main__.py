@@ -65,6 +65,11 @@ def face(index: int, side: int = 128) -> np.ndarray:
     return np.asarray(portrait.resize((side, side), Image.Resampling.BICUBIC))
 
 
+def image_of(pixels: np.ndarray) -> torch.Tensor:
+    """Return an (h, w, 3) picture as (1, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()[None] / 255
+
+
 def folder_of(path: Path, count: int) -> Path:
     path.mkdir()
     for index in range(count):
@@ -81,7 +86,7 @@ def matmul_rate() -> float:
 
 def network_case(name: str, count: int) -> Case:
     """The network alone on one face after another; facesr's way has a face on each core."""
-    lq = torch.from_numpy(face(0)).permute(2, 0, 1).float()[None] / 255
+    lq = image_of(face(0))
     plain_network = plain.network_of(name)
     threads = torch.get_num_threads()
     executor = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -92,14 +97,14 @@ def network_case(name: str, count: int) -> Case:
             for _ in range(count):
                 plain_network(lq)
 
-    def lanes(backend: str) -> Callable[[], None]:
+    def lanes(backend: str) -> Callable[[], object]:
         network = load_model(name, device="cpu", backend=backend).network
 
         def one(_: int) -> None:
             with torch.inference_mode():
                 network(lq.to(memory_format=torch.channels_last))
 
-        return lambda: [None for _ in executor.map(one, range(count))] and None
+        return lambda: list(executor.map(one, range(count)))
 
     variants = {"eager, default layout": timed(eager, count), "facesr": timed(lanes("torch"), count)}
     if has_onnx():
@@ -162,20 +167,19 @@ def single_case(scratch: Path) -> Case:
 def tiled_case() -> Case:
     """A large picture in pieces."""
     pixels = torch.from_numpy(data.astronaut().copy())
-    lq = pixels.permute(2, 0, 1).float()[None] / 255
-    network, model = plain.network_of(B20), load_model(B20, device="cpu")
-    default = load_model(DEFAULT_MODEL, device="cpu")
+    network, lq = plain.network_of(B20), image_of(data.astronaut())
 
-    def of(one: object) -> Clock:
-        return timed(lambda: enlarge_pixels(one.network, pixels[None], CPU).wait())  # type: ignore[attr-defined]
+    def ours(name: str) -> Clock:
+        model = load_model(name, device="cpu")
+        return timed(lambda: enlarge_pixels(model.network, pixels[None], CPU).wait())
 
     return Case(
         "large picture in pieces",
         "picture of 512 px",
         {
             f"plain tiler, {B20}": timed(lambda: plain.upscale_tiled(network, lq)),
-            f"facesr, {B20}": of(model),
-            f"facesr, {DEFAULT_MODEL}": of(default),
+            f"facesr, {B20}": ours(B20),
+            f"facesr, {DEFAULT_MODEL}": ours(DEFAULT_MODEL),
         },
     )
 
@@ -184,7 +188,7 @@ def degradation_case(count: int = 8) -> Case:
     """Second-order degradation of HQ faces."""
     config = degradation_preset("default")
     faces = [face(index, 512) for index in range(count)]
-    images = [torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 for pixels in faces]
+    images = [image_of(pixels) for pixels in faces]
     draws = [draw(config, index) for index in range(count)]
 
     def ours() -> None:
@@ -289,7 +293,9 @@ def cases(scratch: Path, faces: int) -> Iterator[tuple[str, Callable[[], Case]]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="network folder single tiled degradation training startup")
+    parser.add_argument(
+        "names", nargs="*", help="network folder single tiled degradation training startup memory"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--faces", type=int, default=57)
     options = parser.parse_args()
@@ -301,8 +307,7 @@ def main() -> None:
         for name, make in cases(Path(scratch), options.faces):
             if not options.names or name in options.names:
                 measure(make(), options.rounds)
-                limits() if name == "network" else None
-        if "memory" in options.names:
+        if not options.names or "memory" in options.names:
             memory(Path(scratch))
 
 
