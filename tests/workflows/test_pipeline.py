@@ -133,6 +133,8 @@ def test_pictures_side_by_side_equal_one_after_another(count: int, tiny_folder: 
     }
     elapsed = time.perf_counter() - start
     assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as fresh:  # a lane's setting would be the default of threads that start later
+        assert fresh.submit(torch.get_num_threads).result() == 2
     assert isinstance(outcomes.pop("bad"), ImageError)
     assert outcomes.keys() == {*range(count), "large"}
     for outcome in pictures:
