@@ -50,6 +50,16 @@ def test_a_folder_gives_back_what_was_saved(tiny_folder: Path) -> None:
         assert torch.equal(model.network.state_dict()[key], tensor)
 
 
+def test_half_precision_in_the_file_is_half_the_size_and_read_back_into_fp32(tmp_path: Path) -> None:
+    state, config = tiny_state(), ModelConfig(name="tiny", arch="msrresnet", args=TINY)
+    save_folder(tmp_path, state, config, dtype=torch.float16)
+    assert {t.dtype for t in load_file(tmp_path / "model.safetensors").values()} == {torch.float16}
+    for key, tensor in load(tmp_path).network.state_dict().items():
+        assert torch.equal(tensor, state[key].half().float())
+    with pytest.raises(WeightsError, match="not finite"):
+        save_folder(tmp_path, {key: t * 1e9 for key, t in state.items()}, config, dtype=torch.float16)
+
+
 @pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
 @pytest.mark.parametrize("form", ["bare", "params", "params_ema", "module", "safetensors", "half"])
 def test_a_file_loads_in_every_form(tmp_path: Path, arch: str, form: str) -> None:

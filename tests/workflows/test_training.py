@@ -246,9 +246,14 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(
     assert resume(tmp_path / "cut").step == 9  # nothing is left to do
 
 
-def test_a_resumed_run_says_when_its_pictures_have_changed(data: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["name", "content"])
+def test_a_resumed_run_says_when_its_pictures_have_changed(change: str, data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "run", iterations=4), Interrupting(signal.SIGTERM, after=2))
-    (Path(data["train_hq"][0]) / "0.png").rename(Path(data["train_hq"][0]) / "other.png")
+    last = max(Path(data["train_hq"][0]).iterdir())
+    if change == "name":
+        last.rename(last.with_name("z.png"))  # still the last one, and as large as before
+    else:
+        Image.fromarray(noise(48, 48, seed=99)).save(last)
     listener = Listener()
     train(resumed_config(tmp_path / "run"), listener)
     assert any("not those that the run began with" in warning for warning in listener.warnings)
