@@ -1,7 +1,8 @@
-"""Make a bundled weight folder from a finished run: `python docs/make_bundled.py RUN CARD.toml`.
+"""Make a bundled weight folder from a run: `python docs/make_bundled.py RUN CARD.toml [STAGE]`.
 
 The card's file holds `name`, `license`, `summary`, `data`, `degradation`, `training` and `limits`, and under
 `[sets]` a title for each LQ folder of the validation. The weights are stored in fp16 and scored as stored.
+A run that went on from the bundled weights (`--init`) is the next stage; the records of those before stay.
 """
 
 import json
@@ -25,24 +26,24 @@ KEPT_LINES = 60
 FIELDS = ("psnr", "bicubic_psnr", "gain_low", "gain_high")
 
 
-def main(run: Path, card: Path) -> None:
-    """Write the folder, with the run's configuration and its thinned log beside the card."""
+def main(run: Path, card: Path, stage: int = 1) -> None:
+    """Write the folder, with the configuration and the thinned log of each stage beside the card."""
     texts = tomllib.loads(card.read_text(encoding="utf-8"))
     titles = texts.pop("sets")
     config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    best = next(line["best"] for line in reversed(lines) if "best" in line)
+    lines = read_lines(run / "metrics.jsonl")
     found = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
+    target = BUNDLED / texts["name"]
+    earlier = [read_lines(target / f"metrics-{number}.jsonl") for number in range(1, stage)]
     model = ModelConfig(
         **texts,
         arch=found["arch"],
         args=found["args"],
-        iterations=best["step"],
+        iterations=sum(best_step(log) for log in [*earlier, lines]),
         batch=config["batch"],
         patch_px=config["data"]["crop_px"] // 4 or 128,
     )
     state = read_state(run / "best" / "model.safetensors")
-    target = BUNDLED / model.name
     with tempfile.TemporaryDirectory() as scratch:
         save_folder(Path(scratch), state, model, dtype=torch.float16)
         scores = tuple(
@@ -50,11 +51,21 @@ def main(run: Path, card: Path) -> None:
             for lq in config["data"]["val_lq"]
         )
     save_folder(target, state, ModelConfig(**{**vars(model), "scores": scores}), dtype=torch.float16)
-    (target / "training.toml").write_text(tomli_w.dumps(short_paths(config)), encoding="utf-8")
+    (target / f"training-{stage}.toml").write_text(tomli_w.dumps(short_paths(config)), encoding="utf-8")
     reports = [line for line in lines if "loss" in line]
     kept = {id(line) for line in reports[:: max(1, len(reports) // KEPT_LINES)]}
     thinned = [line for line in lines if "validation" in line or id(line) in kept]
-    (target / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thinned))
+    (target / f"metrics-{stage}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thinned))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def best_step(lines: list[dict[str, Any]]) -> int:
+    """Return the step whose weights a run kept."""
+    return int(next(line["best"]["step"] for line in reversed(lines) if "best" in line))
 
 
 def score(model: str, title: str, hq: Path, lq: Path) -> Score:
@@ -79,4 +90,4 @@ def short_paths(tree: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
