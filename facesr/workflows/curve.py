@@ -21,7 +21,8 @@ def draw_curve(folder: RunFolder) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*losses, strict=True), linewidth=0.8)
-    left.set(xlabel="step", ylabel="loss", yscale="log")
+    positive = all(loss > 0 for _, loss in losses)
+    left.set(xlabel="step", ylabel="loss", yscale="log" if positive else "linear")
     for name in validations[0]["validation"]["ema"]:
         steps = [line["step"] for line in validations]
         for kind, style in (("ema", "-"), ("raw", ":"), ("bicubic", "--")):

@@ -71,6 +71,12 @@ class Trainer:
             warmup=optim.warmup,
         )
 
+    @property
+    def _ema_decay(self) -> float:
+        """Of the step that comes next; the starting weights are forgotten soon if it warms up."""
+        warm = (1 + self.step) / (10 + self.step) if self.config.optim.ema_warmup else 1.0
+        return min(self.config.optim.ema_decay, warm)
+
     def train_step(self, batch: Batch) -> Tensor:
         """Move the weights once and return the loss, a scalar on the device that was not waited for."""
         optim = self.config.optim
@@ -93,7 +99,7 @@ class Trainer:
             self._scaler.step(optimizer)
         self._scaler.update()
         with torch.no_grad():
-            torch._foreach_lerp_(self._averages, self._parameters, 1 - optim.ema_decay)
+            torch._foreach_lerp_(self._averages, self._parameters, 1 - self._ema_decay)
         self.step += 1
         self._loss_sum += loss
         self._loss_count += 1

@@ -147,15 +147,19 @@ def test_it_overfits_four_crops(tmp_path: Path) -> None:
     assert losses[0] > 0.03
 
 
-def test_the_average_follows_its_definition() -> None:
+@pytest.mark.parametrize(
+    ("warmup", "decays"), [(False, [0.4] * 5), (True, [1 / 10, 2 / 11, 3 / 12, 4 / 13, 4 / 13])]
+)
+def test_the_average_follows_its_definition(warmup: bool, decays: list[float]) -> None:
     network = build_network("msrresnet", TINY)
-    trainer = Trainer(network, TrainConfig(optim=OptimConfig(ema_decay=0.9)), CPU)
+    config = TrainConfig(optim=OptimConfig(ema_decay=max(decays), ema_warmup=warmup))
+    trainer = Trainer(network, config, CPU)
     expected = [parameter.detach().clone() for parameter in network.parameters()]
     batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
-    for _ in range(3):
+    for decay in decays:
         trainer.train_step(batch)
         now = network.parameters()
-        expected = [0.9 * old + 0.1 * new.detach() for old, new in zip(expected, now, strict=True)]
+        expected = [decay * old + (1 - decay) * new.detach() for old, new in zip(expected, now, strict=True)]
     for average, value in zip(trainer.ema_network.parameters(), expected, strict=True):
         torch.testing.assert_close(average, value, atol=1e-7, rtol=0)
 
