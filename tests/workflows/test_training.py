@@ -391,6 +391,13 @@ def test_turning_needs_squares(data: dict, tmp_path: Path) -> None:
         train(make({**data, "crop_px": 0, "rotate_chance": 0.5}, tmp_path / "run"))
 
 
+def test_the_psnr_loss_is_logged_as_it_is_and_drawn(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", optim={"loss": "psnr"}))
+    losses = [line["loss"] for line in lines(tmp_path / "run") if "loss" in line]
+    assert all(-80 < loss < 0 for loss in losses)
+    assert (tmp_path / "run" / "curve.png").stat().st_size > 0
+
+
 def test_a_missing_extra_is_named(data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facesr.workflows.curve.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="`tensorboard`") as caught:
