@@ -65,7 +65,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
     # A run that was stopped before its first checkpoint starts again.
     resumed = config.resume is not None and (run / CHECKPOINT).exists()
-    config = replace(config, out=run, resume=None, init=None if resumed else config.init)
+    config = replace(config, out=run, resume=None)
     with stop_signals() as stop, processes(config) as device:
         return _run(config, reporter, folders, sets, stop, device, resumed=resumed)
 
@@ -92,7 +92,8 @@ def _run(
     from facesr.workflows.validation import Validator
 
     ranks = rank_from_environment()
-    network = initial_network(config)
+    # A checkpoint holds all weights, so those that the run began with need not be there any more.
+    network = initial_network(replace(config, init=None) if resumed else config)
     if config.dtype != "auto":
         pick_dtype(config.dtype, device, network.dtypes)  # refuses what the network cannot do
     trainer = Trainer(network, config, device)

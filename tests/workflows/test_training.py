@@ -340,9 +340,12 @@ def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
     train(make(data, tmp_path / "a", iterations=3))
     shutil.copytree(tmp_path / "a" / "best", tmp_path / "weights")
     out = tmp_path / "b"
-    train(make(data, out, iterations=3, init=str(tmp_path / "weights")))
+    config = make(data, out, iterations=3, init=str(tmp_path / "weights"))
+    train(config, Interrupting(signal.SIGTERM, after=1))
     shutil.rmtree(tmp_path / "weights")
     assert resume(out).step == 3
+    card = json.loads((out / "best" / "config.json").read_text())
+    assert card["training"].endswith(f"from {tmp_path / 'weights'}")
     with pytest.raises(ConfigError, match="trains"):
         train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
 
