@@ -21,7 +21,7 @@ def negative_psnr(prediction: Tensor, target: Tensor) -> Tensor:
     Unlike under the mean squared error, pictures that can be restored well count as much as those that cannot
     (Chen et al. 2022, NAFNet).
     """
-    errors = (prediction - target).square().flatten(1).mean(1)
+    errors = (prediction - target).square().mean((1, 2, 3))
     return 10 * torch.log10(errors + _PSNR_EPSILON).mean()
 
 
