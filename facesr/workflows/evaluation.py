@@ -179,7 +179,7 @@ def _score(
 ) -> tuple[list[ImageScore], list[Failure], list[Path]]:
     from facesr.image import Picture, bicubic, read_picture, write_picture
     from facesr.metrics import measure
-    from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead
+    from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead, result_px
 
     protocol = PROTOCOLS[config.protocol]
     names = [method.name for method in methods]
@@ -234,7 +234,7 @@ def _score(
             if models
             else _as_they_are(decoded)
         )
-        for outcome in map_ahead(executor, score, restored, depth=batch + workers):
+        for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=result_px):
             if isinstance(outcome.value, ImageError):
                 pair = outcome.item.item
                 failed.append(Failure(pair.sr or pair.lq or pair.hq, outcome.value.reason))

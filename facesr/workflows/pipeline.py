@@ -1,5 +1,6 @@
 """Decoding, network and encoding side by side, with bounded memory."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -22,6 +23,12 @@ from facesr.weights.locate import WeightFiles
 
 # Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
 _LANE_PX = 256 * 256
+
+# A batch is worth its memory only while its pictures are small.
+_BATCH_PX = 8 * 512 * 512
+
+# Pixels of results that wait to be written, unless there is only one.
+_AHEAD_PX = 64 * 2048 * 2048
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -80,13 +87,30 @@ def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
 
 
 def map_ahead(
-    executor: Executor, function: Callable[[Item], Out], items: Iterable[Item], *, depth: int
+    executor: Executor,
+    function: Callable[[Item], Out],
+    items: Iterable[Item],
+    *,
+    depth: int,
+    pixels: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[Outcome[Item, Out]]:
-    """Map in order, at most `depth` items ahead of the consumer; an `ImageError` is a result like another."""
+    """Map in order and ahead of the consumer; an `ImageError` is a result like another.
+
+    Args:
+        executor: Where `function` runs.
+        function: What is done to each item.
+        items: Taken as they are needed.
+        depth: Items ahead of the consumer, at most.
+        pixels: What an item holds in memory. As many items are ahead as hold 268 million pixels, and one at
+            least.
+    """
     pending: deque[tuple[Item, Future[Out]]] = deque()
+    ahead_px = 0
 
     def finish() -> Outcome[Item, Out]:
+        nonlocal ahead_px
         item, future = pending.popleft()
+        ahead_px -= pixels(item)
         try:
             return Outcome(item, future.result())
         except ImageError as error:
@@ -96,10 +120,16 @@ def map_ahead(
 
     for item in items:
         pending.append((item, executor.submit(function, item)))
-        if len(pending) > depth:
+        ahead_px += pixels(item)
+        while len(pending) > depth or (len(pending) > 1 and ahead_px > _AHEAD_PX):
             yield finish()
     while pending:
         yield finish()
+
+
+def result_px(enlarged: Outcome[Item, tuple[Picture, ...]]) -> int:
+    """Return the pixels of all results of one picture."""
+    return 0 if isinstance(enlarged.value, ImageError) else sum(math.prod(p.size) for p in enlarged.value)
 
 
 Group = list[Outcome[Item, Picture]]
@@ -223,7 +253,7 @@ def _start_group(
 def _equal_sizes(
     pictures: Iterable[Outcome[Item, Picture]], *, batch: int
 ) -> Iterator[list[Outcome[Item, Picture]]]:
-    """Gather pictures of one size into lists of `batch`, holding back at most twice that many."""
+    """Gather small pictures of one size into lists of `batch`, holding back at most twice that many."""
     waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, Picture]]] = {}
     for outcome in pictures:
         if isinstance(outcome.value, ImageError):
@@ -231,7 +261,7 @@ def _equal_sizes(
             continue
         kind = outcome.value.size, str(outcome.value.rgb.dtype)
         waiting.setdefault(kind, []).append(outcome)
-        if len(waiting[kind]) == batch:
+        if len(waiting[kind]) == min(batch, max(1, _BATCH_PX // math.prod(outcome.value.size))):
             yield waiting.pop(kind)
         elif sum(map(len, waiting.values())) >= 2 * batch:
             yield waiting.pop(next(iter(waiting)))

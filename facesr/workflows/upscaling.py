@@ -85,6 +85,7 @@ def _run(
         enlarge_stream,
         load_for,
         map_ahead,
+        result_px,
     )
 
     runtime = config.runtime
@@ -117,7 +118,7 @@ def _run(
     try:
         decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
         enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn, times=times)
-        for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2):
+        for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2, pixels=result_px):
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))
             else:

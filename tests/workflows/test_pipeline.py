@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_mapping_is_ordered_bounded_and_keeps_errors() -> None:
     assert max(ahead) <= 4
 
 
+@pytest.mark.parametrize(("pixels", "most"), [(1, 10), (100, 3), (1000, 2)])
+def test_mapping_is_bounded_by_pixels_too(pixels: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_AHEAD_PX", 200)
+    items, ahead = iter(range(30)), []
+    with ThreadPoolExecutor(1) as executor:
+        for done, outcome in enumerate(map_ahead(executor, str, items, depth=9, pixels=lambda _: pixels)):
+            assert outcome.value == str(done)
+            ahead.append(30 - length_hint(items) - done)
+    assert len(ahead) == 30
+    assert max(ahead) == most
+
+
 def test_other_errors_are_not_swallowed() -> None:
     with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
         list(map_ahead(executor, lambda _: 1 // 0, [1], depth=2))
@@ -87,6 +100,13 @@ def test_groups_hold_one_size_and_lose_nothing(sizes: list, batch: int) -> None:
         assert len({getattr(outcome.value, "size", None) for outcome in group}) == 1
     assert sorted(items) == list(range(len(sizes)))
     assert held <= 2 * batch
+
+
+def test_large_pictures_are_not_held_back_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "_BATCH_PX", 100)
+    pictures = [Outcome(index, picture(side, side)) for index, side in enumerate([20, 20, 7, 7, 7, 5, 5, 5])]
+    groups = [[outcome.item for outcome in group] for group in pipeline._equal_sizes(iter(pictures), batch=3)]
+    assert groups == [[0], [1], [2, 3], [5, 6, 7], [4]]
 
 
 def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
