@@ -14,7 +14,7 @@ facesr models --json"""
 
 
 def models(json: Json = False, quiet: Quiet = False) -> None:
-    """List the models that come with facesr."""
+    """List the models that come with facesr, with their gain in PSNR over bicubic."""
     console = Console(json=json, quiet=quiet)
     bundled = bundled_models()
     if console.json:
@@ -22,7 +22,7 @@ def models(json: Json = False, quiet: Quiet = False) -> None:
     elif console.quiet:
         console.lines(model.name for model in bundled)
     else:
-        columns = ("name", "params", "mult-adds", "licence", "scored on", "dB over bicubic")
+        columns = ("name", "params", "mult-adds", "licence", "scored on", "gain, dB")
         console.table(columns, (row for model in bundled for row in _rows(model)))
 
 
