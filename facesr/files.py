@@ -155,6 +155,15 @@ def plan_jobs(
     return jobs
 
 
+def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:
+    """Divide jobs into those that are to be done and those that are done already, both in their order."""
+    todo: list[Job] = []
+    done: list[Job] = []
+    for job in jobs:
+        (done if is_done(job) else todo).append(job)
+    return todo, done
+
+
 def result_suffix(path: Path) -> str:
     """Return the suffix of a result that keeps its source's format; what is only read becomes PNG."""
     return path.suffix if path.suffix.lower() in _WRITTEN_SUFFIXES else ".png"

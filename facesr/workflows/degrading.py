@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from facesr.config import DegradeConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.files import Job, exists, list_images, plan_jobs, real, write_atomic
+from facesr.files import Job, exists, list_images, plan_jobs, real, split_done, write_atomic
 from facesr.workflows.events import Failure, Reporter, Silent
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def _write_pairs(
             write_picture(truth, Picture(rgb=pixels))
         write_picture(job.target, Picture(rgb=lq))
 
-    skipped = tuple(job for job in jobs if is_done(job))
-    todo = [job for job in jobs if job not in set(skipped)]
+    todo, skipped = split_done(jobs, is_done)
     workers = config.workers if config.workers != "auto" else os.cpu_count() or 1
     written: list[Job] = []
     failed: list[Failure] = []

@@ -9,6 +9,7 @@ from PIL import Image
 import facesr
 from facesr.config import RuntimeConfig, UpscaleConfig
 from facesr.errors import ConfigError, DeviceError
+from facesr.files import Job
 from facesr.image import read_picture
 from facesr.workflows.upscaling import upscale
 from tests.conftest import noise
@@ -50,6 +51,29 @@ def test_every_picture_is_enlarged(config: UpscaleConfig, faces: Path, tiny_fold
         expected = facesr.upscale_image(read_picture(faces / path.name).rgb, model)
         assert np.abs(read_picture(path).rgb.astype(int) - expected).max() <= 1
     assert sorted(path.name for path in config.output.iterdir()) == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("done", [0, 200])
+def test_many_pictures_are_looked_through_once(
+    done: int, config: UpscaleConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{index}.png" for index in range(200)]
+    for folder, count in (("in", 200), ("out", done)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name in names[:count]:
+            (tmp_path / folder / name).touch()
+    monkeypatch.setattr("facesr.workflows.upscaling._run", lambda *_: None)
+    hashed = 0
+    original = Job.__hash__
+
+    def count_hash(job: Job) -> int:
+        nonlocal hashed
+        hashed += 1
+        return original(job)
+
+    monkeypatch.setattr(Job, "__hash__", count_hash)
+    upscale(change(config, inputs=[tmp_path / "in"], output=tmp_path / "out"))
+    assert hashed <= 4 * len(names)
 
 
 def test_existing_results_are_skipped_or_redone(config: UpscaleConfig) -> None:
