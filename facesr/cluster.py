@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from facesr.errors import ConfigError
 
+# By which a person, torchrun and SLURM ask a run to end; Windows lacks the last.
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+
 
 @dataclass(frozen=True)
 class Rank:

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from facesr.cluster import STOP_SIGNALS
 from facesr.config.train import DataConfig
 from facesr.data.draws import Draws, Pair
 from facesr.degrade import derive_seed
 from facesr.errors import ImageError
+
+_WORKER_GRACE_S = 20
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,12 @@ def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
-    # A signal to the whole group must not take the workers away from a parent that is about to save. They end
-    # when it tells them to, or when it is gone.
+    # A signal to the whole group or SLURM step must not take the workers away from a parent that is about to
+    # save. They end when it tells them to, or when it is gone; after SIGTERM, its last resort, somewhat later.
     if hasattr(os, "setpgrp"):
         os.setpgrp()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in STOP_SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))

@@ -102,15 +102,21 @@ class RunFolder:
             hint="start again from its best weights with `--init`",
         )
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Keep only lines of metrics up to a step; a half-written last line goes too."""
+    def drop_metrics_after(self, step: int, *, validated: bool) -> None:
+        """Keep only lines of metrics up to a step; a half-written last line goes too.
+
+        Args:
+            step: The last that counts.
+            validated: Whether a validation after that step counts.
+        """
         path = self.path / METRICS_NAME
         if not path.exists():
             return
         kept = []
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                if json.loads(line)["step"] <= step:
+                content = json.loads(line)
+                if content["step"] < step + (validated or "validation" not in content):
                     kept.append(line + "\n")
             except ValueError:
                 break

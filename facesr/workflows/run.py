@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from facesr.weights.folder import save_folder
 from facesr.workflows.checkpoint import RunFolder, explain_write_errors
 from facesr.workflows.curve import EventWriter, draw_curve
 from facesr.workflows.events import Reporter
-from facesr.workflows.signals import StopSignals
+from facesr.workflows.signals import Stopped, StopSignals
 from facesr.workflows.trainer import Trainer
 from facesr.workflows.validation import Validator
 
@@ -53,8 +55,11 @@ class Run:
         self._data = data
         self.best: dict[str, Any] = {}
         self._is_first = ranks.rank == 0
-        # Stop signals are agreed upon over the CPU, so that no process waits for its device.
-        self._control = dist.new_group(backend="gloo") if ranks.world_size > 1 else None
+        # Stop signals are agreed upon over the CPU, so that no process waits for its device. The first one
+        # may validate for as long as it takes.
+        self._control = (
+            dist.new_group(backend="gloo", timeout=timedelta(days=1)) if ranks.world_size > 1 else None
+        )
         self._pending: tuple[int, Arrival, Batch] | None = None
         self._reported = (0, time.perf_counter())
         self._facts: dict[str, str] = {}
@@ -83,7 +88,12 @@ class Run:
             )
         if self._is_first:
             self.folder.recover()
-            self.folder.drop_metrics_after(self.trainer.step)
+            self.folder.drop_metrics_after(self.trainer.step, validated=not self._validation_due)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done and validated."""
+        return self.trainer.step >= self.config.iterations and not self._validation_due
 
     @property
     def _network_args(self) -> dict[str, Any]:
@@ -92,7 +102,7 @@ class Run:
     def announce(self, draws: Draws) -> None:
         """On the CPU say how long it will take, by the time of one picture."""
         left = self.config.iterations - self.trainer.step
-        if self.trainer.device.type != "cpu" or not self._is_first:
+        if self.trainer.device.type != "cpu" or not self._is_first or not left:
             return
         side = self.config.data.crop_px // self.trainer.network.scale
         height, width = (side, side) if side else draws[0].lq.shape[:2]
@@ -108,23 +118,28 @@ class Run:
         self.reporter.warn(f"on this CPU {left} steps take about {remaining(seconds)}, without validation")
 
     def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
-        """Train until the last iteration or a stop signal; then the checkpoint is written."""
+        """Train until the last iteration or a stop signal; then the checkpoint is written.
+
+        A validation that a stop signal prevents or breaks off is made up for when the run goes on, since who
+        asks to stop may not wait for it.
+        """
         trainer, config = self.trainer, self.config
         if config.tensorboard and self._is_first:
             with explain_write_errors(self.folder.path):
                 self._events = EventWriter(self.folder.path)
         self.reporter.begin(config.iterations, "steps", done=trainer.step)
         if self._validation_due:
-            self._validate()
+            self._validate(stop)
+        stopping = self._agree(stop)
         self._reported = (trainer.step, time.perf_counter())
         waited = 0.0
         known_failures: set[str] = set()
-        while trainer.step < config.iterations:
+        while trainer.step < config.iterations and not stopping:
             start = time.perf_counter()
             try:
                 batch = next(stream)
             except RuntimeError as error:
-                if stop.number:  # the same signal has ended the workers
+                if self._control is None and self._agree(stop):  # the same signal has ended the workers
                     self._check_pending()
                     self._save()
                     break
@@ -145,25 +160,22 @@ class Run:
             if trainer.step % config.log_every == 0 or last:
                 self._log(waited)
                 waited = 0.0
-            due = bool(config.validate_every) and (trainer.step % config.validate_every == 0 or last)
-            # Who asks to stop may not wait for a validation: it is made up for when the run goes on.
-            self._validation_due = due and stopping
-            if due and not stopping:
-                self._check_pending()
-                self._validate()
-            if trainer.step % config.save_every == 0 or last or stopping:
+            every = config.validate_every
+            self._validation_due = bool(every) and (trainer.step % every == 0 or last)
+            if trainer.step % config.save_every == 0 or last or stopping or self._validation_due:
                 self._check_pending()
                 self._save()
-            if stopping:
-                break
+            if self._validation_due and not stopping:
+                self._validate(stop)
+                stopping = self._agree(stop)
 
     def _agree(self, stop: StopSignals) -> bool:
         """Tell whether any process was asked to stop; all of them then stop after the same step."""
+        number = torch.tensor(stop.number)
         if self._control is not None:
-            number = torch.tensor(stop.number)
             dist.all_reduce(number, dist.ReduceOp.MAX, group=self._control)
-            stop.number = int(number)
-        return stop.number != 0
+        stop.agreed = int(number)
+        return stop.agreed != 0
 
     def _check_pending(self) -> None:
         """Look at the loss of the step before, which the device has finished by now."""
@@ -199,23 +211,33 @@ class Run:
         }
         self.reporter.show(self._facts)
 
-    def _validate(self) -> None:
-        """Score both sets of weights, keep the best, and write samples; the other processes wait."""
-        self._validation_due = False
-        if self.validator is not None:
-            scores = {
-                name: self.validator.score(network, self.trainer.device)
-                for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))
-            }
-            means = {name: mean_psnr(table) for name, table in scores.items()}
-            kind = max(means, key=lambda name: means[name])
-            if not self.best or means[kind] > self.best["psnr"]:
-                self.best = {"step": self.trainer.step, "psnr": means[kind], "weights": kind}
-                self._keep(kind, scores[kind])
-            self._record_validation(scores, means)
+    def _validate(self, stop: StopSignals) -> None:
+        """Validate, unless a signal breaks it off, and save; the other processes wait."""
+        with suppress(Stopped):
+            if self.validator is not None:
+                self._score(self.validator, stop)
+            self._validation_due = False
         if self._control is not None:
             dist.barrier(group=self._control)
+        self._save()
         self._reported = (self.trainer.step, time.perf_counter())  # validation is no training time
+
+    def _score(self, validator: Validator, stop: StopSignals) -> None:
+        """Score both sets of weights, keep the best, and write samples.
+
+        Raises:
+            Stopped: Before anything was kept.
+        """
+        scores = {
+            name: validator.score(network, self.trainer.device, check=stop.check)
+            for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))
+        }
+        means = {name: mean_psnr(table) for name, table in scores.items()}
+        kind = max(means, key=lambda name: means[name])
+        if not self.best or means[kind] > self.best["psnr"]:
+            self.best = {"step": self.trainer.step, "psnr": means[kind], "weights": kind}
+            self._keep(kind, scores[kind])
+        self._record_validation(scores, means)
 
     def _record_validation(self, scores: dict[str, dict[str, Scores]], means: dict[str, float]) -> None:
         assert self.validator is not None

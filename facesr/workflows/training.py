@@ -46,8 +46,9 @@ class TrainResult:
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """Train a network into a run folder, or go on with a run.
 
-    On SIGTERM, SIGINT and SIGUSR1 the step is finished and a checkpoint written before it returns. Under
-    torchrun the batch is split among the processes, and the first one writes.
+    On SIGTERM, SIGINT and SIGUSR1 the step is finished and a checkpoint written before it returns; a
+    validation is broken off, and made up for when the run goes on. Under torchrun the batch is split among
+    the processes, and the first one writes.
 
     Raises:
         ConfigError: Missing or unfitting data, unknown names, a run folder in use, nothing to resume.
@@ -106,7 +107,7 @@ def _run(
         folder.create(config, device=str(device))
     draws = Draws(folders, config.data, seed=config.seed, scale=SCALE)
     part = Slice(config.batch, ranks.rank, ranks.world_size)
-    if trainer.step < config.iterations:
+    if not run.finished:
         run.announce(draws)
         workers = worker_count(config)
         with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
@@ -117,7 +118,7 @@ def _run(
         config.iterations,
         best_psnr=run.best.get("psnr"),
         bicubic_psnr=mean_psnr(validator.bicubic) if validator else None,
-        stopped_by=stop.name if trainer.step < config.iterations else "",
+        stopped_by="" if run.finished else stop.name,
     )
 
 

@@ -1,6 +1,6 @@
 """Scoring a network on pairs while it trains."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,19 +48,27 @@ class Validator:
         }
         return cls(sets, baseline, scale)
 
-    def score(self, network: SRNetwork, device: torch.device) -> dict[str, Scores]:
-        """Return the network's mean scores, by set."""
+    def score(
+        self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
+    ) -> dict[str, Scores]:
+        """Return the network's mean scores, by set.
+
+        Args:
+            network: In training or evaluation mode.
+            device: Where it lies.
+            check: Called before each picture; may raise, to break off.
+        """
+
+        def score_pair(lq: Path, hq: Path) -> Scores:
+            check()
+            return measure(restore(network, read_picture(lq).rgb8, device), read_picture(hq).rgb8)
+
         training = network.training
         network.eval()
-        scores = {
-            one.name: mean_scores(
-                measure(restore(network, read_picture(lq).rgb8, device), read_picture(hq).rgb8)
-                for lq, hq in zip(one.lq, one.hq, strict=True)
-            )
-            for one in self.sets
-        }
-        network.train(training)
-        return scores
+        try:
+            return {one.name: mean_scores(map(score_pair, one.lq, one.hq)) for one in self.sets}
+        finally:
+            network.train(training)
 
     def write_samples(self, network: SRNetwork, device: torch.device, target: Path, *, count: int) -> None:
         """Write a sheet: LQ, bicubic, result, truth of the first faces of each set."""

@@ -21,8 +21,10 @@ from facesr.config.train import DataConfig, OptimConfig, TrainConfig, resumed_co
 from facesr.data.batches import Batch
 from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
 from facesr.models import build_network
+from facesr.workflows import validation
 from facesr.workflows.checkpoint import RunFolder
-from facesr.workflows.run import remaining
+from facesr.workflows.run import Run, remaining
+from facesr.workflows.signals import StopSignals
 from facesr.workflows.trainer import Trainer
 from facesr.workflows.training import TrainResult, train
 from tests.conftest import Listener, noise
@@ -350,12 +352,81 @@ def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
         train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
 
 
-def test_a_stop_at_a_validation_makes_up_for_it_later(data: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_stop_at_a_validation_makes_up_for_it_later(step: int, data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "whole", iterations=6))
-    train(make(data, tmp_path / "cut", iterations=6), Interrupting(signal.SIGTERM, after=3))
+    result = train(make(data, tmp_path / "cut", iterations=6), Interrupting(signal.SIGTERM, after=step))
+    assert (result.step, result.stopped_by) == (step, "SIGTERM")
     assert state(tmp_path / "cut")["validation_due"]
+    assert resume(tmp_path / "cut").stopped_by == ""
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("step", [3, 6])
+@pytest.mark.parametrize("moment", ["first", "raw"])
+def test_a_stop_during_a_validation_breaks_it_off(
+    moment: str, step: int, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make(data, tmp_path / "whole", iterations=6))
+    scored = 0
+    original = validation.measure
+
+    def measure(*arguments: Any) -> dict[str, float]:
+        nonlocal scored
+        run = tmp_path / "cut" / "last" / "checkpoint.pt"
+        if run.exists() and state(tmp_path / "cut")["step"] == step:
+            scored += 1
+            if scored == {"first": 1, "raw": 3}[moment]:
+                os.kill(os.getpid(), signal.SIGUSR1)
+        return original(*arguments)
+
+    monkeypatch.setattr(validation, "measure", measure)
+    result = train(make(data, tmp_path / "cut", iterations=6))
+    assert (result.step, result.stopped_by) == (step, "SIGUSR1")
+    assert scored == {"first": 1, "raw": 3}[moment]
+    assert resume(tmp_path / "cut").stopped_by == ""
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("function", ["score", "write_samples"])
+def test_a_run_that_dies_in_a_validation_has_lost_no_step(
+    function: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make(data, tmp_path / "whole", iterations=6))
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(validation.Validator, function, die)
+    with pytest.raises(KeyboardInterrupt):
+        train(make(data, tmp_path / "cut", iterations=6))
+    monkeypatch.undo()
+    assert state(tmp_path / "cut")["step"] == 3
     resume(tmp_path / "cut")
     equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_the_first_signal_counts_and_none_is_lost_while_processes_agree(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopSignals()
+    stop.receive(signal.SIGUSR1, None)
+    stop.receive(signal.SIGTERM, None)
+    assert stop.number == signal.SIGUSR1
+    with pytest.raises(KeyboardInterrupt):
+        stop.receive(signal.SIGINT, None)
+
+    def reduce(number: torch.Tensor, *_: object, **__: object) -> None:
+        stop.receive(signal.SIGTERM, None)  # as Python does once the call returns
+
+    stop = StopSignals()
+    monkeypatch.setattr("facesr.workflows.run.dist.all_reduce", reduce)
+    run = Run.__new__(Run)
+    run._control = object()  # type: ignore[assignment]
+    assert not run._agree(stop)
+    monkeypatch.setattr("facesr.workflows.run.dist.all_reduce", lambda *_, **__: None)
+    assert run._agree(stop)
+    assert stop.name == "SIGTERM"
 
 
 def test_weights_that_are_not_finite_are_never_saved(data: dict, tmp_path: Path) -> None:
