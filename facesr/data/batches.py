@@ -88,23 +88,26 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator
     if workers and hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         # The loader's own handler would raise in the middle of a step; the next batch notices soon enough.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    ring: deque[Pair] = deque(maxlen=size)
-    failed: list[str] = []
-    for _ in range(size - 1):
-        _push(ring, next(stream), failed)
-    newest = first + size - 2  # position of the newest pair in the stream of this process
-    for step in count(start):
-        pairs = []
-        for position in range(step * part.local, (step + 1) * part.local):
-            while newest < position // config.reuse + size - 1:
-                _push(ring, next(stream), failed)
-                newest += 1
-            random = Random(derive_seed(draws.seed, f"use {part.number(position)}"))  # noqa: S311
-            pair = ring[random.randrange(size)]
-            pairs.append((*vary(pair, config, random, scale=draws.scale), pair.name))
-        lq, hq, names = zip(*pairs, strict=True)
-        yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed))
-        failed.clear()
+    try:
+        ring: deque[Pair] = deque(maxlen=size)
+        failed: list[str] = []
+        for _ in range(size - 1):
+            _push(ring, next(stream), failed)
+        newest = first + size - 2  # position of the newest pair in the stream of this process
+        for step in count(start):
+            pairs = []
+            for position in range(step * part.local, (step + 1) * part.local):
+                while newest < position // config.reuse + size - 1:
+                    _push(ring, next(stream), failed)
+                    newest += 1
+                random = Random(derive_seed(draws.seed, f"use {part.number(position)}"))  # noqa: S311
+                pair = ring[random.randrange(size)]
+                pairs.append((*vary(pair, config, random, scale=draws.scale), pair.name))
+            lq, hq, names = zip(*pairs, strict=True)
+            yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed))
+            failed.clear()
+    finally:
+        del stream, loader  # ends the workers, even if a traceback holds on to this frame
 
 
 def vary(pair: Pair, config: DataConfig, random: Random, *, scale: int) -> tuple[Tensor, Tensor]:

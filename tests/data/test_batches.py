@@ -1,5 +1,8 @@
 """Pairs and their order follow from seed and step alone, for any number of workers and processes."""
 
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
+from facesr.cluster import STOP_SIGNALS
 from facesr.config.train import DataConfig
 from facesr.data.batches import Batch, Slice, batches, vary
 from facesr.data.draws import Draws, Pair, _jitter, _zoom
@@ -174,4 +178,20 @@ def test_nothing_readable_is_one_clear_error(hq: Path, workers: int) -> None:
         ImageError, match=r"8 pictures in a row could not be read, the last: .*\.png"
     ) as caught:
         take(draws, 1, workers=workers)
+    assert not multiprocessing.active_children()  # though the traceback is still held
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="signals are those of POSIX")
+@pytest.mark.parametrize("name", STOP_SIGNALS)
+def test_workers_outlive_a_signal_to_all_processes(name: str, hq: Path) -> None:
+    stream = batches(make_draws(hq), part=Slice(4), start=0, workers=1)
+    next(stream)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid
+    os.kill(worker.pid, getattr(signal, name))
+    for _ in range(8):  # more than were made ahead
+        next(stream)
+    assert multiprocessing.active_children() == [worker]
+    stream.close()
+    assert not multiprocessing.active_children()
