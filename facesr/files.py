@@ -139,8 +139,22 @@ def plan_jobs(
             ending = suffix or result_suffix(source.relative)
             target = output / source.relative.with_name(stem + ending)
             jobs.append(Job(source, target, copy))
+    check_targets(jobs, inputs=[job.source.path for job in jobs])
+    return jobs
+
+
+def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
+    """Refuse results that would take the place of each other, or of something that is read.
+
+    Args:
+        jobs: The results.
+        inputs: All files that are read.
+
+    Raises:
+        ConfigError: Two jobs share a target, or a target is itself an input.
+    """
     by_target: dict[Path, Job] = {}
-    inputs = {real(job.source.path) for job in jobs}
+    inputs = {real(path) for path in inputs}
     for job in jobs:
         rival = by_target.setdefault(job.target, job)
         if rival is not job:
@@ -152,7 +166,6 @@ def plan_jobs(
             raise ConfigError(
                 f"{job.target} would overwrite an input", hint="choose another folder for the output"
             )
-    return jobs
 
 
 def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:

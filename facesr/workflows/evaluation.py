@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from facesr.config.evaluate import PROTOCOLS, EvalConfig, Protocol
 from facesr.errors import ConfigError, ImageError
-from facesr.files import write_atomic
+from facesr.files import Job, Source, check_targets, real, write_atomic
 from facesr.weights.locate import locate
 from facesr.workflows.events import Failure, Reporter, Silent
 from facesr.workflows.statistics import Summary, summarise
@@ -101,12 +101,20 @@ class _Pair:
     hq: Path
     sr: Path | None
 
+    @property
+    def subject(self) -> Path:
+        """The picture that is restored, or already is."""
+        path = self.sr or self.lq
+        assert path is not None
+        return path
+
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
     """Score models on LQ pictures, or pictures as they are, against their truths.
 
     Raises:
-        ConfigError: Missing folders, pictures without a partner, sizes that do not fit, no such model.
+        ConfigError: Missing folders, pictures without a partner, sizes that do not fit, no such model,
+            results that would be saved among the inputs.
         WeightsError: Unusable weights.
         ImageError: No picture could be scored.
     """
@@ -118,13 +126,14 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
     models = [load_for(one, config.runtime) for one in files]
     methods = _methods(config, models)
+    folders = _save_folders(config, pairs, methods)
     with ExitStack() as stack:
         report = None
         if config.report:
             from facesr.workflows.report import Report
 
             report = stack.enter_context(Report(config.report, [method.name for method in methods]))
-        images, failed, written = _score(config, reporter, pairs, models, methods, report)
+        images, failed, written = _score(config, reporter, pairs, models, methods, folders, report)
         if not images:
             raise ImageError(
                 f"no picture could be scored, the first: {failed[0].reason}", file=failed[0].file
@@ -169,12 +178,38 @@ def _methods(config: EvalConfig, models: "Sequence[Model]") -> list[Method]:
     return methods
 
 
+def _save_folders(config: EvalConfig, pairs: list[_Pair], methods: list[Method]) -> dict[str, Path]:
+    """Return the folder of each method's pictures; none without `--save`."""
+    if config.save is None:
+        return {}
+    names = [method.name for method in methods if method.name != BICUBIC]
+    folders = {names[0]: config.save}
+    if len(names) > 1:
+        # The name comes from a downloaded file or from a path, and must not lead out of the folder.
+        inner = [name.replace("/", "_").replace("\\", "_").lstrip(".") or "_" for name in names]
+        folders = {name: config.save / folder for name, folder in zip(names, inner, strict=True)}
+    for folder in folders.values():
+        if any(real(folder).is_relative_to(real(path)) for path in (config.hq, config.lq, config.sr) if path):
+            raise ConfigError(
+                f"results in {folder} would lie among the inputs", hint="choose another folder for `--save`"
+            )
+    jobs = [
+        Job(Source(pair.subject, Path(pair.subject.name)), folder / f"{pair.name}.png")
+        for folder in folders.values()
+        for pair in pairs
+    ]
+    read = [path for pair in pairs for path in (pair.lq, pair.hq, pair.sr) if path]
+    check_targets(jobs, inputs=read)
+    return folders
+
+
 def _score(
     config: EvalConfig,
     reporter: Reporter,
     pairs: list[_Pair],
     models: "Sequence[Model]",
     methods: list[Method],
+    folders: dict[str, Path],
     report: "Report | None",
 ) -> tuple[list[ImageScore], list[Failure], list[Path]]:
     from facesr.image import Picture, bicubic, read_picture, write_picture
@@ -185,9 +220,7 @@ def _score(
     names = [method.name for method in methods]
 
     def read(pair: _Pair) -> Picture:
-        path = pair.sr or pair.lq
-        assert path is not None
-        return read_picture(path)
+        return read_picture(pair.subject)
 
     def score(outcome: "Outcome[_Pair, tuple[Picture, ...]]") -> tuple[ImageScore, list[Path], str]:
         if isinstance(outcome.value, ImageError):
@@ -208,14 +241,10 @@ def _score(
         }
         image = ImageScore(pair.name, scores)
         saved = []
-        if config.save:
-            for method, picture in zip(
-                names[len(results) - len(outcome.value) :], outcome.value, strict=True
-            ):
-                # The name comes from a downloaded file or from a path, and must not lead out of the folder.
-                inner = method.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
-                folder = config.save / inner if len(models) > 1 else config.save
-                saved.append(folder / f"{pair.name}.png")
+        if folders:
+            restored = names[len(results) - len(outcome.value) :]
+            for method, picture in zip(restored, outcome.value, strict=True):
+                saved.append(folders[method] / f"{pair.name}.png")
                 write_picture(saved[-1], picture)
         card = report.card(image, lq=lq, results=results, target=target) if report else ""
         return image, saved, card
@@ -236,8 +265,7 @@ def _score(
         )
         for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=result_px):
             if isinstance(outcome.value, ImageError):
-                pair = outcome.item.item
-                failed.append(Failure(pair.sr or pair.lq or pair.hq, outcome.value.reason))
+                failed.append(Failure(outcome.item.item.subject, outcome.value.reason))
             else:
                 image, saved, card = outcome.value
                 images.append(image)

@@ -39,6 +39,10 @@ def run(root: Path, tiny_folder: Path, **options: object) -> EvalResult:
     return evaluate(EvalConfig(**{**base, **options}))
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_models_saved_pictures_and_upscaled_ones_score_alike(root: Path, tiny_folder: Path) -> None:
     by_model = run(root, tiny_folder, save=root / "saved")
     upscale(UpscaleConfig(inputs=(root / "lq",), output=root / "up", model=str(tiny_folder), runtime=CPU))
@@ -165,6 +169,37 @@ def test_a_suffix_is_taken_off(root: Path, tiny_folder: Path) -> None:
     assert [image.file for image in result.images] == ["0", "1", "2", "3"]
     assert [method.name for method in result.methods] == ["sr"]
     assert result.differences == ()
+
+
+@pytest.mark.parametrize("folder", ["hq", "lq", "sr", "hq/new"])
+def test_results_are_not_saved_among_the_inputs(root: Path, tiny_folder: Path, folder: str) -> None:
+    shutil.copytree(root / "hq", root / "sr")
+    options = {"sr": root / "sr"} if folder == "sr" else {}
+    before = contents(root)
+    with pytest.raises(ConfigError, match=f"results in .*{folder} would lie among the inputs"):
+        run(root, tiny_folder, save=root / "lq" / ".." / folder, **options)
+    assert contents(root) == before
+
+
+def test_a_result_does_not_replace_what_an_input_links_to(root: Path, tiny_folder: Path) -> None:
+    (root / "hq").rename(root / "real")
+    (root / "hq").mkdir()
+    for path in (root / "real").iterdir():
+        (root / "hq" / path.name).symlink_to(path)
+    before = contents(root)
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        run(root, tiny_folder, save=root / "real")
+    assert contents(root) == before
+
+
+def test_two_models_do_not_share_a_folder(root: Path, tiny_folder: Path) -> None:
+    copies = [root / "a" / "tiny", root / "a_tiny"]
+    for copy in copies:
+        shutil.copytree(tiny_folder, copy)
+    models = [f"{copies[0]}", f"{copies[0].parent}_tiny"]
+    with pytest.raises(ConfigError, match="would both be written to"):
+        run(root, tiny_folder, model=tuple(models), save=root / "saved")
+    assert not (root / "saved").exists()
 
 
 @pytest.mark.parametrize("folder", ["lq", "hq"])
