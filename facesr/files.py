@@ -3,19 +3,25 @@
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from facesr.errors import ConfigError, ImageError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
 
 # No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
-_WRITTEN_SUFFIXES = IMAGE_SUFFIXES - {".bmp"}
+# What a camera or a phone may have put beside them.
+_OTHER_SUFFIXES = frozenset(
+    {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
+)
+
+# Results take these instead: BMP is only read, and the rest are rarer names of JPEG.
+_RESULT_SUFFIXES = {".bmp": ".png", ".jpe": ".jpg", ".jfif": ".jpg"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,11 @@ class Job:
 
 
 def list_images(
-    inputs: Iterable[Path], *, recursive: bool = False, exclude: Iterable[Path] = ()
+    inputs: Iterable[Path],
+    *,
+    recursive: bool = False,
+    exclude: Iterable[Path] = (),
+    warn: Callable[[str], object] | None = None,
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 
@@ -50,39 +60,50 @@ def list_images(
         inputs: Files and folders.
         recursive: Whether to go down into folders; links to folders are not followed.
         exclude: Folders, such as the output, that are not looked into.
+        warn: Is told if pictures in formats that are not read were left out.
 
     Raises:
         ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.
     """
     found: list[Source] = []
+    others: list[Path] = []
     inputs, exclude = list(inputs), {real(path) for path in exclude}
     for path in inputs:
         if not exists(path):
             raise ConfigError(f"no such file or folder: {path}", hint="check the path")
         if path.is_dir():
-            found += [Source(child, child.relative_to(path)) for child in _walk(path, recursive, exclude)]
+            children = list(_walk(path, recursive, exclude))
+            found += [Source(child, child.relative_to(path)) for child in children if _is_image(child)]
+            others += [child for child in children if child.suffix.lower() in _OTHER_SUFFIXES]
         else:
             found.append(Source(path, Path(path.name)))
+    left_out = ""
+    if others:
+        left_out = f"{len(others)} pictures in other formats are left out, such as {min(others)}"
+        left_out += "; convert them to PNG or JPEG"
     if not found:
-        raise ConfigError(
-            f"no pictures in {', '.join(map(str, inputs))}",
-            hint=f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are read",
-        )
+        hint = left_out or f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are read"
+        if not recursive and any(_is_image(child) for path in inputs for child in _walk(path, True, exclude)):
+            hint = "`--recursive` looks into the folders below too"
+        raise ConfigError(f"no pictures in {', '.join(map(str, inputs))}", hint=hint)
+    if left_out and warn:
+        warn(left_out)
     return found
 
 
-def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> list[Path]:
-    found: list[Path] = []
+def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> Iterator[Path]:
     for root, folders, names in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = [
             name
             for name in sorted(folders)
             if recursive and not name.startswith(".") and real(Path(root, name)) not in exclude
         ]
-        paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         # Pipes and links that lead nowhere too: they are reported when they are read, not passed over.
-        found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    return found
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
@@ -179,7 +200,8 @@ def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[lis
 
 def result_suffix(path: Path) -> str:
     """Return the suffix of a result that keeps its source's format; what is only read becomes PNG."""
-    return path.suffix if path.suffix.lower() in _WRITTEN_SUFFIXES else ".png"
+    suffix = path.suffix.lower()
+    return _RESULT_SUFFIXES.get(suffix, path.suffix if suffix in IMAGE_SUFFIXES else ".png")
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:

@@ -50,12 +50,12 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
     outputs = [path for path in (config.lq, config.hq_out) if path is not None]
     if len({real(path) for path in outputs}) < len(outputs):
         raise ConfigError(f"{config.lq} is given for both LQ and truth", hint="name two folders")
-    sources = list_images([config.hq], recursive=config.recursive, exclude=outputs)
+    reporter = reporter or Silent()
+    sources = list_images([config.hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
     jobs, hq_jobs = (
         plan_jobs(sources, output or Path(), suffix=".png", copies=config.copies) if output else []
         for output in (config.lq, config.hq_out)
     )
-    reporter = reporter or Silent()
     result = DegradeResult((), (), (), config.lq)
     if jobs:
         truths = {(job.source, job.copy): job.target for job in hq_jobs}

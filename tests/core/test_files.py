@@ -5,9 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from facesr.errors import ConfigError
-from facesr.files import Job, Source, list_images, plan_jobs, write_atomic
+from facesr.files import IMAGE_SUFFIXES, Job, Source, list_images, plan_jobs, result_suffix, write_atomic
+from facesr.image import read_picture, write_picture
+from tests.conftest import noise
 
 
 def as_source(path: str) -> Source:
@@ -22,9 +25,10 @@ def touch(*paths: Path) -> list[Path]:
 
 
 def test_a_folder_lists_its_pictures_by_name(tmp_path: Path) -> None:
-    touch(*(tmp_path / name for name in ("b.PNG", "a.jpeg", "c.webp", "notes.txt", ".hidden.png", "ü ß.jpg")))
+    pictures = ["a.jpeg", "b.PNG", "c.webp", "d.jfif", "e.JPE", "ü ß.jpg"]
+    touch(*(tmp_path / name for name in (*pictures[::-1], "notes.txt", ".hidden.png")))
     (tmp_path / "folder.png").mkdir()
-    assert [str(s.relative) for s in list_images([tmp_path])] == ["a.jpeg", "b.PNG", "c.webp", "ü ß.jpg"]
+    assert [str(source.relative) for source in list_images([tmp_path])] == pictures
 
 
 def test_recursion_mirrors_folders_and_leaves_the_output_out(tmp_path: Path) -> None:
@@ -51,6 +55,62 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
         list_images([tmp_path / "nowhere"])
     with pytest.raises(ConfigError, match="no pictures in"):
         list_images([tmp_path])
+
+
+def test_what_is_left_out_is_told_once(tmp_path: Path) -> None:
+    names = (
+        "a.png",
+        "x/b.heic",
+        "c.AVIF",
+        "d.gif",
+        "notes.txt",
+        "list.json",
+        ".d.heic",
+        "out/e.heic",
+        "LICENSE",
+    )
+    touch(*(tmp_path / name for name in names))
+    told: list[str] = []
+    options = {"exclude": [tmp_path / "out"], "warn": told.append}
+    assert len(list_images([tmp_path], recursive=True, **options)) == 1
+    expected = f"3 pictures in other formats are left out, such as {tmp_path / 'c.AVIF'}; convert them to"
+    assert len(told) == 1
+    assert told[0].startswith(expected)
+    list_images([tmp_path, tmp_path / "x" / "b.heic"], **options)  # a file that is named is tried
+    assert len(told) == 2
+    assert told[1].startswith("2 pictures")
+    list_images([tmp_path / "a.png"], **options)
+    assert len(told) == 2
+
+
+def test_where_nothing_is_found_the_hint_says_why(tmp_path: Path) -> None:
+    def hint(**options: bool) -> str:
+        with pytest.raises(ConfigError, match="no pictures in") as caught:
+            list_images([tmp_path], **options)
+        return caught.value.hint
+
+    touch(tmp_path / "notes.txt")
+    assert ".jpg" in hint()
+    touch(tmp_path / "x" / "y" / "a.png")
+    assert "--recursive" in hint()
+    (tmp_path / "x" / "y" / "a.png").unlink()
+    touch(tmp_path / "b.heic")
+    assert "b.heic" in hint()
+    assert "b.heic" in hint(recursive=True)
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES | {".JPG", ".JFIF", ".data", ""}))
+def test_a_result_has_a_suffix_that_can_be_written_in_the_format_of_its_source(
+    tmp_path: Path, suffix: str
+) -> None:
+    result = result_suffix(Path(f"a{suffix}"))
+    Image.registered_extensions()  # loads Pillow's own table
+    known = Image.EXTENSION.get(suffix.lower(), "")
+    Image.fromarray(noise(8, 8)).save(tmp_path / f"a{suffix}", known or "PNG")
+    write_picture(tmp_path / f"b{result}", read_picture(tmp_path / f"a{suffix}"))
+    with Image.open(tmp_path / f"b{result}") as image:
+        assert image.format == (known if known and known != "BMP" else "PNG")
+    assert Image.EXTENSION[result.lower()] == image.format
 
 
 def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:

@@ -148,6 +148,15 @@ def test_broken_pictures_are_reported_and_existing_results_skipped(hq: Path, tmp
     assert (lq / "a.png").read_bytes() != b"mine"
 
 
+def test_pictures_that_cannot_be_read_by_their_names_are_told(hq: Path, tmp_path: Path) -> None:
+    (hq / "c.heic").touch()
+    listener = Listener()
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq"), listener)
+    assert (len(result.written), result.failed) == (2, ())
+    (warning,) = listener.warnings
+    assert f"1 pictures in other formats are left out, such as {hq / 'c.heic'}" in warning
+
+
 def test_outputs_inside_the_input_are_not_taken_for_inputs(hq: Path) -> None:
     for _ in range(2):
         result = degrade(DegradeConfig(hq=hq, lq=hq / "lq", hq_out=hq / "truth", recursive=True))
