@@ -30,6 +30,34 @@ def rank_from_environment() -> Rank:
     return Rank(*map(_number, names)) if all(name in os.environ for name in names) else Rank()
 
 
+def local_rank() -> int:
+    """Return the number of this process on its node, by torchrun or SLURM; 0 for one that is alone."""
+    if "SLURM_LOCALID" in os.environ and "LOCAL_RANK" not in os.environ:
+        return _number("SLURM_LOCALID")
+    return rank_from_environment().local_rank
+
+
+def refuse_lone_tasks() -> None:
+    """Refuse to be one of several tasks of a SLURM step that know nothing of each other.
+
+    Raises:
+        ConfigError: torchrun has not started this process, and SLURM has started others.
+    """
+    tasks = _number("SLURM_STEP_NUM_TASKS") if "SLURM_STEP_NUM_TASKS" in os.environ else 1
+    if tasks > 1 and "RANK" not in os.environ:
+        raise ConfigError(
+            f"SLURM started {tasks} tasks, each of which would train on its own",
+            hint="start one a node, and the processes by torchrun: `srun --ntasks-per-node=1 torchrun …`",
+        )
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def pick_shard(text: str) -> tuple[int, int]:
     """Resolve `I/N`, `auto`, or nothing to (index, count): this process takes every count-th picture.
 
@@ -58,6 +86,11 @@ def _from_slurm() -> tuple[int, int]:
         first, step = _number("SLURM_ARRAY_TASK_MIN"), _number("SLURM_ARRAY_TASK_STEP")
         index = (_number("SLURM_ARRAY_TASK_ID") - first) // step
         count = (_number("SLURM_ARRAY_TASK_MAX") - first) // step + 1
+        if count != _number("SLURM_ARRAY_TASK_COUNT") or (_number("SLURM_ARRAY_TASK_ID") - first) % step:
+            raise ConfigError(
+                "`--shard auto` needs a SLURM array of evenly spaced tasks",
+                hint="use `--array=0-N`, or write `--shard I/N`",
+            )
     elif "SLURM_STEP_NUM_TASKS" not in os.environ:
         raise ConfigError(
             "`--shard auto` finds neither torchrun nor SLURM", hint="write `--shard I/N`, or leave it out"

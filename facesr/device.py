@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from facesr.cluster import rank_from_environment
+from facesr.cluster import local_rank
 from facesr.errors import DeviceError
 
 DTYPES: dict[str, torch.dtype] = {
@@ -25,8 +25,8 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            # Under torchrun each process of a node takes a device of its own.
-            return torch.device("cuda", rank_from_environment().local_rank % torch.cuda.device_count())
+            # Each process that torchrun or SLURM started on a node takes a device of its own.
+            return torch.device("cuda", local_rank() % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -133,9 +133,10 @@ class Stopwatch:
         self._end = self._mark()
 
     def seconds(self) -> float:
-        """Return the time between start and stop, which the device must have passed."""
+        """Return the time between start and stop; waits until the device has passed both."""
         if isinstance(self._start, float):
             return float(self._end) - self._start  # type: ignore[arg-type]
+        self._end.synchronize()  # type: ignore[union-attr]
         return float(self._start.elapsed_time(self._end)) / 1000  # type: ignore[arg-type]
 
     def _mark(self) -> "float | torch.cuda.Event":

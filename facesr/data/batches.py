@@ -137,7 +137,7 @@ def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
 
 def _leave_signals_to_the_parent(worker: int) -> None:
     # A signal to the whole group or SLURM step must not take the workers away from a parent that is about to
-    # save. They end when it tells them to, or when it is gone; after SIGTERM, its last resort, somewhat later.
+    # save. They end when it says so, or when it is gone; after SIGTERM, its last resort, somewhat later.
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     for name in STOP_SIGNALS:

@@ -1,6 +1,7 @@
 """Blur kernels, and filtering with them."""
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,11 @@ def _fast_length(length: int) -> int:
         length += 1
 
 
+@cache
+def _usm_kernel(device: torch.device) -> Tensor:
+    return gaussian_kernel("iso", size=_USM_SIZE_PX, sigma=(_USM_SIGMA, _USM_SIGMA)).to(device)
+
+
 def usm_sharpen(images: Tensor) -> Tensor:
     """Sharpen by an unsharp mask that spares flat regions (Real-ESRGAN's treatment of its truth).
 
@@ -121,7 +127,7 @@ def usm_sharpen(images: Tensor) -> Tensor:
     Returns:
         The same shape, in [0, 1].
     """
-    kernel = gaussian_kernel("iso", size=_USM_SIZE_PX, sigma=(_USM_SIGMA, _USM_SIGMA))
+    kernel = _usm_kernel(images.device)
     residual = images - filter2d(images, kernel)
     mask = (residual.abs() > _USM_THRESHOLD).to(images.dtype)
     soft = filter2d(mask, kernel)

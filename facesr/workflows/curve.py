@@ -23,10 +23,12 @@ def draw_curve(folder: RunFolder) -> None:
     left.plot(*zip(*losses, strict=True), linewidth=0.8)
     positive = all(loss > 0 for _, loss in losses)
     left.set(xlabel="step", ylabel="loss", yscale="log" if positive else "linear")
-    for name in validations[0]["validation"]["ema"]:
-        steps = [line["step"] for line in validations]
+    # A run may go on with other validation pictures than it began with.
+    for name in dict.fromkeys(name for line in validations for name in line["validation"]["ema"]):
+        known = [line for line in validations if name in line["validation"]["ema"]]
+        steps = [line["step"] for line in known]
         for kind, style in (("ema", "-"), ("raw", ":"), ("bicubic", "--")):
-            values = [line["validation"][kind][name]["psnr"] for line in validations]
+            values = [line["validation"][kind][name]["psnr"] for line in known]
             right.plot(steps, values, style, label=f"{name}, {kind}", linewidth=1)
     right.set(xlabel="step", ylabel="PSNR, dB")
     right.legend(fontsize="small")

@@ -45,6 +45,7 @@ class Run:
         ranks: Rank,
         *,
         data: str,
+        patch_px: int,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -53,6 +54,7 @@ class Run:
         self.reporter = reporter
         self.ranks = ranks
         self._data = data
+        self._patch_px = patch_px
         self.best: dict[str, Any] = {}
         self._is_first = ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device. The first one
@@ -151,7 +153,13 @@ class Run:
             for message in set(batch.failed) - known_failures:
                 known_failures.add(message)
                 self.reporter.warn(f"{message}; another picture takes its place")
-            loss = send_to_host(trainer.train_step(batch))
+            try:
+                loss = send_to_host(trainer.train_step(batch))
+            except torch.OutOfMemoryError as error:
+                raise RunError(
+                    f"{trainer.device} has too little memory for a step",
+                    hint="raise `optim.accumulate`, or lower `--batch` or `data.crop_px`, then `--resume`",
+                ) from error
             self._check_pending()
             self._pending = (trainer.step, loss, batch)
             self.reporter.advance()
@@ -271,7 +279,9 @@ class Run:
             args=dict(config.args),
             summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
             data=", ".join(map(str, config.data.train_hq))
-            + "; its terms decide the licence of these weights",
+            + "; its terms"
+            + (" and those of the weights that it began with" if config.init else "")
+            + " decide the licence of these weights",
             degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
             training=f"{config.optim.method.capitalize()}, {config.optim.loss}, "
             + ("averaged" if kind == "ema" else "raw")
@@ -279,7 +289,7 @@ class Run:
             + (f", from {config.init}" if config.init else ""),
             iterations=trainer.step,
             batch=config.batch,
-            patch_px=config.data.crop_px // trainer.network.scale,
+            patch_px=self._patch_px,
             scores=tuple(
                 Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
                 for (name, values), baseline in zip(

@@ -54,10 +54,10 @@ class Trainer:
         self._optimizers = _optimizers(self._parameters, optim)
         self._dtype = DTYPES["fp32" if config.dtype == "auto" else config.dtype]
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
-        module: nn.Module = self.network
+        self._module: nn.Module = self.network
         if dist.is_initialized():
-            module = DistributedDataParallel(module)
-        self._forward = torch.compile(module) if config.compile else module
+            self._module = DistributedDataParallel(self.network)
+        self._forward = torch.compile(self._module) if config.compile else self._module
 
     @property
     def learning_rate(self) -> float:
@@ -91,11 +91,14 @@ class Trainer:
                 partial = self._loss(lq, hq) / optim.accumulate
                 self._scaler.scale(partial).backward()  # type: ignore[no-untyped-call]
             loss += partial.detach()
+        usable = True
         if optim.clip_norm:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm, foreach=True)
-        for optimizer in self._optimizers:
+            norm = nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm)
+            # Through the norm an overflow of fp16 would reach the optimiser that the scaler lets go on.
+            usable = not self._scaler.is_enabled() or bool(norm.isfinite())
+        for optimizer in self._optimizers if usable else []:
             self._scaler.step(optimizer)
         self._scaler.update()
         with torch.no_grad():
@@ -118,8 +121,8 @@ class Trainer:
         return LOSSES[self.config.optim.loss](prediction, target)
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
-        if isinstance(self._forward, DistributedDataParallel) and not last:
-            return self._forward.no_sync()
+        if isinstance(self._module, DistributedDataParallel) and not last:
+            return self._module.no_sync()
         return nullcontext()
 
     def take_mean_loss(self) -> float:

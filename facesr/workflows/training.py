@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facesr.cluster import cores, rank_from_environment, refuse_lone_tasks
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, DeviceError
 from facesr.workflows.events import Reporter, Silent
@@ -58,6 +59,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """
     from facesr.data.listing import list_training, list_validation  # imports Pillow
 
+    refuse_lone_tasks()
     reporter = reporter or Silent()
     if config.resume is None and config.out is not None and (config.out / CHECKPOINT).exists():
         raise ConfigError(f"{config.out} holds a run already", hint=f"go on with `--resume {config.out}`")
@@ -82,7 +84,6 @@ def _run(
     resumed: bool,
 ) -> TrainResult:
     # Imported here, so that errors in the configuration answer without the seconds that torch takes to load.
-    from facesr.cluster import rank_from_environment
     from facesr.data.batches import Slice, batches
     from facesr.data.draws import Draws
     from facesr.data.listing import fingerprint
@@ -97,10 +98,22 @@ def _run(
     network = initial_network(replace(config, init=None) if resumed else config)
     if config.dtype != "auto":
         pick_dtype(config.dtype, device, network.dtypes)  # refuses what the network cannot do
+    crop_px = config.data.crop_px
+    sides = [side // SCALE for side in (folders[0].size or (crop_px, crop_px))]
+    if any(side % network.multiple_of for side in sides):
+        raise ConfigError(
+            f"{config.arch} trains on LQ sides that are multiples of {network.multiple_of}, not on"
+            f" {sides[1]}x{sides[0]}",
+            hint=f"choose a multiple of {network.multiple_of * SCALE} for `--crop`",
+        )
+    if network.halo is None:
+        network.window = max(sides)
     trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
     validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
-    run = Run(config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders))
+    run = Run(
+        config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), patch_px=max(sides)
+    )
     if resumed:
         run.resume()
     elif ranks.rank == 0:
@@ -151,7 +164,8 @@ def worker_count(config: TrainConfig) -> int:
     """Resolve `data.workers` for this process."""
     if config.data.workers != "auto":
         return config.data.workers
-    return min(8, os.cpu_count() or 1)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, min(8, cores() // processes))
 
 
 @contextmanager
@@ -164,7 +178,6 @@ def processes(config: TrainConfig) -> "Iterator[torch.device]":
     import torch
     import torch.distributed as dist
 
-    from facesr.cluster import rank_from_environment
     from facesr.device import pick_device
 
     ranks = rank_from_environment()
@@ -172,6 +185,7 @@ def processes(config: TrainConfig) -> "Iterator[torch.device]":
     if config.batch % (ranks.world_size * config.optim.accumulate):
         raise ConfigError(f"batch {config.batch} does not divide among {ranks.world_size} processes")
     if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first matrix product
         torch.use_deterministic_algorithms(True)
     if ranks.world_size == 1:
         yield device

@@ -20,7 +20,7 @@ from facesr.config import build, read_toml
 from facesr.config.train import DataConfig, OptimConfig, TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
 from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
-from facesr.models import build_network
+from facesr.models import SRNetwork, build_network
 from facesr.workflows import validation
 from facesr.workflows.checkpoint import RunFolder
 from facesr.workflows.run import Run, remaining
@@ -137,6 +137,51 @@ def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path)
     assert again == replace(config, out=None)
 
 
+@pytest.mark.parametrize(("crop_px", "window"), [(0, 32), (64, 16)])
+def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
+    crop_px: int, window: int, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = []
+    original = validation.enlarge_pixels
+
+    def enlarge_pixels(network: SRNetwork, *arguments: Any) -> Any:
+        windows.append(network.window)
+        return original(network, *arguments)
+
+    monkeypatch.setattr(validation, "enlarge_pixels", enlarge_pixels)
+    (tmp_path / "large").mkdir()
+    Image.fromarray(noise(64, 128)).save(tmp_path / "large" / "0.png")
+    data = {**data, "crop_px": crop_px, "train_hq": [str(tmp_path / "large")]}
+    train(make(data, tmp_path / "run", arch="faceunet", args={"blocks": 1, "features": 8}, iterations=1))
+    assert set(windows) == {window}
+    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["patch_px"] == window
+
+
+def test_sizes_that_the_network_cannot_halve_are_refused(data: dict, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="faceunet trains on LQ sides that are multiples of 16, not on 8x8"):
+        train(make(data, tmp_path / "run", arch="faceunet", args={"blocks": 1, "features": 8}))
+
+
+def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=3))
+    (tmp_path / "lq").rename(tmp_path / "other")
+    tree = {**TrainConfig.base({}, {"resume": tmp_path / "run"}), "resume": str(tmp_path / "run")}
+    tree |= {"iterations": 6, "data": {**tree["data"], "val_lq": [str(tmp_path / "other")]}}
+    assert train(build(TrainConfig, tree)).step == 6
+
+
+def test_too_little_memory_is_one_clear_error(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Trainer, "train_step", fail)
+    with pytest.raises(RunError, match="cpu has too little memory for a step") as caught:
+        train(make(data, tmp_path / "run"))
+    assert "accumulate" in caught.value.hint
+
+
 def test_it_overfits_four_crops(tmp_path: Path) -> None:
     torch.manual_seed(0)
     hq = torch.tensor(np.stack([np.kron(noise(8, 8, seed=s), np.ones((4, 4, 1))) for s in range(4)])).byte()
@@ -185,6 +230,32 @@ def test_bf16_autocast_trains() -> None:
     losses = [float(trainer.train_step(batch)) for _ in range(30)]
     assert losses[-1] < losses[0]
     assert next(trainer.network.parameters()).dtype == torch.float32
+
+
+def test_a_step_asks_only_for_what_any_device_can_do_and_never_waits() -> None:
+    # The device `meta` has no data to wait for, and no fast path that only CUDA and the CPU have.
+    optim = OptimConfig(method="muon", clip_norm=1.0, usm_target=True, accumulate=2)
+    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(optim=optim), torch.device("meta"))
+    lq, hq = (torch.tensor(noise(side, side)).expand(2, -1, -1, -1) for side in (8, 32))
+    for _ in range(2):
+        assert trainer.train_step(Batch(lq, hq, ("a", "b"), ())).device.type == "meta"
+
+
+def test_an_overflow_in_half_precision_moves_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    optim = OptimConfig(method="muon", clip_norm=1.0)
+    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(dtype="fp16", optim=optim), CPU)
+    before = [parameter.detach().clone() for parameter in trainer.network.parameters()]
+    first = next(trainer.network.parameters())  # which Adam moves
+    handle = first.register_hook(lambda gradient: gradient * float("nan"))
+    batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
+    trainer.train_step(batch)
+    for parameter, old in zip(trainer.network.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+    handle.remove()
+    trainer.train_step(batch)
+    assert trainer.is_finite()
+    assert not torch.equal(first, before[0])
 
 
 def test_usm_target_changes_the_loss() -> None:
