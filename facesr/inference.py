@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +16,9 @@ from facesr.image import Array, Pixels, from_pil, to_pil
 from facesr.models import SRNetwork, enlarge
 from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
+
+# The largest value of a picture by its type: of 8 bits, of 16, and of as many as fp32 tells apart near 1.
+_PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
 
 # A larger tile wastes less on its halo; features of this one take about 300 MB.
 _TILE_PX, _SMALLEST_TILE_PX = 512, 16
@@ -35,22 +37,26 @@ def enlarge_pixels(
 
     Args:
         network: In evaluation mode.
-        pixels: (B, h, w, 3) on the CPU, uint8, or int32 for 16 bits.
+        pixels: (B, h, w, 3), uint8, or int32 for 16 bits, or float32 from 0 to 2**24.
         device: Where the network lies.
         tile: Side of the pieces that larger pictures are computed in, LQ px; 0 takes any picture as a whole,
             None decides by the network. A network with a global view always works in windows
             of the size that it was trained on, unless this is 0.
 
     Returns:
-        (B, 4h, 4w, 3) of the same type, on its way to the CPU.
+        (B, 4h, 4w, 3) of the same type; on its way to the CPU if the pixels came from there, else on the
+        device.
     """
     count, height, width = pixels.shape[:3]
     side = piece_side(network) if tile is None else tile
-    peak = _peak(pixels)
-    pixels = send_to_device(pixels, device)
+    peak = _PEAKS[pixels.dtype]
+    stays = pixels.device.type != "cpu"
+    pixels = pixels.to(device) if stays else send_to_device(pixels, device)
     if not side or max(height, width) <= side:
-        return send_to_host(_run_rounded(network, pixels).contiguous())
-    out = host_empty((count, height * network.scale, width * network.scale, 3), pixels.dtype, device)
+        whole = _run_rounded(network, pixels).contiguous()
+        return Arrival(whole) if stays else send_to_host(whole)
+    shape = (count, height * network.scale, width * network.scale, 3)
+    out = pixels.new_empty(shape) if stays else host_empty(shape, pixels.dtype, device)
     arrival = Arrival(out)
     for picture, target in zip(pixels, out, strict=True):
         if network.halo is None:
@@ -100,43 +106,15 @@ def piece_side(network: SRNetwork) -> int:
 
 
 def _run(network: SRNetwork, pixels: Tensor) -> Tensor:
-    """Enlarge (B, h, w, 3) whole numbers to (B, 4h, 4w, 3) float in the same range, on their device."""
-    peak = _peak(pixels)
+    """Enlarge (B, h, w, 3) pixels to (B, 4h, 4w, 3) float in the same range, on their device."""
+    peak = _PEAKS[pixels.dtype]
     # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
-    out = enlarge(network, pixels.permute(0, 3, 1, 2).float().div_(peak))
-    return out.mul(peak).clamp_(0, peak).permute(0, 2, 3, 1)
-
-
-def _peak(pixels: Tensor) -> int:
-    return 255 if pixels.dtype == torch.uint8 else 65_535
+    lq = pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True).div_(peak)
+    return enlarge(network, lq).mul(peak).clamp_(0, peak).permute(0, 2, 3, 1)
 
 
 def _run_rounded(network: SRNetwork, pixels: Tensor) -> Tensor:
     return _run(network, pixels).round_().to(pixels.dtype)
-
-
-@torch.inference_mode()
-def trusted(model: Model, pixels: Pixels, *, warn: Callable[[str], None]) -> Model:
-    """Return the model, or the same in fp32 if half precision breaks it.
-
-    Some devices give not-a-number or a black picture in half precision. The middle of one (h, w, 3) picture
-    shows it: the result must be finite, and must not be flat where the input is not.
-    """
-    if model.dtype is torch.float32:
-        return model
-    height, width = pixels.shape[:2]
-    side = model.network.window
-    top, left = max(0, height - side) // 2, max(0, width - side) // 2
-    piece = pixels[top : top + side, left : left + side]
-    images = torch.from_numpy(np.stack([piece]).astype(np.int32)).to(model.device)
-    peak = 255 if pixels.dtype == np.uint8 else 65_535
-    out = enlarge(model.network, images.permute(0, 3, 1, 2).float().div(peak))
-    varies = int(piece.max()) > int(piece.min())
-    if bool(torch.isfinite(out).all()) and (not varies or float(out.max() - out.min()) > 1 / 255):
-        return model
-    half = str(model.dtype).removeprefix("torch.")
-    warn(f"{half} gives no usable picture on {model.device}, going on in fp32")
-    return replace(model, network=model.network.float(), dtype=torch.float32)
 
 
 def start_upscaling(
@@ -180,7 +158,7 @@ def upscale_image(image: Kind, model: Model) -> Kind:
         (B, 3, 4h, 4w) tensor in [0, 1] of the input's dtype and device.
 
     Raises:
-        ImageError: Another type, shape or dtype.
+        ImageError: Another type, shape or dtype, or memory runs out.
     """
     if isinstance(image, Image.Image):
         picture = from_pil(image)
@@ -195,8 +173,8 @@ def upscale_image(image: Kind, model: Model) -> Kind:
             raise ImageError(
                 f"expected a (B, 3, h, w) float tensor, found {tuple(image.shape)} {image.dtype}"
             )
-        lq = image.to(model.device, torch.float32, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            out = enlarge(model.network, lq)
-        return out.clamp(0, 1).to(image.device, image.dtype)  # outside, so that it is a tensor like any other
+        peak = _PEAKS[torch.float32]
+        pixels = image.detach().permute(0, 2, 3, 1).to(torch.float32).contiguous() * peak
+        out = enlarge_within_memory(model.network, pixels, model.device).wait().permute(0, 3, 1, 2)
+        return out.div(peak).to(image.device, image.dtype)  # divided, it is a tensor like any other
     raise ImageError(f"expected a Pillow image, an array or a tensor, found {type(image).__name__}")

@@ -1,6 +1,7 @@
 """Weights from a name or a path to a network that is ready to run."""
 
 import hashlib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from facesr.config import DEFAULT_MODEL, ModelConfig
 from facesr.device import pick_device, pick_dtype
 from facesr.errors import ConfigError, DeviceError, WeightsError
-from facesr.models import SRNetwork, build_network
+from facesr.models import SRNetwork, build_network, enlarge
 from facesr.weights.checkpoint import check_state, identify, read_state, shapes_of
 from facesr.weights.locate import WeightFiles, locate
 
@@ -24,6 +25,7 @@ class Model:
         device: Where it lies.
         dtype: In which its weights are held.
         sha256: Of the file of its weights, hexadecimal.
+        notes: Why it does not run as was asked for, a few words each.
     """
 
     network: SRNetwork
@@ -31,6 +33,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
@@ -41,6 +44,8 @@ def load_model(
     backend: str = "torch",
 ) -> Model:
     """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
+
+    Half precision is tried on a small picture; a network that it breaks on this device is held in fp32.
 
     Args:
         name_or_path: As `facesr upscale --model` takes it.
@@ -64,9 +69,31 @@ def load_model(
 
         network = OnnxNetwork(network.requires_grad_(False).eval(), identity=sha256)
     precision = pick_dtype(dtype, place, network.dtypes)
-    network.requires_grad_(False).eval().to(place, precision)
+    network.requires_grad_(False).eval()
+    notes: tuple[str, ...] = ()
+    if precision is not torch.float32 and not _is_usable(_place(deepcopy(network), place, precision), place):
+        half = str(precision).removeprefix("torch.")
+        notes = (f"{half} gives no usable picture on {place}, going on in fp32",)
+        precision = torch.float32
+    network = _place(network, place, precision)
+    return Model(network=network, config=config, device=place, dtype=precision, sha256=sha256, notes=notes)
+
+
+def _place(network: SRNetwork, device: torch.device, dtype: torch.dtype) -> SRNetwork:
+    network.to(device, dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(network=network, config=config, device=place, dtype=precision, sha256=sha256)
+    return network
+
+
+@torch.inference_mode()
+def _is_usable(network: SRNetwork, device: torch.device) -> bool:
+    """Tell whether a ramp from black to white comes out finite and not flat.
+
+    Some devices give not-a-number or a black picture in half precision.
+    """
+    side = network.window // 2
+    out = enlarge(network, torch.linspace(0, 1, side, device=device).expand(1, 3, side, side))
+    return bool(torch.isfinite(out).all()) and float(out.max() - out.min()) > 1 / 255
 
 
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Generic, TypeVar
 
 import torch
@@ -16,7 +17,7 @@ from facesr.config import RuntimeConfig
 from facesr.device import Stopwatch
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.inference import start_upscaling, trusted
+from facesr.inference import start_upscaling
 from facesr.models import FlipEnsemble
 from facesr.weights.load import Model, load_model
 from facesr.weights.locate import WeightFiles
@@ -146,7 +147,7 @@ def enlarge_stream(
 ) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
     """Run every model over decoded pictures, those of equal size together; failures pass through.
 
-    The first picture is looked at in half precision; a model that fails then goes on in fp32.
+    The models' notes are told first.
     Where memory runs out, the batch is halved, then the tile; a picture for which nothing helps fails alone.
     On the CPU, as many small pictures as there are cores are computed at once, each on one core, which is
     faster than one after another on all cores; large ones and the last few have all cores.
@@ -158,7 +159,6 @@ def enlarge_stream(
     tile = None if runtime.tile == "auto" else runtime.tile
     device = models[0].device
     lanes = torch.get_num_threads() if device.type == "cpu" else 1
-    checked = False
     in_flight: deque[Finish[Item]] = deque()
     waiting: list[Group[Item]] = []
 
@@ -169,15 +169,14 @@ def enlarge_stream(
         torch.set_num_threads(threads)  # of this thread alone
         return start(group)()
 
+    for note in chain.from_iterable(model.notes for model in models):
+        warn(note)
     with _lane_threads(lanes) as executor, times.waiting(lanes):
         for group in _equal_sizes(pictures, batch=batch_size(runtime, device)):
             first = group[0].value
             if isinstance(first, ImageError):
                 yield Outcome(group[0].item, first)
                 continue
-            if not checked:
-                models = [trusted(model, first.rgb, warn=warn) for model in models]
-                checked = True
             if device.type != "cpu":
                 in_flight.append(start(group))  # while the device works, the one before is brought home
                 while len(in_flight) > 1:

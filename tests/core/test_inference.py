@@ -1,5 +1,6 @@
 """One picture in any of its forms gives one result."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 import facesr
+from facesr import inference
 from facesr.errors import ImageError
 from facesr.inference import enlarge, enlarge_pixels
+from facesr.models import ARCHITECTURES, build_network
 from facesr.models.base import SRNetwork
 from facesr.weights.load import Model, load_model
-from tests.conftest import noise
+from tests.conftest import TINY, noise
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,32 @@ def test_every_kind_gives_the_same_pixels(model: Model) -> None:
         assert float(out.max()) <= 1
         assert not out.is_inference()  # so that it can go on into what is trained
         assert np.array_equal((out[0] * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_large_tensor_goes_through_the_same_pieces_as_an_array(
+    arch: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "_TILE_PX", 64)
+    torch.manual_seed(0)
+    network = build_network(arch, TINY).eval()
+    arrays = [noise(200, 150, seed=seed) for seed in range(2)]
+    tensor = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+    before = tensor.clone()
+    out = facesr.upscale_image(tensor, replace(model, network=network))
+    assert torch.equal(tensor, before)
+    for array, found in zip(arrays, (out * 255).round().byte().permute(0, 2, 3, 1).numpy(), strict=True):
+        expected = facesr.upscale_image(array, replace(model, network=network))
+        assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_a_tensor_keeps_the_precision_of_fp32(model: Model) -> None:
+    lq = torch.rand(2, 3, 20, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = enlarge(model.network, lq.float()).clamp(0, 1)
+    assert len(expected.unique()) > 1000
+    out = facesr.upscale_image(lq.requires_grad_(), model)
+    torch.testing.assert_close(out.float(), expected, atol=2e-6, rtol=0)
+    assert not out.requires_grad
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])

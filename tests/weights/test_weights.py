@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 import facesr
 from facesr.config import ModelConfig
 from facesr.errors import ConfigError, WeightsError
-from facesr.models import count_multiply_adds, count_parameters
+from facesr.models import ARCHITECTURES, count_multiply_adds, count_parameters
+from facesr.models.msrresnet import MSRResNet
 from facesr.weights.folder import model_card, save_folder
 from facesr.weights.load import load_model
 from facesr.weights.locate import BUNDLED, bundled_models
@@ -58,6 +59,32 @@ def test_half_precision_in_the_file_is_half_the_size_and_read_back_into_fp32(tmp
         assert torch.equal(tensor, state[key].half().float())
     with pytest.raises(WeightsError, match="not finite"):
         save_folder(tmp_path, {key: t * 1e9 for key, t in state.items()}, config, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 0.5])
+def test_half_precision_that_gives_no_picture_is_given_up_for_fp32(
+    value: float, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = MSRResNet.forward
+
+    def broken(self: MSRResNet, x: torch.Tensor) -> torch.Tensor:
+        out = forward(self, x)
+        return out if self.conv_first.weight.dtype is torch.float32 else torch.full_like(out, value)
+
+    monkeypatch.setattr(MSRResNet, "forward", broken)
+    model = load_model(tiny_folder, device="cpu", dtype="bf16")
+    assert model.notes == ("bfloat16 gives no usable picture on cpu, going on in fp32",)
+    assert model.dtype is torch.float32
+    for key, tensor in load(tiny_folder).network.state_dict().items():
+        assert torch.equal(model.network.state_dict()[key], tensor)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_half_precision_that_works_stays(arch: str, tmp_path: Path) -> None:
+    save_folder(tmp_path, tiny_state(arch=arch), ModelConfig(name="tiny", arch=arch, args=TINY))  # type: ignore[arg-type]
+    model = load_model(tmp_path, device="cpu", dtype="bf16")
+    assert (model.dtype, model.notes) == (torch.bfloat16, ())
+    assert {tensor.dtype for tensor in model.network.state_dict().values()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("arch", ["msrresnet", "edsr"])

@@ -21,9 +21,9 @@ from facesr import inference, upscale_image
 from facesr.config import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.image import Picture
-from facesr.models import SRNetwork, build_network
+from facesr.models import build_network
 from facesr.tiling import starts
-from facesr.weights.load import Model, load_model
+from facesr.weights.load import load_model
 from facesr.weights.locate import locate
 from facesr.workflows import pipeline
 from facesr.workflows.pipeline import Outcome, StageTimes, enlarge_stream, load_for, map_ahead
@@ -274,41 +274,26 @@ def test_a_picture_for_which_nothing_helps_fails_alone_and_names_its_size(
     assert isinstance(outcomes["small"], tuple)
 
 
-def halved(network: torch.nn.Module, tiny_folder: Path) -> Model:
-    return replace(load_model(tiny_folder, device="cpu", dtype="bf16"), network=network, dtype=torch.bfloat16)
+def test_tensors_fall_back_when_memory_runs_out_too(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_folder, device="cpu")
+    lq = torch.rand(3, 3, 64, 48)
+    whole = upscale_image(lq, model)
+    shapes = fail_above(50 * 50, monkeypatch)
+    torch.testing.assert_close(upscale_image(lq, model), whole, atol=1e-5, rtol=0)
+    assert max(height for _, height, _ in shapes) < 50
+    fail_above(100, monkeypatch)
+    with pytest.raises(ImageError, match="48x64 needs more memory than cpu has"):
+        upscale_image(lq, model)
 
 
-class Broken(SRNetwork):
-    """Gives the same value everywhere in half precision, and what it should in fp32."""
-
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value
-        self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16), requires_grad=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = x.repeat_interleave(4, 2).repeat_interleave(4, 3)
-        return out if self.weight.dtype is torch.float32 else torch.full_like(out, self.value)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, 0.5])
-def test_half_precision_that_fails_falls_back_with_one_warning(value: float, tiny_folder: Path) -> None:
+def test_what_a_model_was_loaded_with_is_told_once(tiny_folder: Path) -> None:
     warnings: list[str] = []
-    model = halved(Broken(value), tiny_folder)
-    pictures = [Outcome(index, Picture(rgb=noise(8, 8, seed=index))) for index in range(3)]
-    outcomes = list(enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=1), warn=warnings.append))
-    assert warnings == ["bfloat16 gives no usable picture on cpu, going on in fp32"]
-    for outcome, source in zip(outcomes, pictures, strict=True):
-        expected = source.value.rgb.repeat(4, 0).repeat(4, 1)  # type: ignore[union-attr]
-        assert np.array_equal(outcome.value[0].rgb, expected)  # type: ignore[index]
-
-
-def test_half_precision_that_works_stays(tiny_folder: Path) -> None:
-    model = load_model(tiny_folder, device="cpu", dtype="bf16")
-    flat = picture(8, 8, 100)
-    for one in (flat, Picture(rgb=noise(8, 8))):
-        list(enlarge_stream([model], [Outcome(0, one)], runtime=RuntimeConfig(), warn=no_warning))
-    assert next(model.network.parameters()).dtype is torch.bfloat16
+    model = replace(load_model(tiny_folder, device="cpu"), notes=("this", "that"))
+    pictures = [Outcome(index, picture(4, 4)) for index in range(3)]
+    list(enlarge_stream([model], pictures, runtime=RuntimeConfig(), warn=warnings.append))
+    assert warnings == ["this", "that"]
 
 
 def test_threads_end_with_the_pipeline() -> None:
