@@ -20,7 +20,8 @@ class Model:
     """A network with its weights, in place and ready for inference.
 
     Attributes:
-        network: An `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1].
+        network: An `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1]. The input
+            is fp32, its sides multiples of `network.multiple_of`; the result is not clamped.
         config: What its weight folder says; for a bare file only name, architecture and arguments.
         device: Where it lies.
         dtype: In which its weights are held.
