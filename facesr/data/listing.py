@@ -10,7 +10,7 @@ from PIL import Image
 
 from facesr.config.train import DataConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.files import READ_FORMATS, check_regular, exists, list_images
+from facesr.files import READ_FORMATS, Source, check_regular, exists, list_images
 
 _SHOWN = 10
 _ORIENTATION = 0x0112
@@ -39,11 +39,13 @@ class PairSet:
 
     Attributes:
         name: Of the folder of pictures.
+        names: Of the pairs, as `match_pairs` gives them.
         lq: The pictures, LQ or already restored.
         hq: The truths.
     """
 
     name: str
+    names: tuple[str, ...]
     lq: tuple[Path, ...]
     hq: tuple[Path, ...]
 
@@ -58,12 +60,14 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
     folders = []
     for index, hq_folder in enumerate(config.train_hq):
         hint = "put HQ faces there, or name their folder with `--train-hq`"
-        hq = _list(hq_folder, "training pictures", hint)
+        sources = _list(hq_folder, "training pictures", hint)
+        hq = tuple(source.path for source in sources)
         lq: tuple[Path, ...] = ()
         if config.train_lq:
             lq_folder = config.train_lq[index]
-            hint = f"make them with `facesr degrade {hq_folder} {lq_folder}`, or leave out `--train-lq`"
-            lq, hq = match_by_stem(_list(lq_folder, "LQ partners", hint), hq)
+            hint = f"make them with `facesr degrade {hq_folder} {lq_folder} -r`, or leave out `--train-lq`"
+            pairs = match_pairs(_list(lq_folder, "LQ partners", hint), sources)
+            lq, hq = zip(*pairs.values(), strict=True)
         folders.append(Folder(hq, lq, shares[index]))
     sizes: dict[tuple[int, int], Path] = {}
     problems = []
@@ -119,7 +123,7 @@ def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
             folder,
             config.val_hq,
             scale=scale,
-            hint=f"make them with `facesr degrade {config.val_hq} {folder}`, or name them with `--val-lq`",
+            hint=f"make them with `facesr degrade {config.val_hq} {folder} -r`, or name them with `--val-lq`",
             hq_hint=hq_hint,
             name=folder.name if names.count(folder.name) == 1 else str(folder),
         )
@@ -146,9 +150,9 @@ def list_pairs(
             cannot be read are left for later.
     """
     truths = _list(hq_folder, "truths", hq_hint)
-    lq, hq = match_by_stem(_list(folder, "pictures to compare", hint), truths, suffix=suffix)
+    pairs = match_pairs(_list(folder, "pictures to compare", hint), truths, suffix=suffix)
     problems = []
-    for lq_path, hq_path in zip(lq, hq, strict=True):
+    for lq_path, hq_path in pairs.values():
         try:
             height, width = _header_size(hq_path)
             _check_pair(lq_path, height=height, width=width, scale=scale)
@@ -157,53 +161,62 @@ def list_pairs(
         except ValueError as error:
             problems.append(str(error))
     _refuse(problems, f"pairs of {folder} and {hq_folder}")
-    return PairSet(name or folder.name, lq, hq)
+    lq, hq = zip(*pairs.values(), strict=True)
+    return PairSet(name or folder.name, tuple(pairs), lq, hq)
 
 
 class UnreadableHeader(ValueError):
     """A file that is not a picture, or damaged from its first bytes."""
 
 
-def match_by_stem(
-    lq: Sequence[Path], hq: Sequence[Path], *, suffix: str = ""
-) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Bring two lists of pictures into one order by the names without extension.
+def match_pairs(
+    lq: Sequence[Source], hq: Sequence[Source], *, suffix: str = ""
+) -> dict[str, tuple[Path, Path]]:
+    """Find the truth of each picture by the names without extension.
+
+    If each name occurs once on either side, it does not matter where the files lie. Otherwise the paths below
+    the two folders are compared.
 
     Args:
         lq: The pictures.
         hq: Their truths.
         suffix: What the stems of `lq` have at their end, and those of `hq` have not.
 
+    Returns:
+        From the names, or the paths with `/` between their parts, to picture and truth, sorted.
+
     Raises:
         ConfigError: A picture without a partner, or two of one name in a list.
     """
-    by_stem: list[dict[str, Path]] = []
+    stems = [source.path.stem.removesuffix(suffix) for source in lq], [source.path.stem for source in hq]
+    by_path = any(len(set(names)) < len(names) for names in stems)
+    tables: list[dict[str, Path]] = []
     problems = []
-    for paths, ending in ((lq, suffix), (hq, "")):
+    for sources, names in zip((lq, hq), stems, strict=True):
         table: dict[str, Path] = {}
-        for path in paths:
-            stem = path.stem.removesuffix(ending)
-            if stem in table:
-                problems.append(f"{table[stem]} and {path} have the same name")
-            table[stem] = path
-        by_stem.append(table)
+        for source, stem in zip(sources, names, strict=True):
+            name = (source.relative.parent / stem).as_posix() if by_path else stem
+            if name in table:
+                problems.append(f"{table[name]} and {source.path} have the same name")
+            table[name] = source.path
+        tables.append(table)
+    pictures, truths = tables
     problems += [
-        f"{by_stem[0][stem]} has no partner among the truths"
-        for stem in by_stem[0].keys() - by_stem[1].keys()
+        f"{pictures[name]} has no partner among the truths" for name in pictures.keys() - truths.keys()
     ]
-    problems += [
-        f"{by_stem[1][stem]} has no partner to compare" for stem in by_stem[1].keys() - by_stem[0].keys()
-    ]
-    _refuse(sorted(problems), "pairs")
-    stems = sorted(by_stem[0])
-    return tuple(by_stem[0][stem] for stem in stems), tuple(by_stem[1][stem] for stem in stems)
+    problems += [f"{truths[name]} has no partner to compare" for name in truths.keys() - pictures.keys()]
+    hint = "mend or remove these"
+    if by_path:
+        hint += "; names that occur twice need the same sub-folders on both sides"
+    _refuse(sorted(problems), "pairs", hint=hint)
+    return {name: (pictures[name], truths[name]) for name in sorted(pictures)}
 
 
-def _list(folder: Path, what: str, hint: str) -> tuple[Path, ...]:
+def _list(folder: Path, what: str, hint: str) -> list[Source]:
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder} for the {what}", hint=hint)
     try:
-        return tuple(source.path for source in list_images([folder], recursive=True))
+        return list_images([folder], recursive=True)
     except ConfigError as error:
         raise ConfigError(f"no {what} in {folder}", hint=hint) from error
 
@@ -239,8 +252,8 @@ def _check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:
         )
 
 
-def _refuse(problems: list[str], what: str) -> None:
+def _refuse(problems: list[str], what: str, *, hint: str = "mend or remove these") -> None:
     if problems:
         shown = "; ".join(problems[:_SHOWN])
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise ConfigError(f"{what}: {shown}{more}", hint="mend or remove these")
+        raise ConfigError(f"{what}: {shown}{more}", hint=hint)

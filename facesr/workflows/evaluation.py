@@ -49,7 +49,10 @@ class Method:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Scores of one picture: method to metric to value, infinite for the PSNR of identical pictures."""
+    """Scores of one picture: method to metric to value, infinite for the PSNR of identical pictures.
+
+    `file` is its name without extension, or its path below the folder where names occur twice.
+    """
 
     file: str
     scores: dict[str, dict[str, float]]
@@ -155,10 +158,11 @@ def _list_pairs(config: EvalConfig) -> list[_Pair]:
     hints = {"hint": "check the path", "hq_hint": "check the path given with `--hq`"}
     lq = list_pairs(config.lq, config.hq, scale=4, **hints) if config.lq else None
     sr = list_pairs(config.sr, config.hq, scale=1, suffix=config.sr_suffix, **hints) if config.sr else None
-    truths = (lq or sr).hq  # type: ignore[union-attr]
-    nothing = (None,) * len(truths)
-    columns = zip(lq.lq if lq else nothing, truths, sr.lq if sr else nothing, strict=True)
-    return [_Pair(truth.stem, a, truth, b) for a, truth, b in columns]
+    either = lq or sr
+    assert either is not None
+    nothing = (None,) * len(either.hq)
+    columns = (either.names, lq.lq if lq else nothing, either.hq, sr.lq if sr else nothing)
+    return [_Pair(*row) for row in zip(*columns, strict=True)]
 
 
 def _methods(config: EvalConfig, models: "Sequence[Model]") -> list[Method]:

@@ -1,13 +1,18 @@
 """What cannot be trained on is refused before anything starts, and named."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from facesr.config.train import DataConfig
-from facesr.data.listing import list_training, list_validation, match_by_stem
+from facesr.data.listing import list_training, list_validation, match_pairs
 from facesr.errors import ConfigError
+from facesr.files import Source
 from tests.conftest import noise
 
 
@@ -94,9 +99,68 @@ def test_pairs_that_do_not_fit_are_listed(root: Path) -> None:
     refused(lambda: list_training(config(root, train_lq=(root / "lq",)), scale=4), expected)
 
 
-def test_two_pictures_of_one_name_are_refused() -> None:
-    twice = [Path("x/a.png"), Path("y/a.jpg")]
-    refused(lambda: match_by_stem(twice, [Path("a.png")]), "x/a.png and y/a.jpg have the same name")
+def sources(folder: str, names: Iterable[str], suffix: str) -> list[Source]:
+    return [Source(Path(folder, name + suffix), Path(name + suffix)) for name in names]
+
+
+PATHS = st.lists(st.sampled_from("ab"), max_size=2).flatmap(
+    lambda folders: st.sampled_from(["1", "2", "3.x", "3", "_out"]).map(
+        lambda stem: "/".join([*folders, stem])
+    )
+)
+
+
+@given(names=st.sets(PATHS, min_size=1), random=st.randoms(use_true_random=False))
+def test_the_same_paths_on_both_sides_are_pairs(names: set[str], random: Random) -> None:
+    shuffled = random.sample(sorted(names), len(names))
+    pairs = match_pairs(sources("lq", shuffled, "_out.jpg"), sources("hq", names, ".png"), suffix="_out")
+    expected = {(Path("lq", name + "_out.jpg"), Path("hq", name + ".png")) for name in names}
+    assert set(pairs.values()) == expected
+    assert list(pairs) == sorted(pairs)
+    stems = [Path(name + ".png").stem for name in names]
+    assert set(pairs) == (set(stems) if len(set(stems)) == len(stems) else names)
+
+
+@given(names=st.sets(PATHS, min_size=1), random=st.randoms(use_true_random=False))
+def test_names_that_occur_once_are_pairs_wherever_they_lie(names: set[str], random: Random) -> None:
+    by_stem = {Path(name + ".png").stem: name for name in names}
+    moved = {stem: f"{random.choice('xy')}/{stem}" for stem in by_stem}
+    pairs = match_pairs(sources("lq", moved.values(), ".png"), sources("hq", by_stem.values(), ".png"))
+    assert pairs == {
+        stem: (Path("lq", moved[stem] + ".png"), Path("hq", name + ".png")) for stem, name in by_stem.items()
+    }
+
+
+@given(names=st.sets(PATHS, min_size=2), side=st.booleans(), random=st.randoms(use_true_random=False))
+def test_a_missing_partner_is_named(names: set[str], side: bool, random: Random) -> None:
+    lost = random.choice(sorted(names))
+    lq, hq = (
+        sources(folder, names - {lost} if folder == gone else names, ".png")
+        for gone in [("lq", "hq")[side]]
+        for folder in ("lq", "hq")
+    )
+    refused(lambda: match_pairs(lq, hq), f"{('hq', 'lq')[side]}/{lost}.png has no partner")
+
+
+def test_names_that_are_ambiguous_are_refused() -> None:
+    twice = sources("lq", ["x/a", "y/a"], ".png")
+    hint = "names that occur twice need the same sub-folders on both sides"
+    refused(lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice), "y/a.png has no partner", hint)
+    refused(lambda: match_pairs(twice, sources("hq", ["x/a", "z/a"], ".png")), "z/a.png has no", hint)
+    same = [*sources("lq", ["x/a"], ".png"), *sources("lq", ["x/a"], ".jpg")]
+    refused(lambda: match_pairs(same, twice), "lq/x/a.png and lq/x/a.jpg have the same name")
+    bare = sources("lq", ["x/_out", "y/_out"], ".png")
+    refused(lambda: match_pairs(bare, twice, suffix="_out"), "lq/x/_out.png has no partner")
+
+
+def test_nested_folders_are_trained_and_validated_on(tmp_path: Path) -> None:
+    for name in ("id1/001", "id2/001"):
+        save(tmp_path / "hq" / f"{name}.jpg", 32, 32)
+        save(tmp_path / "lq" / f"{name}.png", 8, 8)
+    (folder,) = list_training(config(tmp_path, train_lq=(tmp_path / "lq",)), scale=4)
+    assert [path.parent.name for path in folder.hq] == [path.parent.name for path in folder.lq]
+    (pairs,) = list_validation(config(tmp_path), scale=4)
+    assert pairs.names == ("id1/001", "id2/001")
 
 
 def test_a_long_list_of_offenders_is_cut(tmp_path: Path) -> None:

@@ -171,6 +171,24 @@ def test_a_suffix_is_taken_off(root: Path, tiny_folder: Path) -> None:
     assert result.differences == ()
 
 
+def test_pictures_of_one_name_in_different_folders_are_kept_apart(root: Path, tiny_folder: Path) -> None:
+    flat = run(root, tiny_folder)
+    for folder in ("hq", "lq"):
+        for index in range(4):
+            target = root / folder / f"id{index}" / "face.png"
+            target.parent.mkdir()
+            (root / folder / f"{index}.png").rename(target)
+    result = run(root, tiny_folder, save=root / "saved", csv=root / "scores.csv")
+    names = [f"id{index}/face" for index in range(4)]
+    assert [image.file for image in result.images] == names
+    assert [image.scores for image in result.images] == [image.scores for image in flat.images]
+    with (root / "scores.csv").open() as stream:
+        assert [row["file"] for row in csv.DictReader(stream)] == names
+    assert result.written[:-1] == tuple(root / "saved" / f"{name}.png" for name in names)
+    again = run(root, tiny_folder, sr=root / "saved")
+    assert [row.scores["saved"] for row in again.images] == [row.scores["tiny"] for row in result.images]
+
+
 @pytest.mark.parametrize("folder", ["hq", "lq", "sr", "hq/new"])
 def test_results_are_not_saved_among_the_inputs(root: Path, tiny_folder: Path, folder: str) -> None:
     shutil.copytree(root / "hq", root / "sr")
