@@ -1,5 +1,6 @@
 """The order in which pairs are used: stateless, so that a run goes on anywhere as if it had never stopped."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -82,7 +83,7 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator
         num_workers=workers,
         prefetch_factor=max(2, 2 * part.local // max(1, workers)) if workers else None,
         generator=torch.Generator(),  # of its own, so that starting it leaves the global one alone
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=_keep_to_the_parent,
     )
     stream = iter(loader)
     if workers and hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
@@ -135,9 +136,10 @@ def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
     failed += pair.failed
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def _keep_to_the_parent(worker: int) -> None:
     # A signal to the whole group or SLURM step must not take the workers away from a parent that is about to
     # save. They end when it says so, or when it is gone; after SIGTERM, its last resort, somewhat later.
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     for name in STOP_SIGNALS:
@@ -145,3 +147,11 @@ def _leave_signals_to_the_parent(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))
+
+
+def _end_with_the_parent() -> None:
+    # PyTorch would notice, but then wait for ever to hand over what was prepared.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -195,3 +198,29 @@ def test_workers_outlive_a_signal_to_all_processes(name: str, hq: Path) -> None:
     assert multiprocessing.active_children() == [worker]
     stream.close()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals are those of POSIX")
+def test_workers_end_with_a_parent_that_was_killed(hq: Path) -> None:
+    code = (
+        "import multiprocessing, sys, time; from pathlib import Path;"
+        "from tests.data.test_batches import *;"
+        "stream = batches(make_draws(Path(sys.argv[1])), part=Slice(4), start=0, workers=2); next(stream);"
+        "print(*[worker.pid for worker in multiprocessing.active_children()], flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(hq)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        time.sleep(1)  # until the queues are full
+        parent.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 20
+    while any(is_running(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process lives; one that has ended may wait for its parent to take note."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
