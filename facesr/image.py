@@ -89,7 +89,21 @@ def from_pil(image: Image.Image) -> Picture:
 
     Colour under full transparency is replaced by that of its surroundings, so that nothing dark bleeds into
     the edges when it is enlarged.
+
+    Raises:
+        ImageError: It cannot be decoded, or has no pixels.
     """
+    try:
+        return _decode(image)
+    except Exception as error:  # Pillow's decoders raise any kind for damaged files
+        raise ImageError(f"cannot be read, {_reason(error)}") from error
+
+
+def _decode(image: Image.Image) -> Picture:
+    """Take the pixels of an image, with whatever error its decoder raises."""
+    if 0 in image.size:
+        raise ValueError("it has no pixels")
+    image.load()
     notes = _losses(image)
     icc = image.info.get("icc_profile")
     try:
@@ -166,14 +180,17 @@ def _fill_transparent(rgb: Array, alpha: Array) -> Array:
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey."""
+    """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey, profile and EXIF in its `info`."""
     if picture.rgb.dtype == np.uint16:
-        return Image.fromarray(np.round(picture.rgb.mean(2)).astype(np.uint16))
-    image = Image.fromarray(picture.rgb)
-    if picture.grey:
-        image = image.convert("L")
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(picture.alpha))
+        image = Image.fromarray(np.round(picture.rgb.mean(2)).astype(np.uint16))
+    else:
+        image = Image.fromarray(picture.rgb)
+        if picture.grey:
+            image = image.convert("L")
+        if picture.alpha is not None:
+            image.putalpha(Image.fromarray(picture.alpha))
+    carried = {"icc_profile": picture.icc, "exif": picture.exif}
+    image.info.update({name: block for name, block in carried.items() if block is not None})
     return image
 
 
@@ -200,8 +217,7 @@ def read_picture(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pict
                         f"{image.width}x{image.height} is more than {max_pixels:,} pixels", file=file
                     )
                 image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
-                image.load()
-                return from_pil(image)
+                return _decode(image)
     except ImageError:
         raise
     except UnidentifiedImageError:

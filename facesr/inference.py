@@ -154,11 +154,12 @@ def upscale_image(image: Kind, model: Model) -> Kind:
         model: From `facesr.load_model`.
 
     Returns:
-        The same kind: a Pillow image (L, LA, RGB or RGBA, upright), a (4h, 4w, 3) uint8 array, or a
-        (B, 3, 4h, 4w) tensor in [0, 1] of the input's dtype and device.
+        The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
+        `info`), a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's dtype and
+        device.
 
     Raises:
-        ImageError: Another type, shape or dtype, or memory runs out.
+        ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.
     """
     if isinstance(image, Image.Image):
         picture = from_pil(image)

@@ -170,6 +170,46 @@ def test_the_colour_profile_is_carried(suffix: str, tmp_path: Path) -> None:
         assert again.info["icc_profile"] == profile
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_a_pillow_image_keeps_profile_and_exif_for_who_saves_it(mode: str, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    original = image("L" if mode == "I;16" else mode)
+    original = Image.fromarray(np.asarray(original).astype(np.uint16)) if mode == "I;16" else original
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    original.save(tmp_path / "a.png", exif=exif, icc_profile=profile)
+    with Image.open(tmp_path / "a.png") as opened:
+        result = to_pil(from_pil(opened))
+    assert (result.mode, result.info["icc_profile"]) == (mode, profile)
+    assert dict(result.getexif()) == {0x010F: "maker"}
+    result.save(tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as again:
+        assert again.info["icc_profile"] == profile
+    assert not to_pil(from_pil(image())).info
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
+def test_an_undecodable_pillow_image_is_one_error(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(noise(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:1200])
+    with Image.open(path) as opened, pytest.raises(ImageError, match="cannot be read"):
+        from_pil(opened)
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (Image.new("RGB", (0, 4)), "it has no pixels"),
+        (Image.new("La", (4, 4)), "conversion from La to L not supported"),
+    ],
+    ids=["empty", "premultiplied"],
+)
+def test_a_pillow_image_that_is_no_picture_is_one_error(odd: Image.Image, reason: str) -> None:
+    with pytest.raises(ImageError, match=f"cannot be read, {reason}"):
+        from_pil(odd)
+
+
 def test_jpeg_lays_alpha_on_white(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     write_picture(tmp_path / "a.jpg", from_pil(clear))

@@ -1,5 +1,6 @@
 """One picture in any of its forms gives one result."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,22 @@ def test_pillow_modes_keep_grey_and_alpha(mode: str, model: Model) -> None:
     out = facesr.upscale_image(Image.fromarray(noise(5, 6)).convert(mode), model)
     assert out.size == (24, 20)
     assert out.mode == {"P": "RGB", "1": "L", "CMYK": "RGB"}.get(mode, mode)
+
+
+def test_a_pillow_image_keeps_its_profile_and_exif(model: Model) -> None:
+    original = Image.fromarray(noise(5, 6))
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    original.info |= {"icc_profile": b"profile", "exif": exif.tobytes()}
+    out = facesr.upscale_image(original, model)
+    assert (out.info["icc_profile"], out.getexif()[0x010F]) == (b"profile", "maker")
+
+
+def test_a_truncated_pillow_image_is_one_error(model: Model) -> None:
+    encoded = io.BytesIO()
+    Image.fromarray(noise(64, 64)).save(encoded, "JPEG")
+    with pytest.raises(ImageError, match="cannot be read, image file is truncated"):
+        facesr.upscale_image(Image.open(io.BytesIO(encoded.getvalue()[:1200])), model)
 
 
 @pytest.mark.parametrize(
