@@ -202,6 +202,7 @@ def test_workers_outlive_a_signal_to_all_processes(name: str, hq: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals are those of POSIX")
 def test_workers_end_with_a_parent_that_was_killed(hq: Path) -> None:
+    Image.fromarray(noise(512, 512)).save(hq / "0.png")  # more than a pipe holds
     code = (
         "import multiprocessing, sys, time; from pathlib import Path;"
         "from tests.data.test_batches import *;"
