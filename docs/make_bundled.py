@@ -41,7 +41,7 @@ def main(run: Path, card: Path, stage: int = 1) -> None:
         args=found["args"],
         iterations=sum(best_step(log) for log in [*earlier, lines]),
         batch=config["batch"],
-        patch_px=config["data"]["crop_px"] // 4 or 128,
+        patch_px=found["patch_px"],
     )
     state = read_state(run / "best" / "model.safetensors")
     with tempfile.TemporaryDirectory() as scratch:
