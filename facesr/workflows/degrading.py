@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,13 +82,8 @@ def _write_pairs(
     replayed = _read_params(config.replay) if config.replay else None
     cropped: list[Path] = []
 
-    def params_of(job: Job) -> Params:
-        if replayed is None:
-            return draw_for(config, job)
-        try:
-            return replayed[job.source.relative.as_posix(), job.copy]
-        except KeyError:
-            raise ImageError(f"no line for it in {config.replay}", file=job.source.path) from None
+    def params_of(job: Job) -> Params | None:
+        return draw_for(config, job) if replayed is None else replayed.get(_key(job))
 
     def is_done(job: Job) -> bool:
         truth = truths.get((job.source, job.copy), job.target)
@@ -95,6 +91,8 @@ def _write_pairs(
 
     def make(job: Job) -> None:
         params = params_of(job)
+        if params is None:
+            raise ImageError(f"no line for it in {config.replay}", file=job.source.path)
         pixels, was_cropped = read_truth(config, job.source.path)
         if was_cropped:
             cropped.append(job.source.path)
@@ -110,7 +108,15 @@ def _write_pairs(
             write_picture(truth, Picture(rgb=pixels))
         write_picture(job.target, Picture(rgb=lq))
 
+    def write_params(made: Iterable[Job]) -> None:
+        if config.params_out:
+            lines = {**kept, **{job: params for job in made if (params := params_of(job))}}
+            _write_lines(config.params_out, [json.dumps(lines[job]) for job in jobs if job in lines])
+
     todo, skipped = split_done(jobs, is_done)
+    kept = _kept_params(config.params_out, skipped, reporter) if config.params_out else {}
+    # Now too, so that a killed run leaves the lines of what it made, and none of what it was to replace.
+    write_params(job for job in todo if not exists(job.target))
     workers = config.workers if config.workers != "auto" else os.cpu_count() or 1
     written: list[Job] = []
     failed: list[Failure] = []
@@ -133,10 +139,7 @@ def _write_pairs(
             f"{len(set(cropped))} pictures were cropped to multiples of {config.scale} px,"
             f" such as {min(cropped)}; `--strict` refuses them, `--hq-out` keeps the cropped truth"
         )
-    if config.params_out:
-        good = {*skipped, *written}
-        lines = [json.dumps(params_of(job)) for job in jobs if job in good]
-        _write_lines(config.params_out, lines)
+    write_params(written)
     return DegradeResult(
         tuple(job.target for job in written),
         tuple(job.target for job in skipped),
@@ -175,6 +178,22 @@ def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
         height, width = pixels.shape[:2]
         raise ImageError(f"{width}x{height} is not divisible by {config.scale}", file=path)
     return fitting, cropped
+
+
+def _key(job: Job) -> tuple[str, int]:
+    return job.source.relative.as_posix(), job.copy
+
+
+def _kept_params(path: Path, skipped: list[Job], reporter: Reporter) -> dict[Job, Params]:
+    """Return the lines of skipped results from the file of the run that made them, as far as it is there."""
+    table = _read_params(path) if skipped and exists(path) else {}
+    kept = {job: table[_key(job)] for job in skipped if _key(job) in table}
+    if missing := [job.target for job in skipped if job not in kept]:
+        reporter.warn(
+            f"{len(missing)} skipped pictures have no line in {path}, such as {min(missing)};"
+            " `--overwrite` redoes them"
+        )
+    return kept
 
 
 def _read_params(path: Path) -> dict[tuple[str, int], Params]:

@@ -96,6 +96,68 @@ def test_parameters_are_written_and_replayed(hq: Path, tmp_path: Path) -> None:
     assert "no line for it in" in result.failed[0].reason
 
 
+def replayed(hq: Path, lq: Path, params: Path, again: Path) -> bool:
+    """Tell whether a parameter file makes the pictures that lie in a folder."""
+    return make(hq, again, replay=params, recursive=True, copies=2) == contents(lq)
+
+
+def test_the_lines_are_of_the_pictures_that_lie_there(hq: Path, tmp_path: Path) -> None:
+    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
+    options = {"params_out": params, "recursive": True, "copies": 2}
+    make(hq, lq, **options)
+    whole = params.read_bytes()
+    make(hq, lq, **options, seed=9)  # all are there, and are not of this seed
+    assert params.read_bytes() == whole
+    (lq / "a_1.png").unlink()
+    make(hq, lq, **options, preset="mild")
+    assert params.read_bytes() != whole
+    assert len(params.read_bytes().splitlines()) == 6
+    assert replayed(hq, lq, params, tmp_path / "again")
+    make(hq, lq, **options, preset="gfpgan", overwrite=True)
+    assert replayed(hq, lq, params, tmp_path / "gfpgan")
+    make(hq, lq, **options, overwrite=True)
+    assert params.read_bytes() == whole
+
+
+def test_a_skipped_picture_without_a_line_has_none_and_is_told(hq: Path, tmp_path: Path) -> None:
+    lq, params, listener = tmp_path / "lq", tmp_path / "params.jsonl", Listener()
+    make(hq, lq)
+    (lq / "b.png").unlink()
+    degrade(DegradeConfig(hq=hq, lq=lq, params_out=params), listener)
+    assert [json.loads(line)["file"] for line in params.read_text().splitlines()] == ["b.jpg"]
+    (warning,) = listener.warnings
+    assert warning.startswith(f"1 skipped pictures have no line in {params}, such as {lq / 'a.png'}")
+    assert "--overwrite" in warning
+
+
+def test_failures_have_no_line(hq: Path, tmp_path: Path) -> None:
+    params = tmp_path / "params.jsonl"
+    (hq / "b.jpg").write_text("no")
+    degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", params_out=params))
+    assert [json.loads(line)["file"] for line in params.read_text().splitlines()] == ["a.png"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_dies_leaves_lines_that_are_true(hq: Path, tmp_path: Path, overwrite: bool) -> None:
+    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
+    options = {"params_out": params, "recursive": True}
+    if overwrite:
+        make(hq, lq, **options, seed=1)
+
+    class Dies(Listener):
+        def advance(self, count: int = 1) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        degrade(DegradeConfig(hq=hq, lq=lq, workers=1, overwrite=overwrite, **options), Dies())
+    lines = {line["file"]: line for line in map(json.loads, params.read_text().splitlines())}
+    assert set(lines) == (set() if overwrite else {"a.png", "b.jpg", "sub/a.png"})
+    make(hq, lq, **options, overwrite=overwrite)
+    lines = {line["file"]: line for line in map(json.loads, params.read_text().splitlines())}
+    assert len(lines) == 3
+    assert make(hq, tmp_path / "again", replay=params, recursive=True) == contents(lq)
+
+
 @pytest.mark.parametrize("content", ["[1]", "{", "{}", '{"file": "a", "copy": 0}', None])
 def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "params.jsonl"
