@@ -94,6 +94,12 @@ class Console:
             raise typer.Exit(3 if done else 1)
 
 
+def counts(*, written: int, skipped: int, failed: int) -> str:
+    """Say how many files went which way, and how to have those that were skipped after all."""
+    redo = " (`--overwrite` redoes them)" if skipped else ""
+    return f"{written} written, {skipped} skipped{redo}, {failed} failed"
+
+
 def print_error(error: FacesrError) -> None:
     """Print `error: …` and, where there is one, `hint: …` on stderr."""
     _stderr(f"[bold red]error[/]: {_plain(error.message)}")

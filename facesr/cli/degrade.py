@@ -1,6 +1,6 @@
 from dataclasses import asdict, replace
 
-from facesr.cli.console import Console
+from facesr.cli.console import Console, counts
 from facesr.cli.options import config_options
 from facesr.config import DegradeConfig, dump
 from facesr.workflows.degrading import DegradeResult
@@ -39,5 +39,5 @@ def _summary(result: DegradeResult) -> str:
     sheet = f"; preview in {result.preview}" if result.preview else ""
     if result.output is None:
         return sheet.removeprefix("; ")
-    counts = f"{len(result.written)} written, {len(result.skipped)} skipped, {len(result.failed)} failed"
-    return f"{counts} to {result.output}{sheet}"
+    done = counts(written=len(result.written), skipped=len(result.skipped), failed=len(result.failed))
+    return f"{done} to {result.output}{sheet}"

@@ -3,7 +3,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from facesr.cli.console import Console, standard_output
+from facesr.cli.console import Console, counts, standard_output
 from facesr.cli.options import config_options
 from facesr.config import UpscaleConfig
 from facesr.errors import ConfigError
@@ -60,8 +60,8 @@ def _rate(result: UpscaleResult) -> float:
 
 
 def _summary(result: UpscaleResult) -> str:
-    counts = f"{len(result.written)} written, {len(result.skipped)} skipped, {len(result.failed)} failed"
+    done = counts(written=len(result.written), skipped=len(result.skipped), failed=len(result.failed))
     if not result.device:
-        return f"{counts}; all results are already in {result.output} (`--overwrite` redoes them)"
+        return f"{done}; all results are already in {result.output}"
     speed = f"{_rate(result):.1f} images/s with {result.model} on {result.device} ({result.dtype})"
-    return f"{counts} to {result.output} at {speed}"
+    return f"{done} to {result.output} at {speed}"

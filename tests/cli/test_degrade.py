@@ -61,6 +61,8 @@ def test_results_on_stderr_as_json_and_as_paths(run: Run, faces: Path, tmp_path:
     assert result.stdout == ""
     assert f"3 written, 0 skipped, 1 failed to {tmp_path / 'lq'}" in result.stderr
     assert "cropped to multiples of 4 px" in result.stderr
+    again = run("degrade", faces, tmp_path / "lq").stderr
+    assert f"0 written, 3 skipped (`--overwrite` redoes them), 1 failed to {tmp_path / 'lq'}" in again
     document = json.loads(run("degrade", faces, tmp_path / "lq", "--json").stdout)
     assert len(document["skipped"]) == 3
     assert document["failed"][0]["reason"] == "not a picture in a known format"
