@@ -84,9 +84,11 @@ class Console:
             _stderr("\n".join(map(_plain, text.splitlines())))
 
     def failures(self, failures: Sequence[Failure]) -> None:
-        """List the files that failed on stderr, in every mode."""
+        """List the files that failed on stderr, in every mode, and each different hint once."""
         for failure in failures:
             _stderr(f"[bold red]error[/]: {_plain(f'{failure.file}: {failure.reason}')}")
+        for hint in dict.fromkeys(failure.hint for failure in failures if failure.hint):
+            _print_hint(hint)
 
     def exit_code(self, *, failed: int, done: int) -> None:
         """Leave with 1 if every input failed and with 3 if some did."""
@@ -104,7 +106,11 @@ def print_error(error: FacesrError) -> None:
     """Print `error: …` and, where there is one, `hint: …` on stderr."""
     _stderr(f"[bold red]error[/]: {_plain(error.message)}")
     if error.hint:
-        _stderr(f"[bold cyan]hint[/]: {_plain(error.hint)}")
+        _print_hint(error.hint)
+
+
+def _print_hint(text: str) -> None:
+    _stderr(f"[bold cyan]hint[/]: {_plain(text)}")
 
 
 def _stderr(markup: str) -> None:

@@ -127,7 +127,8 @@ def _write_pairs(
     try:
         for outcome in map_ahead(executor, make, todo, depth=2 * workers):
             if isinstance(outcome.value, ImageError):
-                failed.append(Failure(outcome.item.source.path, outcome.value.reason))
+                error = outcome.value
+                failed.append(Failure(outcome.item.source.path, error.reason, error.hint))
             else:
                 written.append(outcome.item)
             reporter.advance()
@@ -172,7 +173,7 @@ def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
     try:
         fitting = crop_to_multiple(pixels, config.scale)
     except ImageError as error:
-        raise ImageError(error.reason, file=path) from error
+        raise ImageError(error.reason, file=path, hint=error.hint) from error
     cropped = fitting.shape != pixels.shape
     if cropped and config.strict:
         height, width = pixels.shape[:2]

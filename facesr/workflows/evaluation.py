@@ -138,8 +138,9 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
             report = stack.enter_context(Report(config.report, [method.name for method in methods]))
         images, failed, written = _score(config, reporter, pairs, models, methods, folders, report)
         if not images:
+            first = failed[0]
             raise ImageError(
-                f"no picture could be scored, the first: {failed[0].reason}", file=failed[0].file
+                f"no picture could be scored, the first: {first.reason}", file=first.file, hint=first.hint
             )
         result = _summarise(config, methods, images, failed, written)
         if any(math.isnan(v) for image in images for row in image.scores.values() for v in row.values()):
@@ -269,7 +270,8 @@ def _score(
         )
         for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=result_px):
             if isinstance(outcome.value, ImageError):
-                failed.append(Failure(outcome.item.item.subject, outcome.value.reason))
+                error = outcome.value
+                failed.append(Failure(outcome.item.item.subject, error.reason, error.hint))
             else:
                 image, saved, card = outcome.value
                 images.append(image)

@@ -40,7 +40,8 @@ class Silent:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be processed, and why."""
+    """A file that could not be processed, why, and what to do where there is something to do."""
 
     file: Path
     reason: str
+    hint: str = ""

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from facesr.config import PRESETS, Degradation, build
+from facesr.errors import ImageError
 from tests.conftest import Run
 
 
@@ -71,3 +73,19 @@ def test_results_on_stderr_as_json_and_as_paths(run: Run, faces: Path, tmp_path:
     result = run("degrade", faces, "--preview", tmp_path / "sheet.png")
     assert (result.exit_code, result.stdout) == (0, "")
     assert f"preview in {tmp_path / 'sheet.png'}" in result.stderr
+
+
+def test_the_hint_of_several_failures_is_given_once(
+    run: Run, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> NoReturn:
+        raise ImageError("is wrong", file=path, hint=hints[path.name])
+
+    monkeypatch.setattr("facesr.image.read_picture", refuse)
+    hints = {"0.png": "", "1.png": "mend it", "2.png": "mend it"}
+    result = run("degrade", faces, tmp_path / "lq", "--json")
+    assert result.exit_code == 1
+    errors = [f"error: {faces / name}: is wrong" for name in hints]
+    assert result.stderr.splitlines()[:4] == [*errors, "hint: mend it"]
+    assert result.stderr.count("hint: ") == 1
+    assert {Path(one["file"]).name: one["hint"] for one in json.loads(result.stdout)["failed"]} == hints

@@ -12,7 +12,7 @@ from PIL import Image
 from facesr.config import RuntimeConfig, UpscaleConfig
 from facesr.config.evaluate import EvalConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.image import read_picture
+from facesr.image import Picture, read_picture
 from facesr.metrics import measure
 from facesr.workflows.evaluation import EvalResult, evaluate
 from facesr.workflows.statistics import summarise
@@ -235,6 +235,24 @@ def test_a_truncated_picture_is_reported_and_the_others_scored(
     with pytest.raises(ImageError, match="no picture could be scored"):
         run(root, tiny_folder, report=root / "none.html")
     assert not (root / "none.html").exists()
+
+
+def test_the_hint_of_a_failure_is_kept(
+    root: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Picture:
+        if path.parent.name == "hq" and path.stem in bad:
+            raise ImageError("is wrong", file=path, hint="mend it")
+        return read_picture(path)
+
+    monkeypatch.setattr("facesr.image.read_picture", refuse)
+    bad = {"2"}
+    (failure,) = run(root, tiny_folder).failed
+    assert (failure.reason, failure.hint) == ("is wrong", "mend it")
+    bad |= {"0", "1", "3"}
+    with pytest.raises(ImageError, match="no picture could be scored") as caught:
+        run(root, tiny_folder)
+    assert caught.value.hint == "mend it"
 
 
 def test_the_table_has_a_line_a_picture(root: Path, tiny_folder: Path) -> None:
