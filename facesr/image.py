@@ -37,7 +37,8 @@ class Picture:
     """A decoded picture, upright.
 
     Attributes:
-        rgb: (height, width, 3) uint8, or uint16 for 16-bit grey; a grey picture repeats its one channel.
+        rgb: (height, width, 3) uint8, or uint16 for 16-bit and float grey; a grey picture repeats its one
+            channel.
         grey: Whether it was grey and is to be written so.
         alpha: (height, width) uint8, or None where everything is opaque.
         icc: The colour profile's bytes, carried over.
@@ -72,10 +73,19 @@ class Picture:
         )
 
     def resized(self, height: int, width: int) -> "Picture":
-        """Return the picture resampled to another size (Lanczos); 16-bit grey becomes 8-bit."""
-        rgb = Image.fromarray(self.rgb8).resize((width, height), Image.Resampling.LANCZOS)
-        alpha = _resize_alpha(self.alpha, height=height, width=width)
-        return replace(self, rgb=np.asarray(rgb), alpha=alpha)
+        """Return the picture resampled to another size (Lanczos), of the same depth."""
+        rgb = _resize(self.rgb, height=height, width=width)
+        return replace(self, rgb=rgb, alpha=_resize_alpha(self.alpha, height=height, width=width))
+
+
+def _resize(rgb: Pixels, *, height: int, width: int) -> Pixels:
+    size = (width, height)
+    if rgb.dtype == np.uint8:
+        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
+    planes = [Image.fromarray(rgb[..., index].astype(np.float32)) for index in range(3)]
+    resized = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes]
+    deep: NDArray[np.uint16] = np.stack(resized, axis=2).round().clip(0, 65_535).astype(np.uint16)
+    return deep
 
 
 def _resize_alpha(alpha: Array | None, *, height: int, width: int) -> Array | None:
@@ -91,7 +101,7 @@ def from_pil(image: Image.Image) -> Picture:
     the edges when it is enlarged.
 
     Raises:
-        ImageError: It cannot be decoded, or has no pixels.
+        ImageError: It cannot be decoded, has no pixels, or is of floats that are not within [0, 1].
     """
     try:
         return _decode(image)
@@ -111,8 +121,9 @@ def _decode(image: Image.Image) -> Picture:
         exif = image.getexif().tobytes() if image.getexif() else None
     except Exception:  # Pillow raises many kinds for a damaged block
         exif, notes = None, (*notes, "damaged EXIF is left out")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        deep = np.asarray(image).clip(0, 65535).astype(np.uint16)
+    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
+        levels = _levels(image) if image.mode == "F" else np.asarray(image)
+        deep = levels.clip(0, 65535).astype(np.uint16)
         return Picture(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
     if image.mode == "CMYK":
         image, icc = _from_cmyk(image, icc), None  # the profile describes CMYK, which the result no longer is
@@ -122,6 +133,15 @@ def _decode(image: Image.Image) -> Picture:
         alpha = np.ascontiguousarray(rgba[..., 3])
         return Picture(_fill_transparent(rgba[..., :3], alpha), grey, alpha, icc, exif, notes)
     return Picture(np.asarray(image.convert("RGB")), grey, None, icc, exif, notes)
+
+
+def _levels(image: Image.Image) -> NDArray[np.float32]:
+    """Return the values of a float image in [0, 1] as levels of 16 bits."""
+    values = np.asarray(image)
+    if not ((values >= 0) & (values <= 1)).all():  # nor is not-a-number
+        raise ValueError("its float values are not within [0, 1]")
+    levels: NDArray[np.float32] = np.round(values * 65_535)
+    return levels
 
 
 def _losses(image: Image.Image) -> tuple[str, ...]:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from facesr.errors import ImageError
 from facesr.image import (
+    Picture,
     check_writable,
     exif_is_too_long,
     from_pil,
@@ -56,6 +58,43 @@ def test_16_bit_grey_keeps_its_depth(suffix: str, tmp_path: Path) -> None:
     assert np.array_equal(read_picture(tmp_path / f"b{suffix}").rgb, picture.rgb)
     write_picture(tmp_path / "c.jpg", picture)
     assert read_picture(tmp_path / "c.jpg").rgb.dtype == np.uint8
+
+
+def lanczos(old: int, new: int) -> NDArray[np.float64]:
+    """Return the (new, old) matrix that resamples a line by Lanczos of three lobes, its ends cut off."""
+    stretch = max(1.0, old / new)
+    centres = (np.arange(new) + 0.5) * old / new
+    distance = (np.arange(old) + 0.5 - centres[:, None]) / stretch
+    weights = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
+    table: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
+    return table
+
+
+@pytest.mark.parametrize("size", [(5, 7), (20, 9), (33, 41)])
+def test_16_bit_grey_is_resized_at_its_depth(size: tuple[int, int]) -> None:
+    deep = np.random.default_rng(0).integers(0, 65_536, (20, 28, 1), dtype=np.uint16).repeat(3, axis=2)
+    out = Picture(deep, grey=True).resized(*size).rgb
+    assert (out.shape, out.dtype) == ((*size, 3), np.uint16)
+    exact = lanczos(20, size[0]) @ deep[..., 0].astype(float) @ lanczos(28, size[1]).T
+    assert np.abs(out - exact.clip(0, 65_535)[..., None]).max() <= 0.6
+
+
+def test_float_grey_in_the_unit_range_becomes_16_bit_grey(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 4 * 6, dtype=np.float32).reshape(4, 6)
+    Image.fromarray(ramp).save(tmp_path / "a.tiff")
+    picture = read_picture(tmp_path / "a.tiff")
+    assert (picture.grey, picture.rgb.dtype) == (True, np.uint16)
+    assert np.abs(picture.rgb / 65_535 - ramp[..., None]).max() <= 0.5001 / 65_535
+    assert to_pil(picture).mode == "I;16"
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 255.0, np.nan, np.inf])
+def test_float_grey_of_another_range_is_refused(value: float, tmp_path: Path) -> None:
+    pixels = np.zeros((4, 6), np.float32)
+    pixels[1, 2] = value
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    with pytest.raises(ImageError, match=r"a\.tiff: cannot be read, its float values are not"):
+        read_picture(tmp_path / "a.tiff")
 
 
 def test_16_bit_colour_is_read_at_8_bits_with_a_note(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def plain(mode: str = "RGB", width: int = SIDE, height: int = SIDE) -> Image.Ima
     if mode in {"I;16", "I;16B"}:
         return Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16))
     if mode == "F":
-        return Image.fromarray(rng.random((height, width), dtype=np.float32) * 255)
+        return Image.fromarray(rng.random((height, width), dtype=np.float32))
     if mode == "LAB":
         srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
         converted = ImageCms.profileToProfile(rgb, srgb, lab, outputMode="LAB")

@@ -113,7 +113,8 @@ def test_another_final_size(
 ) -> None:
     for name in ("alpha.png", "deep.png", "grey.png"):
         run(awkward / name, tmp_path / "out", tiny_folder, outscale=scale)
-        assert read_picture(tmp_path / "out" / name).size == size
+        picture = read_picture(tmp_path / "out" / name)
+        assert (picture.size, picture.rgb.dtype == np.uint16) == (size, name == "deep.png")
 
 
 def test_max_pixels_and_templates_are_checked(awkward: Path, tmp_path: Path, tiny_folder: Path) -> None:
