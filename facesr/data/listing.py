@@ -13,6 +13,7 @@ from facesr.errors import ConfigError, ImageError
 from facesr.files import READ_FORMATS, Source, check_regular, exists, list_images
 
 _SHOWN = 10
+_MEND = "mend or remove these"
 _ORIENTATION = 0x0112
 
 
@@ -86,15 +87,19 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
                 sizes.setdefault((height, width), path)
     if config.crop_px % scale:
         problems.append(f"--crop {config.crop_px} is not a multiple of {scale}")
+    hint = _MEND
     if len(sizes) > 1:
-        examples = "; ".join(f"{path} is {width}x{height}" for (height, width), path in sizes.items())
-        problems.append(f"whole pictures must all be of one size, or need `--crop`: {examples}")
-    for height, width in sizes:
-        if height % scale or width % scale:
-            problems.append(f"{width}x{height} is not divisible by {scale}, use `--crop`")
-        if height != width and config.rotate_chance:
-            problems.append(f"{width}x{height} pictures cannot be turned in a batch, use `--crop`")
-    _refuse(problems, "training data")
+        examples = [f"{path} is {width}x{height}" for (height, width), path in sizes.items()]
+        shown = _shorten(examples, limit=3)
+        problems.append(f"whole pictures must all be of one size, or need `--crop`: {shown}")
+        hint = f"`facesr degrade {config.train_hq[0]} lq -r --hq-out hq --size 512` makes them of one size"
+    else:
+        for height, width in sizes:
+            if height % scale or width % scale:
+                problems.append(f"{width}x{height} is not divisible by {scale}, use `--crop`")
+            if height != width and config.rotate_chance:
+                problems.append(f"{width}x{height} pictures cannot be turned in a batch, use `--crop`")
+    _refuse(problems, "training data", hint=hint)
     size = next(iter(sizes), None)  # there is one at most, or it was refused
     return [replace(folder, size=size) for folder in folders]
 
@@ -205,9 +210,7 @@ def match_pairs(
         f"{pictures[name]} has no partner among the truths" for name in pictures.keys() - truths.keys()
     ]
     problems += [f"{truths[name]} has no partner to compare" for name in truths.keys() - pictures.keys()]
-    hint = "mend or remove these"
-    if by_path:
-        hint += "; names that occur twice need the same sub-folders on both sides"
+    hint = f"{_MEND}; names that occur twice need the same sub-folders on both sides" if by_path else _MEND
     _refuse(sorted(problems), "pairs", hint=hint)
     return {name: (pictures[name], truths[name]) for name in sorted(pictures)}
 
@@ -252,8 +255,11 @@ def _check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:
         )
 
 
-def _refuse(problems: list[str], what: str, *, hint: str = "mend or remove these") -> None:
+def _refuse(problems: list[str], what: str, *, hint: str = _MEND) -> None:
     if problems:
-        shown = "; ".join(problems[:_SHOWN])
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise ConfigError(f"{what}: {shown}{more}", hint=hint)
+        raise ConfigError(f"{what}: {_shorten(problems, limit=_SHOWN)}", hint=hint)
+
+
+def _shorten(entries: list[str], *, limit: int) -> str:
+    more = [f"and {len(entries) - limit} more"] if len(entries) > limit else []
+    return "; ".join(entries[:limit] + more)

@@ -84,6 +84,21 @@ def test_offenders_are_listed(root: Path) -> None:
     refused(lambda: list_training(config(root), scale=4), "must all be of one size, or need `--crop`")
 
 
+def test_of_many_sizes_three_are_shown_and_the_command_that_makes_one(tmp_path: Path) -> None:
+    for index in range(15):
+        save(tmp_path / "hq" / f"{index:02}.png", 20 + index, 20)
+    refused(
+        lambda: list_training(config(tmp_path), scale=4),
+        "00.png is 20x20; ",
+        "02.png is 20x22; and 12 more",
+        f"`facesr degrade {tmp_path / 'hq'} lq -r --hq-out hq --size 512`",
+    )
+    with pytest.raises(ConfigError) as caught:
+        list_training(config(tmp_path), scale=4)
+    assert "03.png" not in caught.value.message
+    assert "divisible" not in caught.value.message  # which --crop or the command see to
+
+
 def test_whole_pictures_must_divide_by_the_scale(tmp_path: Path) -> None:
     save(tmp_path / "hq" / "a.png", 30, 32)
     refused(lambda: list_training(config(tmp_path), scale=4), "32x30 is not divisible by 4")
