@@ -4,7 +4,7 @@ import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
 _DEEP_FORMATS = {"PNG", "TIFF"}
 
 
+@final
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture, upright.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facesr.device import Arrival, host_empty, send_to_device, send_to_host
 from facesr.errors import ImageError
-from facesr.image import Array, Pixels, from_pil, to_pil
+from facesr.image import Array, Picture, Pixels, from_pil, to_pil
 from facesr.models import SRNetwork, enlarge
 from facesr.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.load import Model
@@ -26,7 +26,7 @@ _TILE_PX, _SMALLEST_TILE_PX = 512, 16
 # What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
 _OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
-Kind = TypeVar("Kind", Image.Image, Array, Tensor)
+Kind = TypeVar("Kind", Image.Image, Picture, Array, Tensor)
 
 
 @torch.inference_mode()
@@ -149,21 +149,22 @@ def upscale_image(image: Kind, model: Model) -> Kind:
     """Enlarge one picture, or a batch of them, four times.
 
     Args:
-        image: A Pillow image of any mode, an (h, w, 3) uint8 RGB array, or a (B, 3, h, w) float RGB tensor
-            in [0, 1].
+        image: A Pillow image of any mode, what `facesr.image.read_picture` returns, an (h, w, 3) uint8 RGB
+            array, or a (B, 3, h, w) float RGB tensor in [0, 1].
         model: From `facesr.load_model`.
 
     Returns:
         The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
-        `info`), a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's dtype and
-        device.
+        `info`), a `Picture`, a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's
+        dtype and device.
 
     Raises:
         ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.
     """
     if isinstance(image, Image.Image):
-        picture = from_pil(image)
-        return to_pil(picture.enlarged(start_upscaling(model, [picture.rgb])()[0]))
+        return to_pil(upscale_image(from_pil(image), model))
+    if isinstance(image, Picture):
+        return image.enlarged(start_upscaling(model, [image.rgb])()[0])
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")

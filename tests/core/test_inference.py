@@ -1,8 +1,10 @@
 """One picture in any of its forms gives one result."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor
 import facesr
 from facesr import inference
 from facesr.errors import ImageError
+from facesr.image import Picture, read_picture
 from facesr.inference import enlarge, enlarge_pixels
 from facesr.models import ARCHITECTURES, build_network
 from facesr.models.base import SRNetwork
@@ -31,6 +34,7 @@ def test_every_kind_gives_the_same_pixels(model: Model) -> None:
     assert expected.shape == (36, 52, 3)
     assert expected.dtype == np.uint8
     assert np.array_equal(np.asarray(facesr.upscale_image(Image.fromarray(array), model)), expected)
+    assert np.array_equal(facesr.upscale_image(Picture(array), model).rgb, expected)
     for dtype in (torch.float32, torch.float64):
         tensor = torch.from_numpy(array).permute(2, 0, 1)[None].to(dtype) / 255
         out = facesr.upscale_image(tensor, model)
@@ -88,6 +92,24 @@ def test_a_truncated_pillow_image_is_one_error(model: Model) -> None:
     Image.fromarray(noise(64, 64)).save(encoded, "JPEG")
     with pytest.raises(ImageError, match="cannot be read, image file is truncated"):
         facesr.upscale_image(Image.open(io.BytesIO(encoded.getvalue()[:1200])), model)
+
+
+def test_the_service_in_the_documents_answers_and_refuses() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "upscaling.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    face = io.BytesIO()
+    Image.fromarray(noise(20, 24)).save(face, "JPEG")
+    answer = read_picture(io.BytesIO(names["enlarge"](face.getvalue())))
+    assert np.array_equal(
+        answer.rgb, facesr.upscale_image(read_picture(io.BytesIO(face.getvalue())), names["model"]).rgb
+    )
+    large = io.BytesIO()
+    Image.new("1", (2001, 2000)).save(large, "PNG")
+    for data, reason in ((b"no picture", "known format"), (large.getvalue(), "more than 4,000,000 pixels")):
+        with pytest.raises(ImageError, match=reason):
+            names["enlarge"](data)
 
 
 @pytest.mark.parametrize(
