@@ -39,9 +39,9 @@ def enlarge_pixels(
         network: In evaluation mode.
         pixels: (B, h, w, 3), uint8, or int32 for 16 bits, or float32 from 0 to 2**24.
         device: Where the network lies.
-        tile: Side of the pieces that larger pictures are computed in, LQ px; 0 takes any picture as a whole,
-            None decides by the network. A network with a global view always works in windows
-            of the size that it was trained on, unless this is 0.
+        tile: Pictures with sides up to this, LQ px, are taken as a whole; 0 takes any so, None decides by
+            the network. Larger ones are computed in pieces of this side, but by a network with a global view
+            in windows of the size that it was trained on.
 
     Returns:
         (B, 4h, 4w, 3) of the same type; on its way to the CPU if the pixels came from there, else on the
@@ -76,10 +76,12 @@ def enlarge_pixels(
 def enlarge_within_memory(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Arrival:
-    """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then with half the tile.
+    """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then in smaller pieces.
+
+    The smaller pieces are of half the side; for a network with a global view, its windows.
 
     Raises:
-        ImageError: Nothing is left to halve.
+        ImageError: Nothing smaller is left.
     """
     try:
         return enlarge_pixels(network, pixels, device, tile=tile)
@@ -93,9 +95,11 @@ def enlarge_within_memory(
         )
         return Arrival(torch.cat(list(halves)))
     height, width = pixels.shape[1:3]
-    side = piece_side(network) if tile is None else tile
-    smaller = (side or max(height, width)) // 2
-    if network.halo is None or smaller < _SMALLEST_TILE_PX:
+    side = (piece_side(network) if tile is None else tile) or max(height, width)
+    smaller = side // 2
+    if network.halo is None:
+        smaller = network.window if network.window < max(height, width) <= side else 0
+    if smaller < _SMALLEST_TILE_PX:
         raise ImageError(f"{width}x{height} needs more memory than {device} has")
     return enlarge_within_memory(network, pixels, device, tile=smaller)
 

@@ -38,7 +38,7 @@ class RuntimeConfig(Config):
     )
     tile: Annotated[int, Ge(0)] | Auto = opt(
         "auto",
-        "Side of the pieces that large pictures are computed in, input pixels; 0 takes them whole.",
+        "Pictures up to this side, input pixels, are taken whole, larger ones in pieces; 0 takes all whole.",
         panel="Model",
         metavar="auto|0|N",
     )

@@ -148,7 +148,8 @@ def enlarge_stream(
     """Run every model over decoded pictures, those of equal size together; failures pass through.
 
     The models' notes are told first.
-    Where memory runs out, the batch is halved, then the tile; a picture for which nothing helps fails alone.
+    Where memory runs out, the batch is halved, then smaller pieces are tried; a picture for which nothing
+    helps fails alone.
     On the CPU, as many small pictures as there are cores are computed at once, each on one core, which is
     faster than one after another on all cores; large ones and the last few have all cores.
 

@@ -260,6 +260,28 @@ def test_out_of_memory_halves_the_batch_then_the_tile(
             assert np.abs(one[0].rgb.astype(int) - other[0].rgb).max() <= 1  # type: ignore[index]
 
 
+@pytest.mark.parametrize("tile", [0, 150])
+def test_a_global_view_falls_back_to_its_windows_where_the_whole_is_too_large(
+    tile: int, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network("faceunet", TINY).eval()
+    model = replace(load_model(tiny_folder, device="cpu"), network=network)
+    large = noise(140, 150)
+
+    def enlarged() -> Any:
+        (outcome,) = enlarge_stream(
+            [model], [Outcome(0, Picture(rgb=large))], runtime=RuntimeConfig(tile=tile), warn=no_warning
+        )
+        return outcome.value
+
+    assert np.abs(enlarged()[0].rgb.astype(int) - upscale_image(large, model)).max() > 1
+    shapes = fail_above(128 * 128, monkeypatch)
+    assert np.array_equal(enlarged()[0].rgb, upscale_image(large, model))
+    assert set(shapes) == {(1, 128, 128)}
+    fail_above(100 * 100, monkeypatch)
+    assert "150x140 needs more memory than cpu has" in enlarged().reason
+
+
 def test_a_picture_for_which_nothing_helps_fails_alone_and_names_its_size(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
