@@ -33,11 +33,16 @@ class _AnySize(nn.Module):
         return enlarge(self.network, lq)
 
 
+class _Clamped(_AnySize):
+    def forward(self, lq: Tensor) -> Tensor:
+        return super().forward(lq).clamp(0, 1)
+
+
 def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None = None) -> None:
     """Write a network as one ONNX file, for any batch and any size.
 
-    Its input `lq` is (n, 3, h, w) and its output `prediction` (n, 3, 4h, 4w), both fp32 RGB in [0, 1], the
-    output not clamped.
+    Its input `lq` is (n, 3, h, w) and its output `prediction` (n, 3, 4h, 4w), both fp32 RGB in [0, 1]. It
+    takes a picture of any size as a whole.
 
     Args:
         network: In fp32 on the CPU.
@@ -48,6 +53,10 @@ def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None 
         MissingExtra: Without the extra `onnx`.
         FacesrError: The file cannot be written.
     """
+    _write(_Clamped(network), path, facts=facts or {})
+
+
+def _write(module: nn.Module, path: Path, *, facts: dict[str, str]) -> None:
     try:
         import onnx
         import onnxscript  # noqa: F401 (torch.onnx wants it)
@@ -56,7 +65,7 @@ def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None 
     sides = {0: torch.export.Dim("n"), 2: torch.export.Dim("h", min=1), 3: torch.export.Dim("w", min=1)}
     with _quiet_exporter():
         program = torch.onnx.export(
-            _AnySize(network).eval(),
+            module.eval(),
             (torch.rand(2, 3, 48, 64),),
             dynamo=True,
             dynamic_shapes=(sides,),
@@ -66,7 +75,7 @@ def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None 
         )
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, facts or {})
+    onnx.helper.set_model_props(proto, facts)
     try:
         write_atomic(path, lambda stream: stream.write(proto.SerializeToString()))
     except OSError as error:
@@ -112,7 +121,7 @@ class OnnxNetwork(SRNetwork):
         digest = hashlib.sha256(f"{identity} {network!r} {version('facesr')}".encode()).hexdigest()
         self._path = _cache_folder() / f"{digest[:40]}.onnx"
         if not self._is_readable():
-            export_onnx(network, self._path)
+            _write(_AnySize(network), self._path, facts={})  # not clamped, as no network's result is
             self._check(network)
 
     def forward(self, x: Tensor) -> Tensor:

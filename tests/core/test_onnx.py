@@ -9,11 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+from facesr import upscale_image
+from facesr.config import RuntimeConfig
 from facesr.errors import DeviceError, FacesrError, MissingExtra
 from facesr.models import ARCHITECTURES, SRNetwork, build_network, enlarge
 from facesr.onnx import OnnxNetwork
 from facesr.weights.load import load_model
-from tests.conftest import TINY, Run
+from facesr.weights.locate import locate
+from facesr.workflows.pipeline import load_for
+from tests.conftest import TINY, Run, noise
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
@@ -88,6 +92,15 @@ def test_upscale_gives_the_same_pictures(run: Run, faces: Path, tiny_folder: Pat
         assert np.abs(one - other).max() <= 1
 
 
+def test_the_ensemble_gives_the_same_picture(tiny_folder: Path) -> None:
+    files = locate(str(tiny_folder))
+    one, other = (
+        upscale_image(noise(20, 30), load_for(files, RuntimeConfig(self_ensemble=True, backend=backend)))
+        for backend in ("torch", "onnx")
+    )
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
 def test_export_writes_one_file_that_says_what_it_is(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "tiny.onnx"
     document = json.loads(run("export", tiny_folder, target, "--json").stdout)
@@ -99,9 +112,12 @@ def test_export_writes_one_file_that_says_what_it_is(run: Run, tiny_folder: Path
     assert (facts["name"], facts["scale"]) == ("tiny", "4")
     session = onnxruntime.InferenceSession(target)
     network = load_model(tiny_folder, device="cpu").network
-    x = torch.rand(2, 3, 9, 5)
+    x = 3 * torch.rand(2, 3, 9, 5) - 1
     (out,) = session.run(None, {"lq": x.numpy()})
-    assert np.abs(out - network(x).numpy()).max() < 1e-4
+    expected = network(x)
+    assert float(expected.max()) > 1.1
+    assert float(expected.min()) < -0.1
+    assert np.abs(out - expected.clamp(0, 1).numpy()).max() < 1e-4
     result = run("export", tiny_folder, target)
     assert (result.exit_code, "exists" in result.stderr) == (2, True)
     assert run("export", tiny_folder, target, "--overwrite", "-q").stdout == f"{target}\n"
