@@ -84,7 +84,8 @@ class DataConfig(Config):
     reuse: Count = key("How often each degraded picture is used, from a ring.", default=1)
     ring: Count = key("Pictures that the ring holds, if `reuse` is above 1.", default=256)
     workers: Optional0 | Auto = key(
-        "Processes that prepare pictures; auto is one per core, 8 at most.", default="auto"
+        "Processes that prepare pictures; auto is 8, or the cores that each process has if they are fewer.",
+        default="auto",
     )
 
     def __post_init__(self) -> None:

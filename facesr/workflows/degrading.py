@@ -1,13 +1,13 @@
 """`facesr degrade`: from HQ pictures to LQ ones, or to pairs."""
 
 import json
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facesr.cluster import cores
 from facesr.config import DegradeConfig
 from facesr.errors import ConfigError, ImageError
 from facesr.files import Job, exists, list_images, plan_jobs, real, split_done, write_atomic
@@ -117,7 +117,7 @@ def _write_pairs(
     kept = _kept_params(config.params_out, skipped, reporter) if config.params_out else {}
     # Now too, so that a killed run leaves the lines of what it made, and none of what it was to replace.
     write_params(job for job in todo if not exists(job.target))
-    workers = config.workers if config.workers != "auto" else os.cpu_count() or 1
+    workers = config.workers if config.workers != "auto" else cores()
     written: list[Job] = []
     failed: list[Failure] = []
     reporter.begin(len(todo), "images")

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facesr.cluster import cores
 from facesr.config.evaluate import PROTOCOLS, EvalConfig, Protocol
 from facesr.errors import ConfigError, ImageError
 from facesr.files import Job, Source, check_targets, real, write_atomic
@@ -258,7 +258,7 @@ def _score(
     failed: list[Failure] = []
     written: list[Path] = []
     reporter.begin(len(pairs), "images")
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, cores())
     executor = ThreadPoolExecutor(max_workers=workers)
     batch = batch_size(config.runtime, models[0].device) if models else 1
     try:

@@ -26,7 +26,7 @@ from facesr.workflows.checkpoint import RunFolder
 from facesr.workflows.run import Run, remaining
 from facesr.workflows.signals import StopSignals
 from facesr.workflows.trainer import Trainer
-from facesr.workflows.training import TrainResult, train
+from facesr.workflows.training import TrainResult, train, worker_count
 from tests.conftest import Listener, noise
 
 TINY = {"blocks": 1, "features": 8}
@@ -641,3 +641,15 @@ def test_two_processes_give_the_losses_of_one(data: dict, tmp_path: Path) -> Non
     best = [facesr.load_model(tmp_path / name / "best", device="cpu").network for name in ("one", "two")]
     for a, b in zip(best[0].parameters(), best[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(1, 1, 1), (6, 1, 6), (64, 4, 8), (8, 4, 2), (2, 4, 1)]
+)
+def test_workers_share_the_cores_among_the_processes_of_a_node(
+    cores: int, processes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.workflows.training.cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert worker_count(TrainConfig()) == workers
+    assert worker_count(TrainConfig(data=DataConfig(workers=3))) == 3
