@@ -18,7 +18,8 @@ def parse_reference(text: str) -> tuple[str, str | None] | None:
 def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) -> Path:
     """Bring files of a repository into the Hub's cache and return their folder there.
 
-    Without a network, or with HF_HUB_OFFLINE, what is in the cache is used.
+    A revision whose files are all in the cache is not asked for again, so a branch such as `main` stays what
+    it was when it was downloaded.
 
     Raises:
         WeightsError: No such repository, revision or file, no permission, no network, a broken transfer.
@@ -29,6 +30,9 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
     utils.disable_progress_bars()  # type: ignore[attr-defined]
     label = f"{repo}@{revision}" if revision else repo
     try:
+        cached = [huggingface_hub.try_to_load_from_cache(repo, name, revision=revision) for name in names]
+        if all(isinstance(path, str) for path in cached):
+            return Path(str(cached[0])).parent
         paths = [huggingface_hub.hf_hub_download(repo, name, revision=revision) for name in names]
     except errors.GatedRepoError as error:
         raise WeightsError(

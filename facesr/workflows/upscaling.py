@@ -36,6 +36,7 @@ class UpscaleResult:
         model: Name of the model.
         device: Where it ran; empty when there was nothing to run.
         dtype: In which precision.
+        sha256: Of the file of the model's weights, hexadecimal; empty as `device`.
         seconds: From the first picture read to the last one written.
         stages: Seconds by stage, over all cores: decode, network, encode, and waiting, when a core that
             could have run the network did not. On CUDA, network and waiting are of the device.
@@ -48,6 +49,7 @@ class UpscaleResult:
     model: str
     device: str = ""
     dtype: str = ""
+    sha256: str = ""
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -137,6 +139,7 @@ def _run(
         files.name,
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
+        sha256=model.sha256,
         seconds=time.perf_counter() - start,
         stages=times.table(),
     )

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from facesr.config import ModelConfig
+from facesr.weights.folder import save_folder
 from facesr.weights.hub import parse_reference
-from tests.conftest import noise
+from tests.conftest import TINY, noise, tiny_state
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Start = Callable[..., str]
@@ -25,6 +27,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """Serves `/user/tiny/resolve/<revision>/<file>` from a folder, and every kind of trouble by name."""
 
     folder: Path
+    commit = COMMIT
     requests: list[str]
 
     def do_HEAD(self) -> None:
@@ -40,7 +43,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             "missing": (404, "RepoNotFound"), "private": (401, "RepoNotFound"), "gated": (403, "GatedRepo"),
             "down": (503, ""),
         }.get(repo)  # fmt: skip
-        if repo in {"tiny", "broken"} and revision not in {"main", "v1", COMMIT}:
+        if repo in {"tiny", "broken"} and revision not in {"main", "v1", self.commit}:
             trouble = (404, "RevisionNotFound")
         path = self.folder / name
         if trouble is None and (repo == "empty" or not path.is_file()):
@@ -49,13 +52,13 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.send_response(trouble[0])
             if trouble[1]:
                 self.send_header("X-Error-Code", trouble[1])
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", self.commit)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         content = path.read_bytes()
         self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -83,14 +86,19 @@ def hub(tiny_folder: Path) -> Iterator[http.server.ThreadingHTTPServer]:
 def upscale(hub: Any, tmp_path: Path, model: str, **environment: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "in").mkdir(exist_ok=True)
     Image.fromarray(noise(8, 8)).save(tmp_path / "in" / "a.png")
+    arguments = ["upscale", "in", "out", "--overwrite", "-d", "cpu", "-m", model, "--json"]
+    return start(hub, tmp_path, [sys.executable, "-m", "facesr", *arguments], **environment)
+
+
+def start(
+    hub: Any, tmp_path: Path, command: list[str], **environment: str
+) -> subprocess.CompletedProcess[str]:
     host, port = hub.server_address[:2]
     variables = {
         **os.environ, "HF_ENDPOINT": f"http://{host}:{port}", "HF_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "3", "HF_HUB_ETAG_TIMEOUT": "3",
         "HF_HUB_DISABLE_XET": "1", **environment,
     }  # fmt: skip
-    arguments = ["upscale", "in", "out", "--overwrite", "-d", "cpu", "-m", model, "--json"]
-    command = [sys.executable, "-m", "facesr", *arguments]
     return subprocess.run(
         command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
     )
@@ -104,11 +112,37 @@ def test_a_repository_is_downloaded_once_and_then_works_offline(hub: Any, tmp_pa
     for model in ("user/tiny", "hf://user/tiny@main"):
         assert upscale(hub, tmp_path, model).returncode == 0
     hub.RequestHandlerClass.requests.clear()
+    assert upscale(hub, tmp_path, "user/tiny@v1").returncode == 0
+    assert hub.RequestHandlerClass.requests == []
     offline = upscale(hub, tmp_path, "user/tiny@v1", HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert hub.RequestHandlerClass.requests == []
     unreachable = upscale(hub, tmp_path, "user/tiny@v1", HF_ENDPOINT="http://127.0.0.1:9")
     assert unreachable.returncode == 0, unreachable.stderr
+
+
+def test_a_repository_that_changes_is_taken_anew_only_when_asked_for(
+    hub: Any, tmp_path: Path, tiny_folder: Path
+) -> None:
+    def sha256(model: str) -> str:
+        return str(json.loads(upscale(hub, tmp_path, model).stdout)["sha256"])
+
+    old, new = hashlib.sha256((tiny_folder / "model.safetensors").read_bytes()).hexdigest(), "f" * 40
+    assert sha256("user/tiny") == old
+    folder = tmp_path / "newer"
+    save_folder(folder, tiny_state(1), ModelConfig(name="tiny", arch="msrresnet", args=TINY))
+    hub.RequestHandlerClass.folder, hub.RequestHandlerClass.commit = folder, new
+    assert sha256("user/tiny") == old
+    newer = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert sha256(f"user/tiny@{new}") == newer
+    assert sha256("user/tiny") == old
+    # As `hf download user/tiny` does, for each of its files.
+    files = "config.json", "model.safetensors"
+    code = f"import huggingface_hub as hub; [hub.hf_hub_download('user/tiny', name) for name in {files}]"
+    done = start(hub, tmp_path, [sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+    assert sha256("user/tiny") == newer
+    assert sha256(f"user/tiny@{COMMIT}") == old
 
 
 @pytest.mark.parametrize(

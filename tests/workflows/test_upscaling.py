@@ -12,7 +12,7 @@ from facesr.errors import ConfigError, DeviceError
 from facesr.files import Job
 from facesr.image import read_picture
 from facesr.workflows.upscaling import upscale
-from tests.conftest import noise
+from tests.conftest import Listener, noise
 
 
 class Recorder:
@@ -47,6 +47,7 @@ def test_every_picture_is_enlarged(config: UpscaleConfig, faces: Path, tiny_fold
     assert sorted(path.name for path in result.written) == ["0.png", "1.png", "2.png"]
     assert (result.model, result.device, result.dtype) == ("tiny", "cpu", "float32")
     model = facesr.load_model(tiny_folder, device="cpu")
+    assert result.sha256 == model.sha256
     for path in result.written:
         expected = facesr.upscale_image(read_picture(faces / path.name).rgb, model)
         assert np.abs(read_picture(path).rgb.astype(int) - expected).max() <= 1
@@ -85,7 +86,7 @@ def test_existing_results_are_skipped_or_redone(config: UpscaleConfig) -> None:
     assert [path.name for path in again.skipped] == ["0.png", "2.png"]
     assert (config.output / "0.png").read_bytes() == b"mine"
     idle = upscale(config)
-    assert (idle.written, len(idle.skipped), idle.device) == ((), 3, "")
+    assert (idle.written, len(idle.skipped), idle.device, idle.sha256) == ((), 3, "", "")
     redone = upscale(change(config, overwrite=True))
     assert (len(redone.written), redone.skipped) == (3, ())
     with Image.open(config.output / "0.png") as image:
@@ -124,6 +125,16 @@ def test_a_result_too_large_for_its_format_fails_before_the_network(
     Image.new("RGB", (5000, 1)).save(faces / "wide.webp")
     result = upscale(change(config, inputs=(faces / "wide.webp",)))
     assert "more than WEBP can hold" in result.failed[0].reason
+
+
+def test_the_precision_that_half_precision_gave_way_to_is_told(
+    config: UpscaleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.weights.load._is_usable", lambda *_: False)
+    listener = Listener()
+    result = upscale(change(config, runtime=RuntimeConfig(device="cpu", dtype="bf16")), listener)
+    assert result.dtype == "float32"
+    assert listener.warnings == ["bfloat16 gives no usable picture on cpu, going on in fp32"]
 
 
 def test_precision_that_the_network_lacks_is_refused(config: UpscaleConfig) -> None:
