@@ -14,6 +14,8 @@ from facesr.models import SRNetwork, build_network, enlarge
 from facesr.weights.checkpoint import check_state, identify, read_state, shapes_of
 from facesr.weights.locate import WeightFiles, locate
 
+_RAMP_PX = 64
+
 
 @dataclass(frozen=True)
 class Model:
@@ -92,7 +94,7 @@ def _is_usable(network: SRNetwork, device: torch.device) -> bool:
 
     Some devices give not-a-number or a black picture in half precision.
     """
-    side = network.window // 2
+    side = _RAMP_PX
     out = enlarge(network, torch.linspace(0, 1, side, device=device).expand(1, 3, side, side))
     return bool(torch.isfinite(out).all()) and float(out.max() - out.min()) > 1 / 255
 
@@ -128,6 +130,8 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
     check_state(state, expected, path=files.tensors, arch=arch)
     network = build_network(config.arch, config.args)
     network.load_state_dict(state)
+    if network.halo is None and config.patch_px >= network.multiple_of:
+        network.window = config.patch_px
     return network, config, sha256
 
 

@@ -1,14 +1,13 @@
 """`facesr upscale`: pictures in, pictures four times as large out."""
 
 import io
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from facesr.cluster import pick_shard
+from facesr.cluster import cores, pick_shard
 from facesr.config import UpscaleConfig
 from facesr.errors import ImageError
 from facesr.files import Job, exists, list_images, plan_jobs, split_done
@@ -64,7 +63,9 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     """
     reporter = reporter or Silent()
     suffix = "" if config.format == "auto" else f".{config.format}"
-    sources = list_images(config.inputs, recursive=config.recursive, exclude=[config.output])
+    sources = list_images(
+        config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
+    )
     index, count = pick_shard(config.shard)
     jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
     files = locate(config.model)
@@ -116,13 +117,14 @@ def _run(
     failed: list[Failure] = []
     start = time.perf_counter()
     reporter.begin(len(todo), "images")
-    executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    executor = ThreadPoolExecutor(max_workers=min(8, cores()))
     try:
         decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
         enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn, times=times)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2, pixels=result_px):
             if isinstance(outcome.value, ImageError):
-                failed.append(Failure(outcome.item.item.source.path, outcome.value.reason))
+                error = outcome.value
+                failed.append(Failure(outcome.item.item.source.path, error.reason, error.hint))
             else:
                 written.append(outcome.value)
             reporter.advance()

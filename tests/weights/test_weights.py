@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import facesr
 from facesr.config import ModelConfig
 from facesr.errors import ConfigError, WeightsError
-from facesr.models import ARCHITECTURES, count_multiply_adds, count_parameters
+from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters
 from facesr.models.msrresnet import MSRResNet
 from facesr.weights.folder import model_card, save_folder
 from facesr.weights.load import load_model
@@ -38,6 +38,16 @@ def test_a_bundled_model_is_what_its_config_says(name: str) -> None:
     assert (folder / "README.md").read_text(encoding="utf-8") == model_card(config)
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
+
+
+@pytest.mark.parametrize(("patch_px", "window"), [(0, 128), (8, 128), (48, 48), (256, 256)])
+def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
+    patch_px: int, window: int, tmp_path: Path
+) -> None:
+    args = {"blocks": 1, "features": 8}
+    config = ModelConfig(name="x", arch="faceunet", args=args, patch_px=patch_px)
+    save_folder(tmp_path, build_network("faceunet", args).state_dict(), config)
+    assert load(tmp_path).network.window == window
 
 
 def test_bundled_models_lists_them_all() -> None:

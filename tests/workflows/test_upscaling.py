@@ -54,6 +54,20 @@ def test_every_picture_is_enlarged(config: UpscaleConfig, faces: Path, tiny_fold
     assert sorted(path.name for path in config.output.iterdir()) == ["0.png", "1.png", "2.png"]
 
 
+def test_pictures_of_other_formats_are_told_of_and_failures_keep_their_hint(
+    config: UpscaleConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.heic").touch()
+    Image.fromarray(noise(1, 5000)).save(folder / "wide.webp")
+    listener = Listener()
+    result = upscale(change(config, inputs=(folder,)), listener)
+    assert any("a.heic" in warning for warning in listener.warnings)
+    (failure,) = result.failed
+    assert (failure.file.name, "--format png" in failure.hint) == ("wide.webp", True)
+
+
 @pytest.mark.parametrize("done", [0, 200])
 def test_many_pictures_are_looked_through_once(
     done: int, config: UpscaleConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
