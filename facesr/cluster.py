@@ -37,13 +37,18 @@ def local_rank() -> int:
     return rank_from_environment().local_rank
 
 
+def local_world_size() -> int:
+    """Return how many processes torchrun started on this node."""
+    return _number("LOCAL_WORLD_SIZE", 1)
+
+
 def refuse_lone_tasks() -> None:
     """Refuse to be one of several tasks of a SLURM step that know nothing of each other.
 
     Raises:
         ConfigError: torchrun has not started this process, and SLURM has started others.
     """
-    tasks = _number("SLURM_STEP_NUM_TASKS") if "SLURM_STEP_NUM_TASKS" in os.environ else 1
+    tasks = _number("SLURM_STEP_NUM_TASKS", 1)
     if tasks > 1 and "RANK" not in os.environ:
         raise ConfigError(
             f"SLURM started {tasks} tasks, each of which would train on its own",
@@ -101,8 +106,8 @@ def _from_slurm() -> tuple[int, int]:
     return index, count
 
 
-def _number(name: str) -> int:
+def _number(name: str, default: int | None = None) -> int:
     try:
-        return int(os.environ[name])
-    except (KeyError, ValueError):
+        return int(os.environ.get(name, "" if default is None else default))
+    except ValueError:
         raise ConfigError(f"the environment variable {name} is not a number") from None

@@ -1,5 +1,6 @@
 """Errors meant for the user: what went wrong, and what to do about it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -62,3 +63,9 @@ class RunError(FacesrError):
 
 class WeightsError(FacesrError):
     """Weights that cannot be read or belong to another network."""
+
+
+def shorten(entries: Sequence[str], *, limit: int = 10) -> str:
+    """Join what is wrong into one line, of which the first ones are shown."""
+    more = [f"and {len(entries) - limit} more"] if len(entries) > limit else []
+    return "; ".join([*entries[:limit], *more])

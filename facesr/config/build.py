@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facesr.config.fields import Config
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, shorten
 
 T = TypeVar("T", bound=Config)
 Tree = dict[str, Any]
 
-# A file may be wrong from end to end, and what was found instead of a number may be a whole book.
-_SHOWN = 10
+# What was found instead of a number may be a whole book.
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 
@@ -95,9 +94,7 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
-        entries = [_explain(entry) for entry in _relevant(error.errors())]
-        more = [f"and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
-        problems = "; ".join(entries[:_SHOWN] + more)
+        problems = shorten([_explain(entry) for entry in _relevant(error.errors())])
         prefix = f"{source}: " if source else ""
         raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from facesr.config.train import DataConfig
-from facesr.errors import ConfigError, ImageError
+from facesr.errors import ConfigError, ImageError, shorten
 from facesr.files import READ_FORMATS, Source, check_regular, exists, list_images
 
-_SHOWN = 10
 _MEND = "mend or remove these"
 _ORIENTATION = 0x0112
 
@@ -90,7 +89,7 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
     hint = _MEND
     if len(sizes) > 1:
         examples = [f"{path} is {width}x{height}" for (height, width), path in sizes.items()]
-        shown = _shorten(examples, limit=3)
+        shown = shorten(examples, limit=3)
         problems.append(f"whole pictures must all be of one size, or need `--crop`: {shown}")
         hint = f"`facesr degrade {config.train_hq[0]} lq -r --hq-out hq --size 512` makes them of one size"
     else:
@@ -257,9 +256,4 @@ def _check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:
 
 def _refuse(problems: list[str], what: str, *, hint: str = _MEND) -> None:
     if problems:
-        raise ConfigError(f"{what}: {_shorten(problems, limit=_SHOWN)}", hint=hint)
-
-
-def _shorten(entries: list[str], *, limit: int) -> str:
-    more = [f"and {len(entries) - limit} more"] if len(entries) > limit else []
-    return "; ".join(entries[:limit] + more)
+        raise ConfigError(f"{what}: {shorten(problems)}", hint=hint)

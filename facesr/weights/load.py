@@ -94,8 +94,8 @@ def _is_usable(network: SRNetwork, device: torch.device) -> bool:
 
     Some devices give not-a-number or a black picture in half precision.
     """
-    side = _RAMP_PX
-    out = enlarge(network, torch.linspace(0, 1, side, device=device).expand(1, 3, side, side))
+    ramp = torch.linspace(0, 1, _RAMP_PX, device=device).expand(1, 3, _RAMP_PX, _RAMP_PX)
+    out = enlarge(network, ramp)
     return bool(torch.isfinite(out).all()) and float(out.max() - out.min()) > 1 / 255
 
 

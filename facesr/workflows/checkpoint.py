@@ -116,7 +116,8 @@ class RunFolder:
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 content = json.loads(line)
-                if content["step"] < step + (validated or "validation" not in content):
+                counts = validated or "validation" not in content
+                if content["step"] <= (step if counts else step - 1):
                     kept.append(line + "\n")
             except ValueError:
                 break

@@ -127,8 +127,7 @@ def _write_pairs(
     try:
         for outcome in map_ahead(executor, make, todo, depth=2 * workers):
             if isinstance(outcome.value, ImageError):
-                error = outcome.value
-                failed.append(Failure(outcome.item.source.path, error.reason, error.hint))
+                failed.append(Failure.of(outcome.item.source.path, outcome.value))
             else:
                 written.append(outcome.item)
             reporter.advance()

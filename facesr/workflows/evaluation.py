@@ -247,8 +247,7 @@ def _score(
         image = ImageScore(pair.name, scores)
         saved = []
         if folders:
-            restored = names[len(results) - len(outcome.value) :]
-            for method, picture in zip(restored, outcome.value, strict=True):
+            for method, picture in zip(names[-len(outcome.value) :], outcome.value, strict=True):
                 saved.append(folders[method] / f"{pair.name}.png")
                 write_picture(saved[-1], picture)
         card = report.card(image, lq=lq, results=results, target=target) if report else ""
@@ -270,8 +269,7 @@ def _score(
         )
         for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=result_px):
             if isinstance(outcome.value, ImageError):
-                error = outcome.value
-                failed.append(Failure(outcome.item.item.subject, error.reason, error.hint))
+                failed.append(Failure.of(outcome.item.item.subject, outcome.value))
             else:
                 image, saved, card = outcome.value
                 images.append(image)

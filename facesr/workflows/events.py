@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from facesr.errors import ImageError
+
 
 class Reporter(Protocol):
     """Listens to a running workflow; the command line draws progress from it."""
@@ -45,3 +47,8 @@ class Failure:
     file: Path
     reason: str
     hint: str = ""
+
+    @classmethod
+    def of(cls, file: Path, error: ImageError) -> "Failure":
+        """Return what an error says of a file."""
+        return cls(file, error.reason, error.hint)

@@ -14,7 +14,6 @@ from facesr.cluster import Rank
 from facesr.config import ModelConfig, Score
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
-from facesr.data.draws import Draws
 from facesr.device import Arrival, send_to_host
 from facesr.errors import ConfigError, RunError
 from facesr.metrics import Scores
@@ -45,7 +44,7 @@ class Run:
         ranks: Rank,
         *,
         data: str,
-        patch_px: int,
+        lq_size: tuple[int, int],
     ) -> None:
         self.config = config
         self.folder = folder
@@ -54,7 +53,7 @@ class Run:
         self.reporter = reporter
         self.ranks = ranks
         self._data = data
-        self._patch_px = patch_px
+        self._lq_size = lq_size
         self.best: dict[str, Any] = {}
         self._is_first = ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device. The first one
@@ -101,16 +100,14 @@ class Run:
     def _network_args(self) -> dict[str, Any]:
         return {"arch": self.config.arch, **resolve_args(self.config.arch, self.config.args)}
 
-    def announce(self, draws: Draws) -> None:
+    def announce(self) -> None:
         """On the CPU say how long it will take, by the time of one picture."""
         left = self.config.iterations - self.trainer.step
         if self.trainer.device.type != "cpu" or not self._is_first or not left:
             return
-        side = self.config.data.crop_px // self.trainer.network.scale
-        height, width = (side, side) if side else draws[0].lq.shape[:2]
-        if not height or not width:
+        if not all(self._lq_size):
             return  # nothing could be read, which the first batch will say
-        images = torch.zeros(1, 3, height, width)
+        images = torch.zeros(1, 3, *self._lq_size)
         start = 0.0
         for _ in range(2):  # the first pass warms up
             start = time.perf_counter()
@@ -289,7 +286,7 @@ class Run:
             + (f", from {config.init}" if config.init else ""),
             iterations=trainer.step,
             batch=config.batch,
-            patch_px=self._patch_px,
+            patch_px=max(self._lq_size),
             scores=tuple(
                 Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
                 for (name, values), baseline in zip(

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facesr.cluster import cores, rank_from_environment, refuse_lone_tasks
+from facesr.cluster import cores, local_world_size, rank_from_environment, refuse_lone_tasks
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, DeviceError
 from facesr.workflows.events import Reporter, Silent
@@ -98,22 +98,13 @@ def _run(
     network = initial_network(replace(config, init=None) if resumed else config)
     if config.dtype != "auto":
         pick_dtype(config.dtype, device, network.dtypes)  # refuses what the network cannot do
-    crop_px = config.data.crop_px
-    sides = [side // SCALE for side in (folders[0].size or (crop_px, crop_px))]
-    if any(side % network.multiple_of for side in sides):
-        raise ConfigError(
-            f"{config.arch} trains on LQ sides that are multiples of {network.multiple_of}, not on"
-            f" {sides[1]}x{sides[0]}",
-            hint=f"choose a multiple of {network.multiple_of * SCALE} for `--crop`",
-        )
+    size = lq_size(config, folders, multiple_of=network.multiple_of)
     if network.halo is None:
-        network.window = max(sides)
+        network.window = max(size)
     trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
     validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
-    run = Run(
-        config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), patch_px=max(sides)
-    )
+    run = Run(config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size)
     if resumed:
         run.resume()
     elif ranks.rank == 0:
@@ -121,7 +112,7 @@ def _run(
     draws = Draws(folders, config.data, seed=config.seed, scale=SCALE)
     part = Slice(config.batch, ranks.rank, ranks.world_size)
     if not run.finished:
-        run.announce(draws)
+        run.announce()
         workers = worker_count(config)
         with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
             run.go(stream, stop)
@@ -160,12 +151,27 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     return network
 
 
+def lq_size(config: TrainConfig, folders: "list[Folder]", *, multiple_of: int) -> tuple[int, int]:
+    """Return (height, width) of what the network sees in training, in LQ pixels.
+
+    Raises:
+        ConfigError: The network cannot take it.
+    """
+    crop_px = config.data.crop_px
+    height, width = (side // SCALE for side in folders[0].size or (crop_px, crop_px))
+    if height % multiple_of or width % multiple_of:
+        raise ConfigError(
+            f"{config.arch} trains on LQ sides that are multiples of {multiple_of}, not on {width}x{height}",
+            hint=f"choose a multiple of {multiple_of * SCALE} for `--crop`",
+        )
+    return height, width
+
+
 def worker_count(config: TrainConfig) -> int:
     """Resolve `data.workers` for this process."""
     if config.data.workers != "auto":
         return config.data.workers
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return max(1, min(8, cores() // processes))
+    return max(1, min(8, cores() // local_world_size()))
 
 
 @contextmanager

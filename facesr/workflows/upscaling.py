@@ -123,8 +123,7 @@ def _run(
         enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn, times=times)
         for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2, pixels=result_px):
             if isinstance(outcome.value, ImageError):
-                error = outcome.value
-                failed.append(Failure(outcome.item.item.source.path, error.reason, error.hint))
+                failed.append(Failure.of(outcome.item.item.source.path, outcome.value))
             else:
                 written.append(outcome.value)
             reporter.advance()
