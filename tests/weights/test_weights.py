@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import facesr
-from facesr.config import ModelConfig
+from facesr.config import ModelConfig, build, read_toml
+from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, WeightsError
 from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters
 from facesr.models.msrresnet import MSRResNet
@@ -18,6 +19,8 @@ from facesr.weights.folder import model_card, save_folder
 from facesr.weights.load import load_model
 from facesr.weights.locate import BUNDLED, bundled_models
 from tests.conftest import TINY, tiny_state
+
+WEIGHTS = Path(facesr.__file__).parent / "weights" / "bundled"
 
 
 def load(path: Path | str) -> facesr.weights.load.Model:  # type: ignore[name-defined]
@@ -34,8 +37,7 @@ def test_a_bundled_model_is_what_its_config_says(name: str) -> None:
     assert config.license == "CC-BY-NC-SA-4.0"
     assert config.sha256
     assert config.scores
-    folder = Path(facesr.__file__).parent / "weights" / "bundled" / name
-    assert (folder / "README.md").read_text(encoding="utf-8") == model_card(config)
+    assert (WEIGHTS / name / "README.md").read_text(encoding="utf-8") == model_card(config)
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
@@ -269,7 +271,38 @@ def test_the_card_names_licence_and_scores() -> None:
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_tensors_are_plain_safetensors_in_half_precision(name: str) -> None:
-    folder = Path(facesr.__file__).parent / "weights" / "bundled" / name
-    tensors = load_file(folder / "model.safetensors")
+    tensors = load_file(WEIGHTS / name / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert sum(tensor.numel() for tensor in tensors.values()) == load(name).config.parameters
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_lies_beside_the_configuration_and_log_of_each_stage(name: str) -> None:
+    config = load(name).config
+    steps = 0
+    stages = sorted((WEIGHTS / name).glob("training-*.toml"))
+    assert [path.name for path in stages] == [f"training-{index + 1}.toml" for index in range(len(stages))]
+    for path in stages:
+        training = build(TrainConfig, read_toml(path))
+        assert training.arch == config.arch
+        log = path.with_name(path.name.replace("training", "metrics")).with_suffix(".jsonl")
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        steps += [line["best"]["step"] for line in lines if "best" in line][-1]
+    assert steps == config.iterations > 0
+
+
+def test_the_default_beats_the_network_of_ten_times_its_work_on_each_set() -> None:
+    default, other = bundled_models()
+    assert (default.name, other.name) == ("faceunet", "msrresnet-b20")
+    assert 10 * default.multiply_adds <= other.multiply_adds
+    assert [score.dataset for score in default.scores] == [score.dataset for score in other.scores]
+    assert len(default.scores) == 3
+    for ours, theirs in zip(default.scores, other.scores, strict=True):
+        assert ours.gain > theirs.gain > 0
+        assert ours.gain_low is not None
+        assert ours.gain_high is not None
+        assert 0 < ours.gain_low < ours.gain < ours.gain_high
+
+
+def test_what_is_bundled_fits_a_wheel() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 15e6
