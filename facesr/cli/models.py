@@ -22,7 +22,7 @@ def models(json: Json = False, quiet: Quiet = False) -> None:
     elif console.quiet:
         console.lines(model.name for model in bundled)
     else:
-        columns = ("name", "params", "mult-adds", "licence", "scored on", "gain, dB")
+        columns = ("name", "params", "mult-\nadds", "licence", "scored on", "gain,\ndB")
         console.table(columns, (row for model in bundled for row in _rows(model)))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from PIL import Image
 from facesr.config.train import DataConfig
 from facesr.errors import ConfigError, ImageError, shorten
 from facesr.files import READ_FORMATS, Source, check_regular, exists, list_images
+
+Warn = Callable[[str], object]
 
 _MEND = "mend or remove these"
 _ORIENTATION = 0x0112
@@ -50,8 +52,13 @@ class PairSet:
     hq: tuple[Path, ...]
 
 
-def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
+def list_training(config: DataConfig, *, scale: int, warn: Warn | None = None) -> list[Folder]:
     """List and check all training pictures by their headers.
+
+    Args:
+        config: Names the folders.
+        scale: How many times larger than LQ the pictures are.
+        warn: Is told if pictures in formats that are not read were left out.
 
     Raises:
         ConfigError: A missing folder, a missing partner, a size that does not fit; offenders are named.
@@ -60,13 +67,13 @@ def list_training(config: DataConfig, *, scale: int) -> list[Folder]:
     folders = []
     for index, hq_folder in enumerate(config.train_hq):
         hint = "put HQ faces there, or name their folder with `--train-hq`"
-        sources = _list(hq_folder, "training pictures", hint)
+        sources = _list(hq_folder, "training pictures", hint, warn)
         hq = tuple(source.path for source in sources)
         lq: tuple[Path, ...] = ()
         if config.train_lq:
             lq_folder = config.train_lq[index]
             hint = f"make them with `facesr degrade {hq_folder} {lq_folder} -r`, or leave out `--train-lq`"
-            pairs = match_pairs(_list(lq_folder, "LQ partners", hint), sources)
+            pairs = match_pairs(_list(lq_folder, "LQ partners", hint, warn), sources)
             lq, hq = zip(*pairs.values(), strict=True)
         folders.append(Folder(hq, lq, shares[index]))
     sizes: dict[tuple[int, int], Path] = {}
@@ -114,8 +121,8 @@ def fingerprint(folders: Sequence[Folder]) -> str:
     return digest.hexdigest()
 
 
-def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
-    """List and check the validation pairs, one set for each LQ folder.
+def list_validation(config: DataConfig, *, scale: int, warn: Warn | None = None) -> list[PairSet]:
+    """List and check the validation pairs, one set for each LQ folder; as `list_training`.
 
     Raises:
         ConfigError: As `list_training`.
@@ -130,13 +137,22 @@ def list_validation(config: DataConfig, *, scale: int) -> list[PairSet]:
             hint=f"make them with `facesr degrade {config.val_hq} {folder} -r`, or name them with `--val-lq`",
             hq_hint=hq_hint,
             name=folder.name if names.count(folder.name) == 1 else str(folder),
+            warn=warn,
         )
         for folder in config.val_lq
     ]
 
 
 def list_pairs(
-    folder: Path, hq_folder: Path, *, scale: int, hint: str, hq_hint: str, suffix: str = "", name: str = ""
+    folder: Path,
+    hq_folder: Path,
+    *,
+    scale: int,
+    hint: str,
+    hq_hint: str,
+    suffix: str = "",
+    name: str = "",
+    warn: Warn | None = None,
 ) -> PairSet:
     """List the pictures of a folder beside their truths, and check their sizes by their headers.
 
@@ -148,13 +164,14 @@ def list_pairs(
         hq_hint: What to do where the second one is.
         suffix: What the pictures' names have at their end, and the truths' have not.
         name: Of the set; the folder's if not given.
+        warn: Is told if pictures in formats that are not read were left out.
 
     Raises:
         ConfigError: A missing folder, pictures without a partner, sizes that do not fit. Files whose headers
             cannot be read are left for later.
     """
-    truths = _list(hq_folder, "truths", hq_hint)
-    pairs = match_pairs(_list(folder, "pictures to compare", hint), truths, suffix=suffix)
+    truths = _list(hq_folder, "truths", hq_hint, warn)
+    pairs = match_pairs(_list(folder, "pictures to compare", hint, warn), truths, suffix=suffix)
     problems = []
     for lq_path, hq_path in pairs.values():
         try:
@@ -214,13 +231,13 @@ def match_pairs(
     return {name: (pictures[name], truths[name]) for name in sorted(pictures)}
 
 
-def _list(folder: Path, what: str, hint: str) -> list[Source]:
+def _list(folder: Path, what: str, hint: str, warn: Warn | None) -> list[Source]:
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder} for the {what}", hint=hint)
     try:
-        return list_images([folder], recursive=True)
+        return list_images([folder], recursive=True, warn=warn)
     except ConfigError as error:
-        raise ConfigError(f"no {what} in {folder}", hint=hint) from error
+        raise ConfigError(f"{what}: {error.message}", hint=error.hint) from error
 
 
 def _header_size(path: Path) -> tuple[int, int]:

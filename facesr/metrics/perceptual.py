@@ -1,5 +1,6 @@
 """Perceptual distance, which needs the extra `metrics`."""
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from facesr.errors import ConfigError, FacesrError, MissingExtra
+
+_loading = threading.Lock()  # pictures are scored on several threads, and the first ones come at once
 
 
 @cache
@@ -45,7 +48,9 @@ def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool 
     if y_channel:
         raise ConfigError("LPIPS has no luma version", hint="use `--protocol challenge`")
     a, b = (_prepare(images, crop=crop) for images in (prediction, target))
-    distances: Tensor = _network()(a, b)
+    with _loading:
+        network = _network()
+    distances: Tensor = network(a, b)
     return distances.flatten().double()
 
 

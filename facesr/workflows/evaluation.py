@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         ImageError: No picture could be scored.
     """
     reporter = reporter or Silent()
-    pairs = _list_pairs(config)
+    pairs = _list_pairs(config, reporter)
     files = [] if config.sr else [locate(name) for name in config.model]
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
     from facesr.workflows.pipeline import load_for
@@ -152,13 +153,19 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     return result
 
 
-def _list_pairs(config: EvalConfig) -> list[_Pair]:
+def _list_pairs(config: EvalConfig, reporter: Reporter) -> list[_Pair]:
     from facesr.data.listing import list_pairs  # imports Pillow
 
     assert config.hq is not None
-    hints = {"hint": "check the path", "hq_hint": "check the path given with `--hq`"}
-    lq = list_pairs(config.lq, config.hq, scale=4, **hints) if config.lq else None
-    sr = list_pairs(config.sr, config.hq, scale=1, suffix=config.sr_suffix, **hints) if config.sr else None
+    listed = partial(
+        list_pairs,
+        hq_folder=config.hq,
+        hint="check the path",
+        hq_hint="check the path given with `--hq`",
+        warn=cache(reporter.warn),  # the truths may be listed twice
+    )
+    lq = listed(config.lq, scale=4) if config.lq else None
+    sr = listed(config.sr, scale=1, suffix=config.sr_suffix) if config.sr else None
     either = lq or sr
     assert either is not None
     nothing = (None,) * len(either.hq)

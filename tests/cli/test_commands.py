@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from PIL import Image
 
 import facesr
 from facesr.image import read_picture
-from facesr.weights.locate import BUNDLED
+from facesr.weights.locate import BUNDLED, bundled_models
 from tests.conftest import Run, noise
 
 
@@ -33,8 +34,12 @@ def test_every_command_has_a_summary_and_examples(run: Run, command: str) -> Non
     assert result.output.count(f"facesr {command}") >= 3
 
 
-def test_models_as_a_table_json_or_names(run: Run) -> None:
-    assert all(name in run("models").stdout for name in BUNDLED)
+def test_models_as_a_table_json_or_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = run("models").stdout
+    for model in bundled_models():
+        assert model.name in table
+        assert all(re.search(rf"{score.dataset} +{score.gain:+.2f}\n", table) for score in model.scores)
     assert [model["name"] for model in json.loads(run("models", "--json").stdout)] == list(BUNDLED)
     assert run("models", "-q").stdout.split() == list(BUNDLED)
 

@@ -68,8 +68,29 @@ def test_missing_folders_say_how_to_make_them(root: Path) -> None:
     )
     (root / "empty").mkdir()
     refused(
-        lambda: list_training(config(root, train_hq=(root / "empty",)), scale=4), "no training pictures in"
+        lambda: list_training(config(root, train_hq=(root / "empty",)), scale=4),
+        f"training pictures: no pictures in {root / 'empty'}",
+        ".png",
     )
+
+
+def test_pictures_in_other_formats_are_told_of(root: Path) -> None:
+    (root / "hq" / "c.heic").write_bytes(b"")
+    told: list[str] = []
+    list_training(config(root), scale=4, warn=told.append)
+    list_validation(config(root), scale=4, warn=told.append)
+    assert len(told) == 2
+    assert all("c.heic" in message for message in told)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_called_empty(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    refused(lambda: list_training(config(root), scale=4), "training pictures: cannot list", "permissions")
 
 
 def test_offenders_are_listed(root: Path) -> None:

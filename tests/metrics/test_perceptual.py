@@ -1,7 +1,9 @@
 """LPIPS: its wiring, with random weights in place of the package."""
 
 import sys
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -51,6 +53,22 @@ def test_pictures_reach_the_network_scaled_and_cropped(monkeypatch: pytest.Monke
     torch.testing.assert_close(seen, a[..., 4:-4, 4:-4].float() / 127.5 - 1)
     torch.testing.assert_close(perceptual.lpips(a / 255, b / 255, crop=4), distances, atol=1e-6, rtol=1e-4)
     assert perceptual.lpips(a, a).tolist() == [0, 0, 0]
+
+
+def test_threads_that_come_at_once_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+
+    class Slow(RandomLpips):
+        def __init__(self, net: str, verbose: bool) -> None:
+            loads.append(net)
+            time.sleep(0.1)
+            super().__init__(net, verbose)
+
+    install(monkeypatch, Slow)
+    images = torch.rand(1, 3, 16, 16)
+    with ThreadPoolExecutor(max_workers=4) as executor:
+        list(executor.map(lambda _: perceptual.lpips(images, images), range(4)))
+    assert len(loads) == 1
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

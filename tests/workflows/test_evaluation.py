@@ -139,7 +139,7 @@ def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, ti
     refused("1.png: 16x13, but its truth is 64x48, not 4 times")
     refused("not 1 times", lq=None, sr=root / "lq")
     (root / "empty").mkdir()
-    refused("no pictures to compare in", lq=root / "empty")
+    refused("pictures to compare: no pictures in", lq=root / "empty")
     refused("no folder", hq=root / "nowhere")
 
 
