@@ -39,7 +39,7 @@ def test_models_as_a_table_json_or_names(run: Run, monkeypatch: pytest.MonkeyPat
     table = run("models").stdout
     for model in bundled_models():
         assert model.name in table
-        assert all(re.search(rf"{score.dataset} +{score.gain:+.2f}\n", table) for score in model.scores)
+        assert all(re.search(rf"{score.dataset} +[+]{score.gain:.2f}\n", table) for score in model.scores)
     assert [model["name"] for model in json.loads(run("models", "--json").stdout)] == list(BUNDLED)
     assert run("models", "-q").stdout.split() == list(BUNDLED)
 
