@@ -395,8 +395,8 @@ def test_a_picture_that_is_no_longer_what_its_header_said_is_one_failure(
 
     listed = evaluation._list_pairs
 
-    def list_and_change(config: object) -> object:
-        pairs = listed(config)  # type: ignore[arg-type]
+    def list_and_change(*arguments: object) -> object:
+        pairs = listed(*arguments)  # type: ignore[arg-type]
         Image.fromarray(noise(9, 9)).save(hq / "1.png")
         return pairs
 
