@@ -10,6 +10,8 @@ from typing import BinaryIO, NoReturn
 
 from facesr.errors import ConfigError, ImageError
 
+Warn = Callable[[str], object]
+
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
 
 # No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
@@ -52,7 +54,7 @@ def list_images(
     *,
     recursive: bool = False,
     exclude: Iterable[Path] = (),
-    warn: Callable[[str], object] | None = None,
+    warn: Warn | None = None,
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +10,7 @@ from PIL import Image
 
 from facesr.config.train import DataConfig
 from facesr.errors import ConfigError, ImageError, shorten
-from facesr.files import READ_FORMATS, Source, check_regular, exists, list_images
-
-Warn = Callable[[str], object]
+from facesr.files import READ_FORMATS, Source, Warn, check_regular, exists, list_images
 
 _MEND = "mend or remove these"
 _ORIENTATION = 0x0112
