@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from facesr.errors import ConfigError, ImageError
+from facesr.errors import ConfigError, ImageError, shorten
 
 Warn = Callable[[str], object]
 
@@ -81,8 +81,8 @@ def list_images(
             found.append(Source(path, Path(path.name)))
     left_out = ""
     if others:
-        left_out = f"{len(others)} pictures in other formats are left out, such as {min(others)}"
-        left_out += "; convert them to PNG or JPEG"
+        names = shorten(sorted(map(str, others)), limit=3)
+        left_out = f"pictures in other formats are left out, convert them to PNG or JPEG: {names}"
     if not found:
         hint = left_out or f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are read"
         if not recursive and any(_is_image(child) for path in inputs for child in _walk(path, True, exclude)):

@@ -140,7 +140,7 @@ class OptimConfig(Config):
     """How the weights are moved."""
 
     learning_rate: Positive = opt(
-        2e-4, "Peak learning rate of Adam.", panel=_TRAINING, shown_default="by the recipe", flag="--lr"
+        2e-4, "Peak learning rate.", panel=_TRAINING, shown_default="by the recipe", flag="--lr"
     )
     method: Method = key(
         "adam, or muon for all kernels but the first and the last, and Adam for the rest.", default="adam"

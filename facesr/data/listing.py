@@ -126,14 +126,14 @@ def list_validation(config: DataConfig, *, scale: int, warn: Warn | None = None)
         ConfigError: As `list_training`.
     """
     names = [folder.name for folder in config.val_lq]
-    hq_hint = "put HQ faces there, or name them with `--val-hq`; `--set validate_every=0` does without"
+    hint = "put HQ faces there, or name them with `--val-hq`; `--set validate_every=0` does without"
+    truths = list_truths(config.val_hq, hint=hint, warn=warn)
     return [
         list_pairs(
             folder,
-            config.val_hq,
+            truths,
             scale=scale,
             hint=f"make them with `facesr degrade {config.val_hq} {folder} -r`, or name them with `--val-lq`",
-            hq_hint=hq_hint,
             name=folder.name if names.count(folder.name) == 1 else str(folder),
             warn=warn,
         )
@@ -141,13 +141,26 @@ def list_validation(config: DataConfig, *, scale: int, warn: Warn | None = None)
     ]
 
 
+def list_truths(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
+    """List the truths that pictures are compared with.
+
+    Args:
+        folder: Where they are.
+        hint: What to do where it is missing.
+        warn: Is told if pictures in formats that are not read were left out.
+
+    Raises:
+        ConfigError: A missing folder, or one without pictures.
+    """
+    return _list(folder, "truths", hint, warn)
+
+
 def list_pairs(
     folder: Path,
-    hq_folder: Path,
+    truths: Sequence[Source],
     *,
     scale: int,
     hint: str,
-    hq_hint: str,
     suffix: str = "",
     name: str = "",
     warn: Warn | None = None,
@@ -156,10 +169,9 @@ def list_pairs(
 
     Args:
         folder: Of the pictures.
-        hq_folder: Of the truths.
+        truths: All of `list_truths`.
         scale: How many times larger the truths are.
-        hint: What to do where the first folder is missing.
-        hq_hint: What to do where the second one is.
+        hint: What to do where the folder is missing.
         suffix: What the pictures' names have at their end, and the truths' have not.
         name: Of the set; the folder's if not given.
         warn: Is told if pictures in formats that are not read were left out.
@@ -168,7 +180,6 @@ def list_pairs(
         ConfigError: A missing folder, pictures without a partner, sizes that do not fit. Files whose headers
             cannot be read are left for later.
     """
-    truths = _list(hq_folder, "truths", hq_hint, warn)
     pairs = match_pairs(_list(folder, "pictures to compare", hint, warn), truths, suffix=suffix)
     problems = []
     for lq_path, hq_path in pairs.values():
@@ -179,7 +190,7 @@ def list_pairs(
             continue
         except ValueError as error:
             problems.append(str(error))
-    _refuse(problems, f"pairs of {folder} and {hq_folder}")
+    _refuse(problems, f"{folder} and its truths")
     lq, hq = zip(*pairs.values(), strict=True)
     return PairSet(name or folder.name, tuple(pairs), lq, hq)
 

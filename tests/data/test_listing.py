@@ -1,5 +1,6 @@
 """What cannot be trained on is refused before anything starts, and named."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -76,9 +77,10 @@ def test_missing_folders_say_how_to_make_them(root: Path) -> None:
 
 def test_pictures_in_other_formats_are_told_of(root: Path) -> None:
     (root / "hq" / "c.heic").write_bytes(b"")
+    shutil.copytree(root / "lq", root / "lq_2")
     told: list[str] = []
     list_training(config(root), scale=4, warn=told.append)
-    list_validation(config(root), scale=4, warn=told.append)
+    list_validation(config(root, val_lq=(root / "lq", root / "lq_2")), scale=4, warn=told.append)
     assert len(told) == 2
     assert all("c.heic" in message for message in told)
 
