@@ -11,7 +11,8 @@ import pytest
 
 from facesr import __version__
 from facesr.cli.app import app
-from facesr.config import leaves
+from facesr.config import degradation_preset, leaves
+from facesr.config.train import TrainConfig
 from facesr.image import read_picture
 from facesr.weights.locate import BUNDLED
 from tests.conftest import Run
@@ -83,6 +84,21 @@ def test_licences_and_changelog_match_the_package() -> None:
     for name, words in zip(project["license-files"], ("Apache License", "NonCommercial"), strict=True):
         assert words in (ROOT / name).read_text(encoding="utf-8")
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_keys_for_those_who_come_from_elsewhere_exist() -> None:
+    page = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    steps = {
+        f"{name}.{key}"
+        for name, step in degradation_preset("real-esrgan").steps.items()
+        for key in vars(step)
+    }
+    known = steps | {leaf.key for leaf in leaves(TrainConfig)}
+    theirs = {"network_g", "datasets", "path", "optim_g", "scheduler", "pixel_opt", "degradation"}
+    dotted = set(re.findall(r"`([a-z_0-9]+\.[a-z_.0-9]+)`", page))
+    ours = {word for word in dotted if word.split(".")[0] not in theirs and not word.endswith(".py")}
+    assert len(ours) > 20
+    assert ours <= known
 
 
 def test_every_key_is_explained() -> None:
