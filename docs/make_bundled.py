@@ -51,7 +51,10 @@ def main(run: Path, card: Path, stage: int = 1) -> None:
             for lq in config["data"]["val_lq"]
         )
     save_folder(target, state, ModelConfig(**{**vars(model), "scores": scores}), dtype=torch.float16)
-    (target / f"training-{stage}.toml").write_text(tomli_w.dumps(short_paths(config)), encoding="utf-8")
+    for path in run.glob("config*.toml"):  # with those of earlier steps, where the run went on with others
+        name = path.name.replace("config", f"training-{stage}")
+        tree = short_paths(tomllib.loads(path.read_text(encoding="utf-8")))
+        (target / name).write_text(tomli_w.dumps(tree), encoding="utf-8")
     reports = [line for line in lines if "loss" in line]
     kept = {id(line) for line in reports[:: max(1, len(reports) // KEPT_LINES)]}
     thinned = [line for line in lines if "validation" in line or id(line) in kept]

@@ -27,8 +27,9 @@ BEST_NAME = "best"
 class RunFolder:
     """Reads and writes a run folder.
 
-    `config.toml` and `env.json` say what runs; `metrics.jsonl` grows by a line a report; `last/` holds one
-    file with everything that an exact resume needs; `best/` is a weight folder.
+    `config.toml` and `env.json` say what runs, `config-to-N.toml` what ran up to step N; `metrics.jsonl`
+    grows by a line a report; `last/` holds one file with everything that an exact resume needs; `best/` is a
+    weight folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,9 +54,23 @@ class RunFolder:
             for leftover in (".best-new", ".best-old", BEST_NAME):
                 shutil.rmtree(self.path / leftover, ignore_errors=True)
             (self.path / METRICS_NAME).unlink(missing_ok=True)
-            # Without `out`, so that the file can start another run.
-            self._write(CONFIG_NAME, dump(replace(config, out=None)))
+            self._write(CONFIG_NAME, _text(config))
             self._write(ENV_NAME, json.dumps(environment, indent=2) + "\n")
+
+    def keep_config(self, config: TrainConfig, *, step: int) -> None:
+        """Write down what a resumed run goes on with; what led to `step`, if it was other, stays beside it.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        with explain_write_errors(self.path):
+            before = (self.path / CONFIG_NAME).read_text(encoding="utf-8")
+            if _text(config) == before:
+                return
+            earlier = f"config-to-{step}.toml"
+            if not (self.path / earlier).exists():  # else what was tried since has led nowhere
+                self._write(earlier, before)
+            self._write(CONFIG_NAME, _text(config))
 
     def _write(self, name: str, text: str) -> None:
         try:
@@ -161,6 +176,11 @@ class RunFolder:
         old, best = self.path / ".best-old", self.path / BEST_NAME
         if old.exists() and not best.exists():
             old.rename(best)
+
+
+def _text(config: TrainConfig) -> str:
+    # Without `out`, so that the file can start another run.
+    return dump(replace(config, out=None))
 
 
 @contextmanager

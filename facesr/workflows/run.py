@@ -89,6 +89,7 @@ class Run:
             )
         if self._is_first:
             self.folder.recover()
+            self.folder.keep_config(self.config, step=self.trainer.step)
             self.folder.drop_metrics_after(self.trainer.step, validated=not self._validation_due)
 
     @property

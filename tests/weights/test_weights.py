@@ -280,11 +280,11 @@ def test_bundled_tensors_are_plain_safetensors_in_half_precision(name: str) -> N
 def test_a_bundled_model_lies_beside_the_configuration_and_log_of_each_stage(name: str) -> None:
     config = load(name).config
     steps = 0
-    stages = sorted((WEIGHTS / name).glob("training-*.toml"))
+    stages = sorted((WEIGHTS / name).glob("training-?.toml"))
     assert [path.name for path in stages] == [f"training-{index + 1}.toml" for index in range(len(stages))]
+    for path in (WEIGHTS / name).glob("training-*.toml"):
+        assert build(TrainConfig, read_toml(path)).arch == config.arch
     for path in stages:
-        training = build(TrainConfig, read_toml(path))
-        assert training.arch == config.arch
         log = path.with_name(path.name.replace("training", "metrics")).with_suffix(".jsonl")
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         steps += [line["best"]["step"] for line in lines if "best" in line][-1]

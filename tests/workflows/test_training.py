@@ -320,7 +320,23 @@ def test_a_signal_saves_and_the_resumed_run_is_the_same(
         stream.write('{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
     assert resume(tmp_path / "cut").step == 9
     equal_runs(tmp_path / "whole", tmp_path / "cut")
+    assert len(list((tmp_path / "cut").glob("config*.toml"))) == 1
     assert resume(tmp_path / "cut").step == 9  # nothing is left to do
+
+
+def test_a_run_that_goes_on_with_other_options_keeps_a_record_of_both(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=6), Interrupting(signal.SIGTERM, after=2))
+    first = (out / "config.toml").read_bytes()
+    changed = replace(resumed_config(out), iterations=4)
+    train(changed, Interrupting(signal.SIGTERM, after=1))
+    assert (out / "config-to-2.toml").read_bytes() == first
+    assert resumed_config(out) == replace(changed, out=None)
+    assert resume(out).step == 4  # as told the second time
+    assert len(list(out.glob("config*.toml"))) == 2
+    train(replace(changed, log_every=7))  # nothing is left to do, and no step was run so
+    train(replace(changed, log_every=8))
+    assert read_toml(out / "config-to-4.toml")["log_every"] == 2
 
 
 @pytest.mark.parametrize("change", ["name", "content"])
