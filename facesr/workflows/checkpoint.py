@@ -63,14 +63,15 @@ class RunFolder:
         Raises:
             RunError: The folder cannot be written.
         """
+        text = _text(config)
         with explain_write_errors(self.path):
             before = (self.path / CONFIG_NAME).read_text(encoding="utf-8")
-            if _text(config) == before:
+            if text == before:
                 return
             earlier = f"config-to-{step}.toml"
             if not (self.path / earlier).exists():  # else what was tried since has led nowhere
                 self._write(earlier, before)
-            self._write(CONFIG_NAME, _text(config))
+            self._write(CONFIG_NAME, text)
 
     def _write(self, name: str, text: str) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,8 +157,9 @@ def _list_pairs(config: EvalConfig, reporter: Reporter) -> list[_Pair]:
     from facesr.data.listing import list_pairs, list_truths  # imports Pillow
 
     assert config.hq is not None
-    truths = list_truths(config.hq, hint="check the path given with `--hq`", warn=reporter.warn)
-    listed = partial(list_pairs, truths=truths, hint="check the path", warn=reporter.warn)
+    warn = cache(reporter.warn)  # a folder that is named twice is told of once
+    truths = list_truths(config.hq, hint="check the path given with `--hq`", warn=warn)
+    listed = partial(list_pairs, truths=truths, hint="check the path", warn=warn)
     lq = listed(config.lq, scale=4) if config.lq else None
     sr = listed(config.sr, scale=1, suffix=config.sr_suffix) if config.sr else None
     either = lq or sr

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,9 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     reporter = reporter or Silent()
     if config.resume is None and config.out is not None and (config.out / CHECKPOINT).exists():
         raise ConfigError(f"{config.out} holds a run already", hint=f"go on with `--resume {config.out}`")
-    folders = list_training(config.data, scale=SCALE, warn=reporter.warn)
-    sets = list_validation(config.data, scale=SCALE, warn=reporter.warn) if config.validate_every else []
+    warn = cache(reporter.warn)  # a folder that is named twice is told of once
+    folders = list_training(config.data, scale=SCALE, warn=warn)
+    sets = list_validation(config.data, scale=SCALE, warn=warn) if config.validate_every else []
     run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
     # A run that was stopped before its first checkpoint starts again.
     resumed = config.resume is not None and (run / CHECKPOINT).exists()

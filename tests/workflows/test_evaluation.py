@@ -144,10 +144,9 @@ def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, ti
 
 
 def test_pictures_left_out_are_told_of_once(root: Path, tiny_folder: Path) -> None:
-    shutil.copytree(root / "hq", root / "sr")
     (root / "hq" / "c.heic").write_bytes(b"")
     listener = Listener()
-    evaluate(EvalConfig(hq=root / "hq", lq=root / "lq", sr=root / "sr", runtime=CPU), listener)
+    evaluate(EvalConfig(hq=root / "hq", lq=root / "lq", sr=root / "hq", runtime=CPU), listener)
     assert sum("c.heic" in message for message in listener.warnings) == 1
 
 
