@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 
 import facesr
+from facesr.data.listing import list_pairs, list_truths
 from facesr.image import bicubic, read_picture
 from facesr.metrics import measure
 
@@ -29,23 +30,23 @@ RESAMPLES = 10_000
 def main(name: str, hq: Path, *folders: Path) -> None:
     """Print a line for each measure of each folder."""
     model = facesr.load_model(name)
-    truths = {path.stem: read_picture(path).rgb8 for path in sorted(hq.iterdir())}
-    angles = np.array([typology_angle(truth) for truth in truths.values()])
+    listed = list_truths(hq, hint="check the path")
     for folder in folders:
-        lq = {path.stem: read_picture(path).rgb8 for path in folder.iterdir()}
-        inputs = [bicubic(lq[stem], scale=4) for stem in truths]
-        results = [np.asarray(facesr.upscale_image(lq[stem], model)) for stem in truths]
+        pairs = list_pairs(folder, listed, scale=4, hint="check the path")
+        lq, truths = ([read_picture(path).rgb8 for path in paths] for paths in (pairs.lq, pairs.hq))
+        inputs = [bicubic(pixels, scale=4) for pixels in lq]
+        results = [np.asarray(facesr.upscale_image(pixels, model)) for pixels in lq]
         print(folder)
-        print("  colour:", colour(results, inputs, list(truths.values())))
-        worst = [max(map(grid, pictures)) for pictures in (results, inputs, truths.values())]
+        print("  colour:", colour(results, inputs, truths))
+        worst = [max(map(grid, pictures)) for pictures in (results, inputs, truths)]
         print("  grid: {:.3f} at most, bicubic {:.3f}, truths {:.3f}".format(*worst))
         gains = np.array(
             [
                 psnr(result, truth) - psnr(start, truth)
-                for result, start, truth in zip(results, inputs, truths.values(), strict=True)
+                for result, start, truth in zip(results, inputs, truths, strict=True)
             ]
         )
-        print("  groups:", groups(gains, angles))
+        print("  groups:", groups(gains, np.array([typology_angle(truth) for truth in truths])))
 
 
 def colour(results: list[Array], inputs: list[Array], truths: list[Array]) -> str:

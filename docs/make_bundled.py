@@ -51,6 +51,8 @@ def main(run: Path, card: Path, stage: int = 1) -> None:
             for lq in config["data"]["val_lq"]
         )
     save_folder(target, state, ModelConfig(**{**vars(model), "scores": scores}), dtype=torch.float16)
+    for path in target.glob(f"training-{stage}*.toml"):  # of the last time
+        path.unlink()
     for path in run.glob("config*.toml"):  # with those of earlier steps, where the run went on with others
         name = path.name.replace("config", f"training-{stage}")
         tree = short_paths(tomllib.loads(path.read_text(encoding="utf-8")))
