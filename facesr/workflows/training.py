@@ -1,5 +1,6 @@
 """`facesr train`: a run that can be stopped anywhere and goes on as if it had not been."""
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -203,6 +204,9 @@ def processes(config: TrainConfig) -> "Iterator[torch.device]":
             raise DeviceError(f"process {ranks.local_rank} of this node has no CUDA device of its own")
         device = torch.device("cuda", ranks.local_rank)
         torch.cuda.set_device(device)
+    # Its functions take the group that exists when they are imported as a default, and DDP imports them: it
+    # would outlive its end, and a thread of it that wants the interpreter at exit aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device

@@ -666,6 +666,26 @@ def test_two_processes_give_the_losses_of_one(data: dict, tmp_path: Path) -> Non
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
+def test_the_process_group_is_gone_when_training_is_over(tmp_path: Path) -> None:
+    # One that lives on aborts the process at its exit, now and then: a thread of it may want the interpreter.
+    (tmp_path / "two.py").write_text(
+        "import weakref\n"
+        "from facesr.config.train import TrainConfig\n"
+        "from facesr.workflows.training import processes\n"
+        "with processes(TrainConfig(device='cpu', batch=2)):\n"
+        "    import torch.distributed as dist\n"
+        "    from torch import nn\n"
+        "    nn.parallel.DistributedDataParallel(nn.Linear(1, 1))\n"
+        "    group = weakref.ref(dist.group.WORLD)\n"
+        "assert group() is None\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("cores", "processes", "workers"), [(1, 1, 1), (6, 1, 6), (64, 4, 8), (8, 4, 2), (2, 4, 1)]
 )
