@@ -32,7 +32,7 @@ def train(config: TrainConfig, console: Console) -> None:
         if console.json:
             console.document(asdict(result))
         elif console.quiet:
-            console.lines([result.run / "best"])
+            console.lines([result.run if result.best_psnr is None else result.run / "best"])
         console.summary(_summary(result))
     if result.stopped_by:
         raise typer.Exit(_EXIT_CODES[result.stopped_by])

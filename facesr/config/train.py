@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from facesr.config.build import build, is_file, read_toml
 from facesr.config.degrade import PRESETS, Chance, Degradation, PositiveRange, Range, degradation_preset
@@ -18,6 +18,7 @@ from facesr.errors import ConfigError
 Method = Literal["adam", "muon"]
 Loss = Literal["l1", "charbonnier", "mse", "psnr"]
 Positive = Annotated[float, Gt(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]
 Count = Annotated[int, Ge(1)]
 Optional0 = Annotated[int, Ge(0)]
 
@@ -65,7 +66,8 @@ class DataConfig(Config):
         metavar="NAME[=SHARE]",
     )
     degradations: Mapping[str, Degradation] = key(
-        "The degradations themselves by the names in `degradation`; read from there if not given.", make=dict
+        "The degradations themselves by the names in `degradation`; those not given are read from there.",
+        make=dict,
     )
     usm_source: bool = key(
         "Sharpen the HQ picture before it is degraded, as Real-ESRGAN does.", default=False
@@ -93,14 +95,11 @@ class DataConfig(Config):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_lq)} --train-lq")
         if self.train_share and len(self.train_share) != len(self.train_hq):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_share)} --train-share")
-        if not self.degradations:
-            read = {name: read_degradation(name) for name in self.degradation_shares}
-            object.__setattr__(self, "degradations", read)
-        elif missing := self.degradation_shares.keys() - self.degradations.keys():
-            raise ConfigError(f"no `data.degradations.{min(missing)}`, which `data.degradation` names")
-        if self.usm_source:
-            sharpened = {name: replace(one, usm_source=True) for name, one in self.degradations.items()}
-            object.__setattr__(self, "degradations", sharpened)
+        known = self.degradations
+        named = {
+            name: known[name] if name in known else read_degradation(name) for name in self.degradation_shares
+        }
+        object.__setattr__(self, "degradations", named)
 
     @property
     def degradation_shares(self) -> dict[str, float]:
@@ -145,7 +144,7 @@ class OptimConfig(Config):
     method: Method = key(
         "adam, or muon for all kernels but the first and the last, and Adam for the rest.", default="adam"
     )
-    betas: tuple[float, float] = key("Adam's decay rates.", default=(0.9, 0.99))
+    betas: tuple[Decay, Decay] = key("Adam's decay rates.", default=(0.9, 0.99))
     periods: tuple[Count, ...] = key(
         "Iterations of each cosine cycle; one over the whole run if not given.", default=()
     )
@@ -224,9 +223,13 @@ class TrainConfig(Config):
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
-        if given.get("resume") is not None:
-            return read_toml(Path(str(given["resume"])) / "config.toml")
-        return recipe_tree(str(given.get("recipe", file.get("recipe", "psnr"))))
+        asked = {**file, **given}
+        if asked.get("resume") is None:
+            return recipe_tree(str(asked.get("recipe", "psnr")))
+        tree = read_toml(Path(str(asked["resume"])) / "config.toml")
+        for name in {"recipe", "init", "out"} & given.keys():
+            raise ConfigError(f"`{name}` is of no use to a run that goes on", hint=f"leave out `--{name}`")
+        return tree
 
 
 def recipe_tree(name: str) -> dict[str, Any]:

@@ -128,6 +128,8 @@ def vary(pair: Pair, config: DataConfig, random: Random, *, scale: int) -> tuple
 
 
 def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
+    if pair.error:
+        raise pair.error
     if not pair.lq.size:
         raise ImageError(
             f"{len(pair.failed)} pictures in a row could not be read, the last: {pair.failed[-1]}"

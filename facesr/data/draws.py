@@ -1,7 +1,7 @@
 """Making training pairs: each a function of the seed and its number alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from facesr.config.train import DataConfig
 from facesr.data.listing import Folder
 from facesr.degrade import degrade_pixels, derive_seed, draw
-from facesr.errors import ImageError
+from facesr.errors import FacesrError, ImageError
 from facesr.image import Array, read_picture
 
 _LUMA = (0.2989, 0.587, 0.114)
@@ -28,12 +28,14 @@ class Pair:
         hq: (scale h, scale w, 3) uint8.
         name: The HQ file, for messages.
         failed: Messages about files that could not be read and were passed over.
+        error: Why no pair at all can be made so.
     """
 
     lq: Array
     hq: Array
     name: str
     failed: tuple[str, ...] = ()
+    error: FacesrError | None = None
 
 
 class Draws(Dataset[Pair]):
@@ -45,10 +47,15 @@ class Draws(Dataset[Pair]):
     def __init__(self, folders: Sequence[Folder], config: DataConfig, *, seed: int, scale: int) -> None:
         self.folders = list(folders)
         self.config = config
+        self.degradations = {
+            name: replace(one, usm_source=one.usm_source or config.usm_source)
+            for name, one in config.degradations.items()
+        }
         self.seed = seed
         self.scale = scale
 
     def __getitem__(self, number: int) -> Pair:
+        nothing = np.empty((0, 0, 3), np.uint8)
         failed: list[str] = []
         for attempt in range(_TRIES):
             random = Random(derive_seed(self.seed, f"draw {number}", attempt))  # noqa: S311
@@ -64,8 +71,9 @@ class Draws(Dataset[Pair]):
             except ImageError as error:
                 failed.append(error.message)
                 continue
+            except FacesrError as error:  # raised in a worker, it would reach the user as a traceback
+                return Pair(nothing, nothing, "", error=error)
             return Pair(lq, hq, str(folder.hq[position]), tuple(failed))
-        nothing = np.empty((0, 0, 3), np.uint8)
         return Pair(nothing, nothing, "", tuple(failed))
 
     def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
@@ -83,7 +91,7 @@ class Draws(Dataset[Pair]):
         hq = _jitter(hq, self.config, random)
         shares = self.config.degradation_shares
         name = random.choices(list(shares), list(shares.values()))[0]
-        steps = draw(self.config.degradations[name], random.getrandbits(48))
+        steps = draw(self.degradations[name], random.getrandbits(48))
         height, width = (side - side % self.scale for side in hq.shape[:2])
         hq = np.ascontiguousarray(hq[:height, :width])
         return degrade_pixels(hq, steps, scale=self.scale), hq

@@ -33,15 +33,15 @@ _FOREIGN = {
 def read_state(path: Path) -> State:
     """Read a state dict from `.safetensors` or `.pth`, unwrapped and without `module.` prefixes.
 
-    In a `.pth` the tensors may stand under `params_ema` (preferred), under `params`, or bare. Code in a
-    pickle is never run.
+    In a `.pth` the tensors may stand under `params_ema` (preferred), under `params`, or bare, and in the
+    checkpoint of a run under `ema`. Code in a pickle is never run.
 
     Raises:
         WeightsError: A damaged file, a pickle that holds more than tensors, no tensors in it, or tensors that
             promise more than the file holds.
     """
     tree = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
-    for wrapper in ("params_ema", "params"):
+    for wrapper in ("params_ema", "params", "ema"):
         if isinstance(tree, Mapping) and isinstance(tree.get(wrapper), Mapping):
             tree = tree[wrapper]
             break

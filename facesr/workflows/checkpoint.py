@@ -6,22 +6,24 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from facesr import __version__
 from facesr.config import dump
 from facesr.config.train import TrainConfig
-from facesr.errors import RunError
+from facesr.errors import ConfigError, RunError
 from facesr.files import write_atomic
-from facesr.workflows.training import CHECKPOINT
+from facesr.workflows.training import BEST, CHECKPOINT, refuse_used
 
 CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
-BEST_NAME = "best"
+LOCK_NAME = ".lock"
+_LOCK_WAIT_S = 5  # for the workers of a run that was killed, which hold it a moment longer
 
 
 class RunFolder:
@@ -36,11 +38,13 @@ class RunFolder:
         self.path = path
 
     def create(self, config: TrainConfig, *, device: str) -> None:
-        """Start a run, over whatever a run without a checkpoint has left.
+        """Start a run, over what one without a checkpoint has left.
 
         Raises:
+            ConfigError: Another run is there.
             RunError: The folder cannot be written.
         """
+        refuse_used(self.path)
         environment = {
             "facesr": __version__,
             "torch": torch.__version__,
@@ -51,11 +55,35 @@ class RunFolder:
             "command": sys.argv,
         }
         with explain_write_errors(self.path):
-            for leftover in (".best-new", ".best-old", BEST_NAME):
+            for leftover in (".best-new", ".best-old"):
                 shutil.rmtree(self.path / leftover, ignore_errors=True)
             (self.path / METRICS_NAME).unlink(missing_ok=True)
             self._write(CONFIG_NAME, _text(config))
             self._write(ENV_NAME, json.dumps(environment, indent=2) + "\n")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training here; the system lets go when this one ends in any way.
+
+        Raises:
+            ConfigError: Another one does.
+            RunError: The folder cannot be written.
+        """
+        lock = FileLock(self.path / LOCK_NAME, timeout=_LOCK_WAIT_S)
+        with explain_write_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                with suppress(NotImplementedError):  # not every disk has locks
+                    lock.acquire()
+            except Timeout:
+                raise ConfigError(
+                    f"another process is training in {self.path}",
+                    hint="wait for it, or choose another `--out`",
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def keep_config(self, config: TrainConfig, *, step: int) -> None:
         """Write down what a resumed run goes on with; what led to `step`, if it was other, stays beside it.
@@ -160,7 +188,7 @@ class RunFolder:
     @contextmanager
     def replacing_best(self) -> Iterator[Path]:
         """Give a new folder to fill, and put it in the place of `best/` once it is complete."""
-        new, old, best = (self.path / name for name in (".best-new", ".best-old", BEST_NAME))
+        new, old, best = (self.path / name for name in (".best-new", ".best-old", BEST))
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         with explain_write_errors(best):
@@ -174,7 +202,7 @@ class RunFolder:
         """Put `best/` back if the process died while it was replaced, and remove what was half-written."""
         for leftover in self.path.rglob(".facesr-*.tmp"):
             leftover.unlink(missing_ok=True)  # only one process writes here, so nobody is writing it
-        old, best = self.path / ".best-old", self.path / BEST_NAME
+        old, best = self.path / ".best-old", self.path / BEST
         if old.exists() and not best.exists():
             old.rename(best)
 
@@ -192,5 +220,5 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="make room or mend permissions; an earlier checkpoint is intact, and `--resume` goes on",
+            hint="make room or mend permissions; `--resume` goes on with what was saved before",
         ) from error

@@ -193,7 +193,7 @@ class Run:
         if not math.isfinite(value):
             raise RunError(
                 f"the loss at step {step} is {value}; its pictures: {', '.join(batch.names)}",
-                hint="the last checkpoint is from before; lower `--lr`, or look at the pictures",
+                hint="lower `--lr`, or look at the pictures; a checkpoint, if there is one, is from before",
             )
 
     def _log(self, waited: float) -> None:
@@ -303,7 +303,7 @@ class Run:
         if not self.trainer.is_finite():
             raise RunError(
                 f"the weights at step {self.trainer.step} are no longer finite numbers",
-                hint="the last checkpoint is from before; lower `--lr`",
+                hint="lower `--lr`; a checkpoint, if there is one, is from before",
             )
         if self._is_first:
             extra = {"best": self.best, "validation_due": self._validation_due, "data": self._data}

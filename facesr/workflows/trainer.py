@@ -13,6 +13,7 @@ from facesr.config.train import OptimConfig, TrainConfig
 from facesr.data.batches import Batch
 from facesr.degrade import usm_sharpen
 from facesr.device import DTYPES, send_to_device
+from facesr.errors import ConfigError
 from facesr.losses import LOSSES
 from facesr.models import SRNetwork
 from facesr.muon import Muon
@@ -158,7 +159,13 @@ class Trainer:
         return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
 
     def load_state(self, state: State) -> None:
-        """Go back to what `state` returned."""
+        """Go back to what `state` returned.
+
+        Raises:
+            ConfigError: It is of a run with another optimiser.
+        """
+        if len(state["optimizers"]) != len(self._optimizers):
+            raise ConfigError("the run uses another `optim.method`", hint="leave it as it was")
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.ema_network.load_state_dict(state["ema"])

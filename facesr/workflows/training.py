@@ -3,7 +3,7 @@
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SCALE = 4
 CHECKPOINT = Path("last") / "checkpoint.pt"
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,35 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
 
     refuse_lone_tasks()
     reporter = reporter or Silent()
-    if config.resume is None and config.out is not None and (config.out / CHECKPOINT).exists():
-        raise ConfigError(f"{config.out} holds a run already", hint=f"go on with `--resume {config.out}`")
+    if config.resume is None and config.out is not None:
+        refuse_used(config.out)
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
     folders = list_training(config.data, scale=SCALE, warn=warn)
     sets = list_validation(config.data, scale=SCALE, warn=warn) if config.validate_every else []
     run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
     # A run that was stopped before its first checkpoint starts again.
     resumed = config.resume is not None and (run / CHECKPOINT).exists()
+    if config.resume is not None and not resumed:
+        refuse_used(run)
+        reporter.warn(f"{run} has no checkpoint yet, so it starts from the beginning")
     config = replace(config, out=run, resume=None)
     with stop_signals() as stop, processes(config) as device:
         return _run(config, reporter, folders, sets, stop, device, resumed=resumed)
+
+
+def refuse_used(run: Path) -> None:
+    """Refuse to begin a run where it would take the place of another.
+
+    Raises:
+        ConfigError: There is a checkpoint, or what was best; a run that has none of these starts again.
+    """
+    if (run / CHECKPOINT).exists():
+        raise ConfigError(f"{run} holds a run already", hint=f"go on with `--resume {run}`")
+    if (run / BEST).exists():
+        raise ConfigError(
+            f"{run} holds `{BEST}`, but no checkpoint to go on from",
+            hint=f"begin another run with `--init {run / BEST}`, or remove the folder",
+        )
 
 
 def _run(
@@ -108,17 +127,18 @@ def _run(
     folder = RunFolder(config.out or Path())
     validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
     run = Run(config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size)
-    if resumed:
-        run.resume()
-    elif ranks.rank == 0:
-        folder.create(config, device=str(device))
     draws = Draws(folders, config.data, seed=config.seed, scale=SCALE)
     part = Slice(config.batch, ranks.rank, ranks.world_size)
-    if not run.finished:
-        run.announce()
-        workers = worker_count(config)
-        with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
-            run.go(stream, stop)
+    with folder.lock() if ranks.rank == 0 else nullcontext():
+        if resumed:
+            run.resume()
+        elif ranks.rank == 0:
+            folder.create(config, device=str(device))
+        if not run.finished:
+            run.announce()
+            workers = worker_count(config)
+            with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
+                run.go(stream, stop)
     return TrainResult(
         folder.path,
         trainer.step,
@@ -141,7 +161,7 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     from facesr.weights.load import read_network
     from facesr.weights.locate import locate
 
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed % 2**63)
     args = resolve_args(config.arch, config.args)
     if config.init is None:
         return build_network(config.arch, args)
@@ -192,7 +212,8 @@ def processes(config: TrainConfig) -> "Iterator[torch.device]":
     ranks = rank_from_environment()
     device = pick_device(config.device)
     if config.batch % (ranks.world_size * config.optim.accumulate):
-        raise ConfigError(f"batch {config.batch} does not divide among {ranks.world_size} processes")
+        parts = f" in {config.optim.accumulate} parts each" if config.optim.accumulate > 1 else ""
+        raise ConfigError(f"batch {config.batch} does not divide among {ranks.world_size} processes{parts}")
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first matrix product
         torch.use_deterministic_algorithms(True)
@@ -207,7 +228,13 @@ def processes(config: TrainConfig) -> "Iterator[torch.device]":
     # Its functions take the group that exists when they are imported as a default, and DDP imports them: it
     # would outlive its end, and a thread of it that wants the interpreter at exit aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot join the other processes: {str(error).splitlines()[0]}",
+            hint="start all of them with torchrun",
+        ) from error
     try:
         yield device
     finally:

@@ -41,6 +41,48 @@ def test_a_run_is_summed_up(run: Run, arguments: list[str], tmp_path: Path) -> N
     assert run("train", "--resume", out, "-q").stdout.strip() == str(out / "best")
 
 
+@pytest.mark.parametrize("option", ["--recipe=smoke", "--init=faceunet", "--out=elsewhere"])
+def test_a_resumed_run_takes_nothing_that_it_would_not_use(
+    option: str, run: Run, arguments: list[str], tmp_path: Path
+) -> None:
+    run(*arguments, "--out", tmp_path / "run")
+    result = run("train", "--resume", tmp_path / "run", option)
+    assert result.exit_code == 2
+    assert "of no use to a run that goes on" in result.stderr
+
+
+def test_a_configuration_file_resumes_too(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    run(*arguments, "--out", tmp_path / "run")
+    (tmp_path / "go on.toml").write_text(f"resume = '{tmp_path / 'run'}'\niterations = 3\n")
+    result = run("train", "--config", tmp_path / "go on.toml")
+    assert result.exit_code == 0, result.stderr
+    assert "3 steps done" in result.stderr
+
+
+def test_quiet_prints_what_is_there(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    result = run(*arguments, "--out", tmp_path / "run", "-q", "--set", "validate_every=0")
+    assert Path(result.stdout.strip()) == tmp_path / "run"
+
+
+def test_any_whole_number_is_a_seed(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    assert run(*arguments, "--out", tmp_path / "a", "--seed", str(10**30)).exit_code == 0
+    assert run(*arguments, "--out", tmp_path / "b", "--seed", "-3").exit_code == 0
+
+
+def test_processes_that_cannot_meet_are_one_error(
+    run: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    result = run(*arguments, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "cannot join the other processes" in result.stderr
+    assert "torchrun" in result.stderr
+    halves = run(*arguments, "--out", tmp_path / "run", "--batch", "6", "--set", "optim.accumulate=2")
+    assert "batch 6 does not divide among 2 processes in 2 parts each" in halves.stderr
+
+
 def test_without_out_the_run_is_named_by_arch_and_time(
     run: Run, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +100,7 @@ def test_without_out_the_run_is_named_by_arch_and_time(
         (["--arch", "swinir"], "swinir"),
         (["--batch", "0"], "`batch`"),
         (["--set", "optim.speed=1"], "unknown key `optim.speed`"),
+        (["--set", "optim.betas=[1.0, 0.9]"], "`optim.betas"),
         (["--set", "args.depth=1"], "no argument `depth`"),
         (["--set", "optim.accumulate=3"], "batch 4 does not divide into 3 parts"),
         (["--set", "optim.periods=[1]"], "end before the last iteration"),

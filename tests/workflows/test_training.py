@@ -425,9 +425,89 @@ def test_a_run_without_a_checkpoint_starts_again_either_way(data: dict, tmp_path
     for name, how in (("b", resume), ("c", None)):
         out = tmp_path / name
         train(replace(config, out=out))
-        (out / "last" / "checkpoint.pt").unlink()  # as if it had been killed before the first
+        shutil.rmtree(out / "last")  # as if it had been killed before the first
+        shutil.rmtree(out / "best")
         _ = how(out) if how else train(replace(config, out=out))
         equal_runs(tmp_path / "a", out)
+
+
+def test_a_resumed_run_without_a_checkpoint_says_that_it_starts_again(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=1, validate_every=0))
+    shutil.rmtree(out / "last")
+    listener = Listener()
+    train(resumed_config(out), listener)
+    assert any("no checkpoint yet" in warning for warning in listener.warnings)
+
+
+@pytest.mark.parametrize("how", ["new", "resumed"])
+def test_the_best_weights_of_a_run_that_lost_its_checkpoint_stay(
+    how: str, data: dict, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    config = make(data, out, iterations=3)
+    train(config)
+    shutil.rmtree(out / "last")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="no checkpoint to go on from"):
+        train(config if how == "new" else resumed_config(out))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("how", ["new", "resumed"])
+def test_two_processes_do_not_train_in_one_folder(
+    how: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.workflows.checkpoint._LOCK_WAIT_S", 0.01)
+    out = tmp_path / "run"
+    config = make(data, out, iterations=3)
+    if how == "resumed":
+        train(config, Interrupting(signal.SIGTERM, after=1))
+        config = resumed_config(out)
+    with (
+        RunFolder(out).lock(),
+        pytest.raises(ConfigError, match="another process is training in"),
+    ):
+        train(config)
+    assert train(config).step == 3  # and it lets go of the folder at the end
+    with RunFolder(out).lock():
+        pass
+
+
+def test_a_resumed_run_takes_other_degradations_and_sharpening(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sharp = {**data, "usm_source": True, "degradation": ["default", "mild"]}
+    train(make(sharp, out, iterations=1))
+    file = read_toml(out / "config.toml")
+    file["data"] |= {"degradation": ["clean=2", "mild"], "usm_source": False}
+    changed = build(TrainConfig, {**file, "resume": str(out), "iterations": 2}).data
+    assert list(changed.degradations) == ["clean", "mild"]
+    assert not any(one.usm_source for one in changed.degradations.values())
+    assert train(build(TrainConfig, {**file, "resume": str(out), "iterations": 2})).step == 2
+
+
+def test_another_optimiser_is_no_damage(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=1))
+    changed = replace(resumed_config(tmp_path / "run"), optim=OptimConfig(method="muon"), iterations=2)
+    with pytest.raises(ConfigError, match=r"another `optim\.method`"):
+        train(changed)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_degradation_of_another_size_is_one_clear_error(workers: int, data: dict, tmp_path: Path) -> None:
+    path = tmp_path / "nofit.toml"
+    path.write_text("[degradation.steps.blur]\nkind = 'blur'\nfamilies = {iso = 1.0}\n")
+    with pytest.raises(ConfigError) as caught:
+        train(make({**data, "degradation": [str(path)], "workers": workers}, tmp_path / "run"))
+    assert "Traceback" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_the_checkpoint_of_a_run_without_validation_is_a_model(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=2, validate_every=0))
+    model = facesr.load_model(tmp_path / "run" / "last" / "checkpoint.pt", device="cpu")
+    for key, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, state(tmp_path / "run")["ema"][key])
 
 
 def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
@@ -604,7 +684,7 @@ def test_recipes_are_valid(name: str) -> None:
     assert config.recipe == name
     if name == "original":
         assert (config.iterations, config.batch, config.data.crop_px) == (300_000, 8, 0)
-        assert config.data.degradations["default"].usm_source
+        assert config.data.usm_source
         assert config.optim.usm_target
         assert config.optim.periods == (150_000, 150_000)
     else:
