@@ -26,8 +26,9 @@ def render() -> str:
         "",
         "Generated from the configuration by `python docs/make_reference.py`.",
         "",
-        "Every option is also a key for `--config FILE.toml` and `--set KEY=VALUE`; keys without an option"
-        " are reached that way only. Precedence: option, `--set`, environment variable, file, default.",
+        "Every option is also a key for `--config FILE.toml` and `--set KEY=VALUE`; arguments, in capitals,"
+        " are not, and keys without an option are reached that way only. Precedence: option, `--set`,"
+        " environment variable, file, default.",
     ]
     for command, config in COMMANDS.items():
         lines += ["", f"## facesr {command}", "", "| option | key | value | default | meaning |"]

@@ -122,6 +122,11 @@ def exists(path: Path) -> bool:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether a result is there; a folder of its name is none."""
+    return exists(path) and not path.is_dir()
+
+
 def real(path: Path) -> Path:
     """Follow links as far as they lead; Path.resolve raises on a loop."""
     return Path(os.path.realpath(path))
@@ -181,6 +186,8 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
     for job in jobs:
         rival = by_target.setdefault(job.target, job)
         if rival is not job:
+            if rival.source.path == job.source.path:
+                raise ConfigError(f"{job.source.path} is named twice", hint="name it once")
             raise ConfigError(
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",

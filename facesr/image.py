@@ -1,7 +1,9 @@
 """Pictures between files, Pillow and arrays."""
 
 import io
+import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, final
@@ -30,6 +32,14 @@ _FORMATS = {
 }
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
 _DEEP_FORMATS = {"PNG", "TIFF"}
+
+# Tags about how a file's own pixels are stored, which hold for no other, and orientation, which is applied.
+_STORAGE_TAGS = {
+    *range(254, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 301, 317, *range(320, 326), 330,
+    *range(332, 348), *range(512, 533), 700, 34675,
+}  # fmt: skip
+_PHOTOMETRIC_TAG = 262
+_SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
 
 
 @final
@@ -114,44 +124,68 @@ def _decode(image: Image.Image) -> Picture:
     """Take the pixels of an image, with whatever error its decoder raises."""
     if 0 in image.size:
         raise ValueError("it has no pixels")
+    original = image
+    if image.format == "TIFF":  # whose file is closed once it is loaded
+        with suppress(Exception):  # which come again below
+            for tag in _SUB_DIRECTORY_TAGS & set(image.getexif()):
+                image.getexif().get_ifd(tag)
     image.load()
     notes = _losses(image)
     icc = image.info.get("icc_profile")
+    # Pillow inverts only greys of 8 bits.
+    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
     try:
         image = ImageOps.exif_transpose(image)
-        exif = image.getexif().tobytes() if image.getexif() else None
+        # Copies have nothing of a TIFF's, while only they tell of damage in others.
+        exif = _carried_exif((original if original.format == "TIFF" else image).getexif())
     except Exception:  # Pillow raises many kinds for a damaged block
         exif, notes = None, (*notes, "damaged EXIF is left out")
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        levels = _levels(image) if image.mode == "F" else np.asarray(image)
-        deep = levels.clip(0, 65535).astype(np.uint16)
+        deep = _levels(image)
+        if white_is_zero:
+            deep = 65_535 - deep
         return Picture(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
+    if image.mode in {"RGBa", "La"}:
+        image = image.convert(image.mode.upper())
     if image.mode == "CMYK":
         image, icc = _from_cmyk(image, icc), None  # the profile describes CMYK, which the result no longer is
     grey = image.mode in {"1", "L", "LA"}
-    if "A" in image.getbands() or "transparency" in image.info:
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         alpha = np.ascontiguousarray(rgba[..., 3])
         return Picture(_fill_transparent(rgba[..., :3], alpha), grey, alpha, icc, exif, notes)
     return Picture(np.asarray(image.convert("RGB")), grey, None, icc, exif, notes)
 
 
-def _levels(image: Image.Image) -> NDArray[np.float32]:
-    """Return the values of a float image in [0, 1] as levels of 16 bits."""
+def _carried_exif(source: Image.Exif) -> bytes | None:
+    """Return the EXIF block that a result of another size and orientation may have, if any."""
+    exif = Image.Exif()
+    exif.load(source.tobytes())  # a copy
+    for tag in _STORAGE_TAGS & set(exif):
+        del exif[tag]
+    return exif.tobytes() if exif else None
+
+
+def _levels(image: Image.Image) -> NDArray[np.uint16]:
+    """Return a grey image of more than 8 bits, or of floats in [0, 1], as levels of 16 bits."""
     values = np.asarray(image)
-    if not ((values >= 0) & (values <= 1)).all():  # nor is not-a-number
-        raise ValueError("its float values are not within [0, 1]")
-    levels: NDArray[np.float32] = np.round(values * 65_535)
+    limit, kind = (1, "float") if image.mode == "F" else (65_535, "integer")
+    if not ((values >= 0) & (values <= limit)).all():  # nor is not-a-number
+        raise ValueError(f"its {kind} values are not within 0 to {limit:,}")
+    levels: NDArray[np.uint16] = np.round(values * (65_535 / limit)).astype(np.uint16)
     return levels
 
 
 def _losses(image: Image.Image) -> tuple[str, ...]:
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append("only the first frame of an animation is taken")
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # the others are previews there
+        what = "page" if image.format == "TIFF" else "frame of an animation"
+        notes.append(f"only the first {what} is taken")
     layout = str(image.info.get("facesr_layout", ""))
-    if ";16" in layout and image.mode in {"RGB", "RGBA", "LA"}:
+    if re.search("(RGB.?|LA|CMYK);16", layout):
         notes.append("16-bit colour is taken at 8 bits")
+    if image.mode.startswith("I") and "transparency" in image.info:
+        notes.append("the transparency of 16-bit grey is left out")
     return tuple(notes)
 
 
@@ -192,7 +226,7 @@ def _fill_transparent(rgb: Array, alpha: Array) -> Array:
         rows = (np.arange(height) * size[1] // height)[:, None]
         columns = np.arange(width) * size[0] // width
         near = small[rows, columns]
-        known = missing & (near[..., 3] > 1e-6)
+        known = missing & (near[..., 3] > 0)
         filled[known] = near[known][:, :3] / near[known][:, 3:]
         missing &= ~known
         factor *= 2
@@ -244,7 +278,9 @@ def read_picture(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pict
     except UnidentifiedImageError:
         raise ImageError("not a picture in a known format", file=file) from None
     except Image.DecompressionBombError:
-        raise ImageError("too large", file=file) from None
+        raise ImageError(
+            f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read", file=file
+        ) from None
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
         raise ImageError(f"cannot be read, {_reason(error)}", file=file) from error
 
@@ -273,7 +309,7 @@ def bicubic(pixels: Array, *, scale: int) -> Array:
 def sniff_suffix(content: bytes) -> str:
     """Return the suffix of the format of an encoded picture; what is only read becomes PNG."""
     with Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
-        names = {"JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tiff"}
+        names = {"JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tiff"}
         return names.get(image.format or "", ".png")
 
 
@@ -297,6 +333,9 @@ def encode_picture(picture: Picture, suffix: str, *, quality: int = 95) -> bytes
     """Encode a picture in the format of a file name's suffix.
 
     JPEG and BMP hold no alpha: the picture is laid on white. 16-bit grey stays so in PNG and TIFF.
+
+    Raises:
+        ImageError: The format cannot hold it.
     """
     name = _FORMATS[suffix.lower()]
     if picture.rgb.dtype == np.uint16 and name not in _DEEP_FORMATS:
@@ -313,15 +352,24 @@ def encode_picture(picture: Picture, suffix: str, *, quality: int = 95) -> bytes
         options = {"quality": quality}
     elif name == "PNG":
         options = {"compress_level": 1}  # a quarter of the time of Pillow's 6, a tenth larger
-    elif name == "TIFF":
+    elif name == "TIFF" and not _has_sub_directories(picture.exif):  # which libtiff's encoders refuse
         options = {"compression": "tiff_adobe_deflate"}
-    if picture.icc is not None:
+    if picture.icc is not None and not (name == "WEBP" and picture.icc[16:20] == b"GRAY"):  # has no grey
         options["icc_profile"] = picture.icc
     if picture.exif is not None and not exif_is_too_long(picture, suffix):
         options["exif"] = picture.exif
     encoded = io.BytesIO()
-    image.save(encoded, name, **options)
+    try:
+        image.save(encoded, name, **options)
+    except Exception as error:  # Pillow's encoders raise many kinds
+        raise ImageError(f"cannot be written as {name}, {_reason(error)}") from error
     return encoded.getvalue()
+
+
+def _has_sub_directories(block: bytes | None) -> bool:
+    exif = Image.Exif()
+    exif.load(block or b"")
+    return bool(_SUB_DIRECTORY_TAGS & set(exif))
 
 
 def exif_is_too_long(picture: Picture, suffix: str) -> bool:
@@ -343,5 +391,7 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     try:
         encoded = encode_picture(picture, path.suffix, quality=quality)
         write_atomic(path, lambda stream: stream.write(encoded))
+    except ImageError as error:
+        raise ImageError(error.reason, file=path) from error
     except (OSError, ValueError, MemoryError) as error:
         raise ImageError(f"cannot be written, {_reason(error)}", file=path) from error

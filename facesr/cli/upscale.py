@@ -62,6 +62,8 @@ def _rate(result: UpscaleResult) -> float:
 def _summary(result: UpscaleResult) -> str:
     done = counts(written=len(result.written), skipped=len(result.skipped), failed=len(result.failed))
     if not result.device:
-        return f"{done}; all results are already in {result.output}"
+        return f"{done}; " + (
+            f"all results are already in {result.output}" if result.skipped else "no pictures in this shard"
+        )
     speed = f"{_rate(result):.1f} images/s with {result.model} on {result.device} ({result.dtype})"
     return f"{done} to {result.output} at {speed}"

@@ -71,7 +71,9 @@ class UpscaleConfig(Config):
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
     )
     max_pixels: Annotated[int, Ge(1)] = opt(
-        89_000_000, "Pictures that promise more are refused before they are decoded.", panel="Input"
+        89_000_000,
+        "Pictures that promise more are refused before they are decoded; at most 178,956,970.",
+        panel="Input",
     )
     shard: str = opt(
         "",

@@ -63,6 +63,8 @@ def load_model(
         DeviceError: The device or the precision is not to be had.
     """
     files = name_or_path if isinstance(name_or_path, WeightFiles) else locate(str(name_or_path))
+    if backend not in {"torch", "onnx"}:
+        raise DeviceError(f"unknown backend `{backend}`", hint="it is `torch` or `onnx`")
     if backend == "onnx" and device not in {"auto", "cpu"}:
         raise DeviceError(f"the backend `onnx` does not run on {device}", hint="use `--device cpu`")
     place = pick_device("cpu" if backend == "onnx" else device)

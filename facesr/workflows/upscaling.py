@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from facesr.cluster import cores, pick_shard
 from facesr.config import UpscaleConfig
 from facesr.errors import ImageError
-from facesr.files import Job, exists, list_images, plan_jobs, split_done
+from facesr.files import Job, is_there, list_images, plan_jobs, split_done
 from facesr.weights.locate import WeightFiles, locate
 from facesr.workflows.events import Failure, Reporter, Silent
 
@@ -69,7 +69,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     index, count = pick_shard(config.shard)
     jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
     files = locate(config.model)
-    todo, done = split_done(jobs, lambda job: not config.overwrite and exists(job.target))
+    todo, done = split_done(jobs, lambda job: not config.overwrite and is_there(job.target))
     skipped = tuple(job.target for job in done)
     if not todo:
         return UpscaleResult((), skipped, (), config.output, files.name)

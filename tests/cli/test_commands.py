@@ -105,6 +105,12 @@ def test_usage_errors_are_two_lines_and_exit_2(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_shard_without_pictures_says_so(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder, "--shard", "98/99")
+    assert result.exit_code == 0
+    assert "no pictures in this shard" in result.stderr
+
+
 def test_unreadable_weights_exit_1(run: Run, faces: Path, tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes(b"nonsense")
     result = run("upscale", faces, tmp_path / "out", "-m", tmp_path / "net.safetensors", "-d", "cpu")

@@ -45,7 +45,7 @@ def test_shards(environment: dict, text: str, shard: tuple, monkeypatch: pytest.
     assert pick_shard(text) == shard
 
 
-@pytest.mark.parametrize("text", ["1", "3/3", "-1/2", "a/b", "1/2/3", "auto"])
+@pytest.mark.parametrize("text", ["1", "3/3", "-1/2", "a/b", "1/2/3", "²/3", "auto"])
 def test_other_texts_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="shard"):
         pick_shard(text)

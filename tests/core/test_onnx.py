@@ -72,6 +72,8 @@ def test_a_file_that_computes_something_else_is_not_kept(
 def test_it_runs_on_the_cpu_only(tiny_folder: Path) -> None:
     with pytest.raises(DeviceError, match="`onnx` does not run on"):
         load_model(tiny_folder, device="cuda", backend="onnx")
+    with pytest.raises(DeviceError, match="unknown backend `tf`"):
+        load_model(tiny_folder, backend="tf")
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])

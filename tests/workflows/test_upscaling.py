@@ -107,6 +107,15 @@ def test_existing_results_are_skipped_or_redone(config: UpscaleConfig) -> None:
         assert image.size == (64, 48)
 
 
+def test_a_folder_of_its_name_is_no_result(config: UpscaleConfig) -> None:
+    first = upscale(config).written[0]
+    first.unlink()
+    first.mkdir()
+    result = upscale(config)
+    assert len(result.failed) == 1
+    assert (len(result.written), len(result.skipped)) == (0, 2)
+
+
 def test_a_broken_picture_is_reported_and_the_others_go_on(config: UpscaleConfig, faces: Path) -> None:
     (faces / "0a.png").write_bytes((faces / "0.png").read_bytes()[:200])
     (faces / "text.jpg").write_text("no picture")
