@@ -132,6 +132,11 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_special(path: Path) -> bool:
+    """Tell whether there is something that is neither a file nor a folder, such as a pipe or a device."""
+    return exists(path) and not path.is_file() and not path.is_dir()
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is no ordinary file, such as a pipe that nobody writes to, which would be waited for.
 
@@ -217,13 +222,19 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bo
     """Make `path` appear complete or not at all; its folder is made if missing.
 
     The bytes go to a hidden file beside it, which is renamed when `write` has returned and
-    removed when it has raised.
+    removed when it has raised. Where `path` is a link, the file that it leads to is replaced; what is no
+    file, such as a pipe, is written into.
 
     Args:
         path: The file.
         write: Writes the bytes to the stream that it is given.
         durable: Whether the bytes must be on the disk before they take the old file's place.
     """
+    if is_special(path):
+        with path.open("wb") as stream:
+            write(stream)
+        return
+    path = real(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".facesr-{secrets.token_hex(6)}.tmp"
     try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from facesr.errors import ImageError
-from facesr.files import READ_FORMATS, check_regular, write_atomic
+from facesr.files import READ_FORMATS, check_regular, exists, write_atomic
 
 Array = NDArray[np.uint8]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -386,8 +386,11 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     """Encode a picture in the format of its suffix and write it all or nothing.
 
     Raises:
-        ImageError: The disk is full, the folder cannot be written, or the format cannot hold it.
+        ImageError: The disk is full, the folder cannot be written, the format cannot hold it, or there is
+            something that is no file, such as a pipe.
     """
+    if exists(path):
+        check_regular(path)
     try:
         encoded = encode_picture(picture, path.suffix, quality=quality)
         write_atomic(path, lambda stream: stream.write(encoded))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from facesr.cluster import cores
 from facesr.config import DegradeConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.files import Job, exists, list_images, plan_jobs, real, split_done, write_atomic
+from facesr.files import Job, exists, is_special, list_images, plan_jobs, real, split_done, write_atomic
 from facesr.workflows.events import Failure, Reporter, Silent
 
 if TYPE_CHECKING:
@@ -115,8 +115,9 @@ def _write_pairs(
 
     todo, skipped = split_done(jobs, is_done)
     kept = _kept_params(config.params_out, skipped, reporter) if config.params_out else {}
-    # Now too, so that a killed run leaves the lines of what it made, and none of what it was to replace.
-    write_params(job for job in todo if not exists(job.target))
+    if config.params_out and not is_special(config.params_out):
+        # Now too, so that a killed run leaves the lines of what it made, and none of what it was to replace.
+        write_params(job for job in todo if not exists(job.target))
     workers = config.workers if config.workers != "auto" else cores()
     written: list[Job] = []
     failed: list[Failure] = []
@@ -186,7 +187,7 @@ def _key(job: Job) -> tuple[str, int]:
 
 def _kept_params(path: Path, skipped: list[Job], reporter: Reporter) -> dict[Job, Params]:
     """Return the lines of skipped results from the file of the run that made them, as far as it is there."""
-    table = _read_params(path) if skipped and exists(path) else {}
+    table = _read_params(path) if skipped and exists(path) and not is_special(path) else {}
     kept = {job: table[_key(job)] for job in skipped if _key(job) in table}
     if missing := [job.target for job in skipped if job not in kept]:
         reporter.warn(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, ImageError
 from facesr.files import IMAGE_SUFFIXES, Job, Source, list_images, plan_jobs, result_suffix, write_atomic
-from facesr.image import read_picture, write_picture
+from facesr.image import Picture, read_picture, write_picture
 from tests.conftest import noise
 
 
@@ -172,3 +172,35 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, error: 
         write_atomic(path, write)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_followed_and_stays_one(tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "deep" / "target"
+    link.symlink_to(Path("deep") / "target")
+    for content in (b"new", b"newer"):  # it leads nowhere, then to a file
+        write_atomic(link, lambda stream, content=content: stream.write(content))
+        assert link.is_symlink()
+        assert (target.is_symlink(), target.read_bytes()) == (False, content)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_pipe_is_written_into_but_takes_no_picture(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link"):
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        write_atomic(path, lambda stream: stream.write(b"whole"))
+        assert os.read(reader, 10) == b"whole"
+        os.close(reader)
+        with pytest.raises(ImageError, match="not an ordinary file"):
+            write_picture(path, Picture(rgb=noise(8, 8)))
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path, lambda stream: stream.write(b"whole"))
+    with pytest.raises(ImageError, match="not an ordinary file"):
+        write_picture(tmp_path, Picture(rgb=noise(8, 8)))
+    assert list(tmp_path.parent.glob(".facesr-*")) == []

@@ -1,6 +1,7 @@
 """The command's bytes depend on the file, the configuration and the seed, and on nothing else."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,18 @@ def test_a_skipped_picture_without_a_line_has_none_and_is_told(hq: Path, tmp_pat
     (warning,) = listener.warnings
     assert warning.startswith(f"1 skipped pictures have no line in {params}, such as {lq / 'a.png'}")
     assert "--overwrite" in warning
+
+
+def test_the_lines_go_into_a_pipe_once(hq: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for skipped in (0, 2):
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", params_out=pipe))
+        assert len(result.skipped) == skipped
+        lines = os.read(reader, 65_536).decode().splitlines()
+        assert [json.loads(line)["file"] for line in lines] == ["a.png", "b.jpg"][skipped:]
+        os.close(reader)
 
 
 def test_failures_have_no_line(hq: Path, tmp_path: Path) -> None:
