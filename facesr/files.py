@@ -3,7 +3,7 @@
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -189,7 +189,8 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
     by_target: dict[Path, Job] = {}
     inputs = {real(path) for path in inputs}
     for job in jobs:
-        rival = by_target.setdefault(job.target, job)
+        target = real(job.target)
+        rival = by_target.setdefault(target, job)
         if rival is not job:
             if rival.source.path == job.source.path:
                 raise ConfigError(f"{job.source.path} is named twice", hint="name it once")
@@ -197,10 +198,32 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",
             )
-        if real(job.target) in inputs:
+        if target in inputs:
             raise ConfigError(
                 f"{job.target} would overwrite an input", hint="choose another folder for the output"
             )
+
+
+def check_files(
+    files: Mapping[str, Path | None], *, inputs: Iterable[Path], results: Iterable[Path] = ()
+) -> None:
+    """Refuse single files, such as a table, that would take the place of another.
+
+    Args:
+        files: From the options to the files that they name, if any.
+        inputs: All files that are read.
+        results: All others that are written.
+
+    Raises:
+        ConfigError: Two are the same, or one is an input or a result.
+    """
+    taken = dict.fromkeys(map(real, results), "a result") | dict.fromkeys(map(real, inputs), "an input")
+    for option, path in files.items():
+        if path is None:
+            continue
+        rival = taken.setdefault(real(path), f"that of `{option}`")
+        if rival != f"that of `{option}`":
+            raise ConfigError(f"`{option} {path}` would overwrite {rival}", hint="name another file")
 
 
 def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:

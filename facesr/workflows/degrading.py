@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 from facesr.cluster import cores
 from facesr.config import DegradeConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.files import Job, exists, is_special, list_images, plan_jobs, real, split_done, write_atomic
+from facesr.files import (
+    Job,
+    check_files,
+    exists,
+    is_special,
+    list_images,
+    plan_jobs,
+    real,
+    split_done,
+    write_atomic,
+)
 from facesr.workflows.events import Failure, Reporter, Silent
 
 if TYPE_CHECKING:
@@ -42,7 +52,8 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
     """Make LQ pictures; each depends on its file, the configuration and the seed, and on nothing else.
 
     Raises:
-        ConfigError: A missing or contradictory path, nothing to read, two inputs with one output.
+        ConfigError: A missing or contradictory path, nothing to read, two inputs with one output, a file
+            that would overwrite an input or a result.
     """
     if config.hq is None:
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
@@ -56,6 +67,11 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
     jobs, hq_jobs = (
         plan_jobs(sources, output or Path(), suffix=".png", copies=config.copies) if output else []
         for output in (config.lq, config.hq_out)
+    )
+    check_files(
+        {"--params-out": config.params_out, "--preview": config.preview},
+        inputs=[*(source.path for source in sources), *([config.replay] if config.replay else [])],
+        results=[job.target for job in (*jobs, *hq_jobs)],
     )
     result = DegradeResult((), (), (), config.lq)
     if jobs:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from facesr.cluster import cores
 from facesr.config.evaluate import PROTOCOLS, EvalConfig, Protocol
 from facesr.errors import ConfigError, ImageError
-from facesr.files import Job, Source, check_targets, real, write_atomic
+from facesr.files import Job, Source, check_files, check_targets, real, write_atomic
 from facesr.weights.locate import locate
 from facesr.workflows.events import Failure, Reporter, Silent
 from facesr.workflows.statistics import Summary, summarise
@@ -118,7 +118,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
     Raises:
         ConfigError: Missing folders, pictures without a partner, sizes that do not fit, no such model,
-            results that would be saved among the inputs.
+            results that would be saved among the inputs, a file that would overwrite an input or a result.
         WeightsError: Unusable weights.
         ImageError: No picture could be scored.
     """
@@ -130,7 +130,8 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
     models = [load_for(one, config.runtime) for one in files]
     methods = _methods(config, models)
-    folders = _save_folders(config, pairs, methods)
+    folders = _save_folders(config, methods)
+    _check_outputs(config, folders, pairs, weights=[one.tensors for one in files])
     with ExitStack() as stack:
         report = None
         if config.report:
@@ -186,7 +187,7 @@ def _methods(config: EvalConfig, models: "Sequence[Model]") -> list[Method]:
     return methods
 
 
-def _save_folders(config: EvalConfig, pairs: list[_Pair], methods: list[Method]) -> dict[str, Path]:
+def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:
     """Return the folder of each method's pictures; none without `--save`."""
     if config.save is None:
         return {}
@@ -201,14 +202,22 @@ def _save_folders(config: EvalConfig, pairs: list[_Pair], methods: list[Method])
             raise ConfigError(
                 f"results in {folder} would lie among the inputs", hint="choose another folder for `--save`"
             )
+    return folders
+
+
+def _check_outputs(
+    config: EvalConfig, folders: dict[str, Path], pairs: list[_Pair], *, weights: list[Path]
+) -> None:
+    """Refuse what would take the place of something else, before anything is computed."""
     jobs = [
         Job(Source(pair.subject, Path(pair.subject.name)), folder / f"{pair.name}.png")
         for folder in folders.values()
         for pair in pairs
     ]
-    read = [path for pair in pairs for path in (pair.lq, pair.hq, pair.sr) if path]
-    check_targets(jobs, inputs=read)
-    return folders
+    inputs = [path for pair in pairs for path in (pair.lq, pair.hq, pair.sr) if path] + weights
+    check_targets(jobs, inputs=inputs)
+    files = {"--csv": config.csv, "--report": config.report}
+    check_files(files, inputs=inputs, results=[job.target for job in jobs])
 
 
 def _score(

@@ -143,6 +143,15 @@ def test_overwriting_an_input_is_refused(tmp_path: Path) -> None:
         plan_jobs(sources, tmp_path / "link")
 
 
+def test_two_results_do_not_share_what_they_link_to(tmp_path: Path) -> None:
+    sources = [Source(path, Path(path.name)) for path in touch(tmp_path / "a.png", tmp_path / "b.png")]
+    (tmp_path / "out").mkdir()
+    for source in sources:
+        (tmp_path / "out" / source.relative).symlink_to(tmp_path / "one.png")
+    with pytest.raises(ConfigError, match="both be written"):
+        plan_jobs(sources, tmp_path / "out")
+
+
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (output,) = touch(tmp_path / "out.png")
     with pytest.raises(ConfigError, match="output is not a folder"):

@@ -260,6 +260,28 @@ def test_contradictory_paths_are_refused(hq: Path, tmp_path: Path) -> None:
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq"))
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"preview": "hq/a.png"}, "--preview .*a.png` would overwrite an input"),
+        ({"preview": "link.png"}, "--preview .*link.png` would overwrite an input"),
+        ({"lq": "lq", "params_out": "hq/sub/../b.jpg"}, "--params-out .*b.jpg` would overwrite an input"),
+        ({"lq": "lq", "params_out": "p.jsonl", "replay": "p.jsonl"}, "would overwrite an input"),
+        ({"lq": "lq", "preview": "lq/b.png"}, "would overwrite a result"),
+        ({"lq": "lq", "hq_out": "t", "params_out": "t/b.png"}, "would overwrite a result"),
+        ({"lq": "lq", "params_out": "x.png", "preview": "x.png"}, "would overwrite that of `--params-out`"),
+    ],
+)
+def test_a_file_that_would_take_the_place_of_another_is_refused(
+    hq: Path, tmp_path: Path, options: dict[str, str], part: str
+) -> None:
+    (tmp_path / "link.png").symlink_to(hq / "a.png")
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=part):
+        degrade(DegradeConfig(hq=hq, **{name: tmp_path / path for name, path in options.items()}))
+    assert contents(tmp_path) == before
+
+
 def test_a_preview_shows_inputs_beside_draws(hq: Path, tmp_path: Path) -> None:
     (hq / "broken.png").write_text("no")
     sheets = []

@@ -217,6 +217,32 @@ def test_a_result_does_not_replace_what_an_input_links_to(root: Path, tiny_folde
     assert contents(root) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"csv": "lq/2.png"}, "--csv .*2.png` would overwrite an input"),
+        ({"report": "hq/../hq/2.png"}, "--report .*2.png` would overwrite an input"),
+        ({"csv": "link"}, "--csv .*link` would overwrite an input"),
+        ({"save": "saved", "csv": "saved/2.png"}, "would overwrite a result"),
+        ({"csv": "both", "report": "both"}, "--report .*both` would overwrite that of `--csv`"),
+    ],
+)
+def test_a_file_that_would_take_the_place_of_another_is_refused(
+    root: Path, tiny_folder: Path, options: dict[str, str], part: str
+) -> None:
+    (root / "link").symlink_to(root / "hq" / "2.png")
+    before = contents(root)
+    with pytest.raises(ConfigError, match=part):
+        run(root, tiny_folder, **{name: root / path for name, path in options.items()})
+    assert contents(root) == before
+
+
+def test_the_weights_are_not_overwritten(root: Path, tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, root / "net")
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        run(root, root / "net", csv=root / "net" / "model.safetensors")
+
+
 def test_two_models_do_not_share_a_folder(root: Path, tiny_folder: Path) -> None:
     copies = [root / "a" / "tiny", root / "a_tiny"]
     for copy in copies:
