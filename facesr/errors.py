@@ -44,6 +44,7 @@ class ImageError(FacesrError):
     def __init__(self, reason: str, *, file: Path | None = None, hint: str = "") -> None:
         super().__init__(f"{file}: {reason}" if file else reason, hint=hint)
         self.reason = reason
+        self.file = file
 
 
 class MissingExtra(FacesrError):

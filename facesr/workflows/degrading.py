@@ -36,7 +36,7 @@ class DegradeResult:
     Attributes:
         written: LQ pictures that are new.
         skipped: LQ pictures that were there already.
-        failed: HQ pictures without a result.
+        failed: HQ pictures that could not be done, and results that could not be written.
         output: The folder of LQ pictures.
         preview: The contact sheet, if one was asked for.
     """

@@ -50,5 +50,5 @@ class Failure:
 
     @classmethod
     def of(cls, file: Path, error: ImageError) -> "Failure":
-        """Return what an error says of a file."""
-        return cls(file, error.reason, error.hint)
+        """Return what an error says of the file that it names, or else of `file`."""
+        return cls(error.file or file, error.reason, error.hint)

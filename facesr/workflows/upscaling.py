@@ -30,7 +30,7 @@ class UpscaleResult:
     Attributes:
         written: Results that are new.
         skipped: Results that were there already.
-        failed: Inputs without a result.
+        failed: Inputs that could not be done, and results that could not be written.
         output: The folder of results.
         model: Name of the model.
         device: Where it ran; empty when there was nothing to run.

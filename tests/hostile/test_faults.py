@@ -358,7 +358,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(
     (out / "sub").write_text("mine")
     result = run("upscale", faces, out, "-r", "-m", tiny_folder, "-d", "cpu")
     assert result.exit_code == 3
-    assert f"error: {faces / 'sub' / '0.png'}: cannot be written, " in result.stderr
+    assert f"error: {out / 'sub' / '0.png'}: cannot be written, " in result.stderr
     assert run("degrade", faces, out, "-r", "--overwrite").exit_code == 3
     for arguments in (
         ("upscale", faces, out / "sub"),

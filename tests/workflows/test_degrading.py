@@ -196,6 +196,15 @@ def test_a_line_that_cannot_be_replayed_is_one_failure(hq: Path, tmp_path: Path,
     assert sorted(contents(tmp_path / "2")) == ["b.png"]
 
 
+@pytest.mark.parametrize("folder", ["lq", "truth"])
+def test_a_result_that_cannot_be_written_is_named(hq: Path, tmp_path: Path, folder: str) -> None:
+    target = tmp_path / folder / "a.png"
+    target.mkdir(parents=True)
+    options = {"hq_out": tmp_path / "truth", "overwrite": True}
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", **options))
+    assert [failure.file for failure in result.failed] == [target]
+
+
 def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) -> None:
     Image.fromarray(noise(50, 67)).save(hq / "odd.png")
     listener = Listener()

@@ -262,6 +262,7 @@ def test_a_truncated_picture_is_reported_and_the_others_scored(
     result = run(root, tiny_folder, report=root / "r.html")
     assert len(result.images) == 3
     assert "cannot be read" in result.failed[0].reason
+    assert result.failed[0].file == path
     assert (root / "r.html").exists()
     for index in range(4):
         (root / "lq" / f"{index}.png").write_bytes(b"no picture")
