@@ -79,7 +79,7 @@ class EvalResult:
         summaries: Method to metric to statistics.
         differences: Paired differences in PSNR: each method over bicubic, and models over each other.
         worst: The ten files with the lowest PSNR of the first method that is not bicubic.
-        failed: Files without scores.
+        failed: Files that could not be scored, and results that could not be written.
         written: Pictures, table and report.
     """
 
@@ -111,6 +111,14 @@ class _Pair:
         path = self.sr or self.lq
         assert path is not None
         return path
+
+
+@dataclass(frozen=True)
+class _Scored:
+    image: ImageScore
+    saved: list[Path]
+    unsaved: list[Failure]
+    card: str
 
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
@@ -239,7 +247,7 @@ def _score(
     def read(pair: _Pair) -> Picture:
         return read_picture(pair.subject)
 
-    def score(outcome: "Outcome[_Pair, tuple[Picture, ...]]") -> tuple[ImageScore, list[Path], str]:
+    def score(outcome: "Outcome[_Pair, tuple[Picture, ...]]") -> _Scored:
         if isinstance(outcome.value, ImageError):
             raise outcome.value
         pair = outcome.item
@@ -257,13 +265,17 @@ def _score(
             for name, pixels in zip(names, results, strict=True)
         }
         image = ImageScore(pair.name, scores)
-        saved = []
+        saved, unsaved = [], []
         if folders:
             for method, picture in zip(names[-len(outcome.value) :], outcome.value, strict=True):
-                saved.append(folders[method] / f"{pair.name}.png")
-                write_picture(saved[-1], picture)
+                path = folders[method] / f"{pair.name}.png"
+                try:
+                    write_picture(path, picture)
+                    saved.append(path)
+                except ImageError as error:
+                    unsaved.append(Failure.of(path, error))
         card = report.card(image, lq=lq, results=results, target=target) if report else ""
-        return image, saved, card
+        return _Scored(image, saved, unsaved, card)
 
     images: list[ImageScore] = []
     failed: list[Failure] = []
@@ -283,11 +295,11 @@ def _score(
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure.of(outcome.item.item.subject, outcome.value))
             else:
-                image, saved, card = outcome.value
-                images.append(image)
-                written += saved
+                images.append(outcome.value.image)
+                written += outcome.value.saved
+                failed += outcome.value.unsaved
                 if report:
-                    report.add(card)
+                    report.add(outcome.value.card)
             reporter.advance()
     finally:
         executor.shutdown(cancel_futures=True)

@@ -160,7 +160,7 @@ def _scores_table(image: ImageScore) -> str:
 def _facts(result: EvalResult) -> str:
     facts = [f"{result.protocol}, {len(result.images)} images"]
     if result.failed:
-        facts.append(f"{len(result.failed)} files could not be scored")
+        facts.append(f"{len(result.failed)} files could not be scored or written")
     for method in result.methods:
         if method.sha256:
             facts.append(f"{method.name}: sha256 {method.sha256}, {method.device}, {method.dtype}")

@@ -243,6 +243,15 @@ def test_the_weights_are_not_overwritten(root: Path, tiny_folder: Path) -> None:
         run(root, root / "net", csv=root / "net" / "model.safetensors")
 
 
+def test_a_picture_that_cannot_be_saved_is_scored_all_the_same(root: Path, tiny_folder: Path) -> None:
+    target = root / "saved" / "2.png"
+    target.mkdir(parents=True)
+    result = run(root, tiny_folder, save=root / "saved")
+    assert [failure.file for failure in result.failed] == [target]
+    assert len(result.written) == 3
+    assert result.images == run(root, tiny_folder).images
+
+
 def test_two_models_do_not_share_a_folder(root: Path, tiny_folder: Path) -> None:
     copies = [root / "a" / "tiny", root / "a_tiny"]
     for copy in copies:
