@@ -237,7 +237,7 @@ def _score(
     folders: dict[str, Path],
     report: "Report | None",
 ) -> tuple[list[ImageScore], list[Failure], list[Path]]:
-    from facesr.image import Picture, bicubic, read_picture, write_picture
+    from facesr.image import Picture, bicubic, from_pil, read_picture, to_pil, write_picture
     from facesr.metrics import measure
     from facesr.workflows.pipeline import Outcome, batch_size, enlarge_stream, map_ahead, result_px
 
@@ -252,7 +252,8 @@ def _score(
             raise outcome.value
         pair = outcome.item
         target = read_picture(pair.hq).rgb8
-        results: list[Array] = [picture.rgb8 for picture in outcome.value]
+        # As they would be read from a file: grey ones, say, have one channel there.
+        results: list[Array] = [from_pil(to_pil(picture)).rgb8 for picture in outcome.value]
         lq = read_picture(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
             results.insert(0, bicubic(lq, scale=4))

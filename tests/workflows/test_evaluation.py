@@ -54,6 +54,18 @@ def test_models_saved_pictures_and_upscaled_ones_score_alike(root: Path, tiny_fo
             assert a.scores["bicubic"] == b.scores["bicubic"]
 
 
+def test_grey_deep_and_transparent_pictures_score_as_they_are_saved(root: Path, tiny_folder: Path) -> None:
+    for index, path in enumerate(sorted((root / "lq").iterdir())):
+        lq = Image.open(path)
+        deep = Image.fromarray(np.asarray(lq.convert("L")).astype(np.uint16) * 250)
+        alpha = Image.fromarray(noise(*lq.size[::-1], seed=9)[..., 0] // 128 * 255)
+        clear, clear_grey = lq.copy(), lq.convert("L")
+        clear.putalpha(alpha)
+        clear_grey.putalpha(alpha)
+        (lq.convert("L"), deep, clear, clear_grey)[index].save(path)
+    test_models_saved_pictures_and_upscaled_ones_score_alike(root, tiny_folder)
+
+
 def test_scores_are_those_of_the_metrics(root: Path, tiny_folder: Path) -> None:
     result = run(root, tiny_folder, save=root / "saved")
     (bicubic, model) = result.methods
