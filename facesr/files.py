@@ -168,12 +168,17 @@ def plan_jobs(
     jobs = []
     for source in sources:
         for copy in range(copies):
-            stem = name.replace("{stem}", source.relative.stem) + (f"_{copy}" if copies > 1 else "")
-            ending = suffix or result_suffix(source.relative)
-            target = output / source.relative.with_name(stem + ending)
+            number = f"_{copy}" if copies > 1 else ""
+            target = plan_target(source.relative, output, suffix=suffix, name=name + number)
             jobs.append(Job(source, target, copy))
     check_targets(jobs, inputs=[job.source.path for job in jobs])
     return jobs
+
+
+def plan_target(relative: Path, output: Path, *, suffix: str = "", name: str = "{stem}") -> Path:
+    """Return where the result of a source at a relative path goes; as `plan_jobs`."""
+    ending = suffix or result_suffix(relative)
+    return output / relative.parent / (name.replace("{stem}", relative.stem) + ending)
 
 
 def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:

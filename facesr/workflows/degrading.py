@@ -17,6 +17,7 @@ from facesr.files import (
     is_special,
     list_images,
     plan_jobs,
+    plan_target,
     real,
     split_done,
     write_atomic,
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from facesr.image import Array
 
 Params = dict[str, Any]
+
+# By the picture's path relative to its folder, and the number of the copy.
+Table = dict[tuple[str, int], Params]
 
 
 @dataclass(frozen=True)
@@ -124,16 +128,19 @@ def _write_pairs(
             write_picture(truth, Picture(rgb=pixels))
         write_picture(job.target, Picture(rgb=lq))
 
-    def write_params(made: Iterable[Job]) -> None:
+    def write_params(made: Iterable[Job], *, replaced: list[Job]) -> None:
         if config.params_out:
-            lines = {**kept, **{job: params for job in made if (params := params_of(job))}}
-            _write_lines(config.params_out, [json.dumps(lines[job]) for job in jobs if job in lines])
+            lines = _lasting_params(earlier, config, replaced)
+            lines |= {_key(job): params for job in made if (params := params_of(job))}
+            _write_lines(config.params_out, [json.dumps(lines[key]) for key in sorted(lines)])
 
     todo, skipped = split_done(jobs, is_done)
-    kept = _kept_params(config.params_out, skipped, reporter) if config.params_out else {}
-    if config.params_out and not is_special(config.params_out):
+    earlier: Table = {}
+    if config.params_out:
+        earlier = _earlier_params(config.params_out, skipped, reporter)
         # Now too, so that a killed run leaves the lines of what it made, and none of what it was to replace.
-        write_params(job for job in todo if not exists(job.target))
+        if not is_special(config.params_out):
+            write_params((job for job in todo if not exists(job.target)), replaced=todo)
     workers = config.workers if config.workers != "auto" else cores()
     written: list[Job] = []
     failed: list[Failure] = []
@@ -156,7 +163,7 @@ def _write_pairs(
             f"{len(set(cropped))} pictures were cropped to multiples of {config.scale} px,"
             f" such as {min(cropped)}; `--strict` refuses them, `--hq-out` keeps the cropped truth"
         )
-    write_params(written)
+    write_params(written, replaced=written)
     return DegradeResult(
         tuple(job.target for job in written),
         tuple(job.target for job in skipped),
@@ -201,23 +208,36 @@ def _key(job: Job) -> tuple[str, int]:
     return job.source.relative.as_posix(), job.copy
 
 
-def _kept_params(path: Path, skipped: list[Job], reporter: Reporter) -> dict[Job, Params]:
-    """Return the lines of skipped results from the file of the run that made them, as far as it is there."""
-    table = _read_params(path) if skipped and exists(path) and not is_special(path) else {}
-    kept = {job: table[_key(job)] for job in skipped if _key(job) in table}
-    if missing := [job.target for job in skipped if job not in kept]:
+def _earlier_params(path: Path, skipped: list[Job], reporter: Reporter) -> Table:
+    """Return the lines of the runs before, as far as they are there; warn where skipped results have none."""
+    table = _read_params(path) if exists(path) and not is_special(path) else {}
+    if missing := [job.target for job in skipped if _key(job) not in table]:
         reporter.warn(
             f"{len(missing)} skipped pictures have no line in {path}, such as {min(missing)};"
             " `--overwrite` redoes them"
         )
-    return kept
+    return table
 
 
-def _read_params(path: Path) -> dict[tuple[str, int], Params]:
+def _lasting_params(table: Table, config: DegradeConfig, replaced: list[Job]) -> Table:
+    """Return the lines whose results lie in the folder and are not replaced."""
+    keys, targets = {_key(job) for job in replaced}, {job.target for job in replaced}
+
+    def lasts(file: str, copy: int) -> bool:
+        names = ["{stem}_" + str(copy), *(["{stem}"] if copy == 0 else [])]
+        found = [plan_target(Path(file), config.lq or Path(), suffix=".png", name=name) for name in names]
+        return (file, copy) not in keys and any(exists(path) and path not in targets for path in found)
+
+    return {key: line for key, line in table.items() if lasts(*key)}
+
+
+def _read_params(path: Path) -> Table:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         table = [json.loads(line) for line in lines if line.strip()]
-        return {(line["file"], line["copy"]): {**line, "steps": list(line["steps"])} for line in table}
+        return {
+            (str(line["file"]), int(line["copy"])): {**line, "steps": list(line["steps"])} for line in table
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"cannot read the parameters in {path}: {error}", hint="name a file written by `--params-out`"

@@ -120,6 +120,46 @@ def test_the_lines_are_of_the_pictures_that_lie_there(hq: Path, tmp_path: Path) 
     assert params.read_bytes() == whole
 
 
+def test_the_lines_of_earlier_commands_stay_while_their_pictures_do(hq: Path, tmp_path: Path) -> None:
+    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
+    for copies in (1, 2):
+        make(hq, lq, params_out=params, recursive=True, copies=copies)
+    whole = params.read_bytes()
+    make(hq / "b.jpg", lq, params_out=params)
+    assert params.read_bytes() == whole
+    make(hq / "b.jpg", lq, params_out=params, overwrite=True, seed=1)
+    lines = params.read_bytes().splitlines()
+    assert len(set(lines) & set(whole.splitlines())) == len(lines) - 1 == 5
+    for name in ("a.png", "a_0.png", "b_0.png", "sub/a_1.png"):
+        (lq / name).unlink()
+    Image.fromarray(noise(48, 64)).save(hq / "sub" / "b.png")
+    make(hq / "sub" / "b.png", lq, params_out=params, overwrite=True)  # in the place of that of b.jpg
+    lines = [json.loads(line) for line in params.read_text().splitlines()]
+    assert [(line["file"], line["copy"]) for line in lines] == [
+        ("a.png", 1),
+        ("b.jpg", 1),
+        ("b.png", 0),
+        ("sub/a.png", 0),
+    ]
+
+
+def test_a_picture_that_cannot_be_redone_keeps_its_line(hq: Path, tmp_path: Path) -> None:
+    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
+    make(hq, lq, params_out=params)
+    whole = params.read_bytes().splitlines()
+    (hq / "b.jpg").write_text("no")
+    degrade(DegradeConfig(hq=hq, lq=lq, params_out=params, overwrite=True, seed=1))
+    lines = params.read_bytes().splitlines()
+    assert (lines[0] != whole[0], lines[1:]) == (True, whole[1:])
+
+
+def test_a_file_that_holds_no_lines_is_not_replaced(hq: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"cannot read the parameters in .*notes\.txt"):
+        degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", params_out=tmp_path / "notes.txt"))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_a_skipped_picture_without_a_line_has_none_and_is_told(hq: Path, tmp_path: Path) -> None:
     lq, params, listener = tmp_path / "lq", tmp_path / "params.jsonl", Listener()
     make(hq, lq)
