@@ -212,7 +212,7 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
 def check_files(
     files: Mapping[str, Path | None], *, inputs: Iterable[Path], results: Iterable[Path] = ()
 ) -> None:
-    """Refuse single files, such as a table, that would take the place of another.
+    """Refuse single files, such as a table, that cannot be written or would take the place of another.
 
     Args:
         files: From the options to the files that they name, if any.
@@ -220,7 +220,8 @@ def check_files(
         results: All others that are written.
 
     Raises:
-        ConfigError: Two are the same, or one is an input or a result.
+        ConfigError: Two are the same, one is an input, a result or a folder, or its folder cannot be made or
+            written to.
     """
     taken = dict.fromkeys(map(real, results), "a result") | dict.fromkeys(map(real, inputs), "an input")
     for option, path in files.items():
@@ -229,6 +230,11 @@ def check_files(
         rival = taken.setdefault(real(path), f"that of `{option}`")
         if rival != f"that of `{option}`":
             raise ConfigError(f"`{option} {path}` would overwrite {rival}", hint="name another file")
+        if exists(path) and path.is_dir():
+            raise ConfigError(f"`{option} {path}` is a folder", hint="name a file")
+        folder = next(parent for parent in real(path).parents if exists(parent))
+        if not is_special(path) and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise ConfigError(f"`{option} {path}`: cannot write to {folder}", hint="name another file")
 
 
 def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:

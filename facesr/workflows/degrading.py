@@ -57,7 +57,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
 
     Raises:
         ConfigError: A missing or contradictory path, nothing to read, two inputs with one output, a file
-            that would overwrite an input or a result.
+            that cannot be written or would overwrite another.
     """
     if config.hq is None:
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")

@@ -3,10 +3,10 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
@@ -126,7 +126,8 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
     Raises:
         ConfigError: Missing folders, pictures without a partner, sizes that do not fit, no such model,
-            results that would be saved among the inputs, a file that would overwrite an input or a result.
+            results that would be saved among the inputs, a file that cannot be written or would overwrite
+            another.
         WeightsError: Unusable weights.
         ImageError: No picture could be scored.
     """
@@ -156,9 +157,9 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         if any(math.isnan(v) for image in images for row in image.scores.values() for v in row.values()):
             reporter.warn("SSIM needs 11 px a side; smaller pictures have none")
         if config.csv:
-            _write_csv(config.csv, result)
-        if report:
-            report.finish(result)
+            result = _with_file(result, config.csv, partial(_write_csv, config.csv))
+        if config.report and report:
+            result = _with_file(result, config.report, report.finish)
     return result
 
 
@@ -342,12 +343,22 @@ def _summarise(
         ),
         worst=tuple(image.file for image in order[:WORST]),
         failed=tuple(failed),
-        written=(*written, *(path for path in (config.csv, config.report) if path)),
+        written=tuple(written),
     )
 
 
 def _differences(first: list[float], second: list[float]) -> list[float]:
     return [a - b if a != b else 0.0 for a, b in zip(first, second, strict=True)]
+
+
+def _with_file(result: EvalResult, path: Path, write: Callable[[EvalResult], None]) -> EvalResult:
+    """Write a file about a result, and note in the result whether that went well."""
+    try:
+        write(result)
+    except OSError as error:
+        failure = Failure(path, f"cannot be written, {error.strerror or error}")
+        return replace(result, failed=(*result.failed, failure))
+    return replace(result, written=(*result.written, path))
 
 
 def _write_csv(path: Path, result: EvalResult) -> None:
@@ -357,7 +368,4 @@ def _write_csv(path: Path, result: EvalResult) -> None:
     writer.writerow(["file", *(f"{method} {metric}" for method, metric in keys)])
     for image in result.images:
         writer.writerow([image.file, *(image.scores[method][metric] for method, metric in keys)])
-    try:
-        write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))

@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from facesr import __version__
-from facesr.errors import ConfigError
 from facesr.files import write_atomic
 from facesr.image import Array
 from facesr.workflows.evaluation import BICUBIC, EvalResult, ImageScore, Paired
@@ -40,6 +40,7 @@ class Report:
         self.methods = list(methods)
         self.subject = next(name for name in methods if name != BICUBIC)
         self._cards: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
+        self._lost: OSError | None = None
 
     def __enter__(self) -> "Report":
         return self
@@ -47,7 +48,8 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._cards.close()
+        with suppress(OSError):  # of what is still to be written, and no longer needed
+            self._cards.close()
 
     def card(self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array) -> str:
         """Return the HTML of one face; may be called from several threads."""
@@ -70,14 +72,17 @@ class Report:
         )
 
     def add(self, card: str) -> None:
-        """Append a card."""
-        self._cards.write(card.encode(errors="replace"))
+        """Append a card; that the disk is full for it is told in the end."""
+        try:
+            self._cards.write(card.encode(errors="replace"))
+        except OSError as error:
+            self._lost = error
 
     def finish(self, result: EvalResult) -> None:
         """Write the file.
 
         Raises:
-            ConfigError: It cannot be written.
+            OSError: It cannot be written, or a card could not be kept.
         """
         before, after = self._page(result).split("@CARDS@")
 
@@ -87,10 +92,9 @@ class Report:
             shutil.copyfileobj(self._cards, stream)
             stream.write(after.encode(errors="replace"))
 
-        try:
-            write_atomic(self.path, write)
-        except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror or error}") from error
+        if self._lost:
+            raise self._lost
+        write_atomic(self.path, write)
 
     def _page(self, result: EvalResult) -> str:
         has_bicubic = BICUBIC in self.methods

@@ -64,6 +64,24 @@ def test_a_damaged_file_exits_3(run: Run, folders: tuple, tiny_folder: Path) -> 
     assert f"error: {lq / '1.png'}: cannot be read" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--csv", "--report"])
+def test_a_file_that_cannot_be_written_takes_no_figures_away(
+    run: Run, folders: tuple, tmp_path: Path, option: str
+) -> None:
+    hq, _ = folders
+    files = {"--csv": tmp_path / "s.csv", "--report": tmp_path / "r.html", option: tmp_path / ("n" * 300)}
+    arguments = ["eval", "--hq", hq, "--sr", hq, *(word for pair in files.items() for word in pair)]
+    result = run(*arguments)
+    assert result.exit_code == 3
+    assert "PSNR" in result.stdout
+    assert result.stderr.splitlines()[0] == f"error: {files[option]}: cannot be written, File name too long"
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert len(document["images"]) == 3
+    assert [failure["file"] for failure in document["failed"]] == [str(files[option])]
+    (written,) = document["written"]
+    assert Path(written).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -8,7 +8,16 @@ import pytest
 from PIL import Image
 
 from facesr.errors import ConfigError, ImageError
-from facesr.files import IMAGE_SUFFIXES, Job, Source, list_images, plan_jobs, result_suffix, write_atomic
+from facesr.files import (
+    IMAGE_SUFFIXES,
+    Job,
+    Source,
+    check_files,
+    list_images,
+    plan_jobs,
+    result_suffix,
+    write_atomic,
+)
 from facesr.image import Picture, read_picture, write_picture
 from tests.conftest import noise
 
@@ -150,6 +159,24 @@ def test_two_results_do_not_share_what_they_link_to(tmp_path: Path) -> None:
         (tmp_path / "out" / source.relative).symlink_to(tmp_path / "one.png")
     with pytest.raises(ConfigError, match="both be written"):
         plan_jobs(sources, tmp_path / "out")
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, part: str) -> None:
+        with pytest.raises(ConfigError, match=f"`--csv {path}`?.*{part}"):
+            check_files({"--csv": path, "--report": None}, inputs=[])
+
+    (file,) = touch(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(file / "x")
+    refused(tmp_path, "is a folder")
+    refused(file / "deep" / "t.csv", f"cannot write to {file}")
+    refused(tmp_path / "link", f"cannot write to {file}")
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    refused(tmp_path / "deep" / "t.csv", f"cannot write to {tmp_path}")
+    check_files({"--csv": tmp_path / "pipe"}, inputs=[])
+    monkeypatch.undo()
+    check_files({"--csv": tmp_path / "deep" / "t.csv", "--report": file}, inputs=[])
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:

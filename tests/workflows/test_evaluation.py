@@ -1,6 +1,8 @@
 """Figures that one can trust: the same by every way, with partners checked and failures named."""
 
 import csv
+import errno
+import io
 import math
 import shutil
 from pathlib import Path
@@ -15,6 +17,7 @@ from facesr.errors import ConfigError, ImageError
 from facesr.image import Picture, read_picture
 from facesr.metrics import measure
 from facesr.workflows.evaluation import EvalResult, evaluate
+from facesr.workflows.events import Failure
 from facesr.workflows.statistics import summarise
 from facesr.workflows.upscaling import upscale
 from tests.conftest import Listener, noise, tiny_state
@@ -316,6 +319,22 @@ def test_the_table_has_a_line_a_picture(root: Path, tiny_folder: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == ["0", "1", "2", "3"]
     assert float(rows[2]["tiny psnr"]) == result.images[2].scores["tiny"]["psnr"]
+
+
+def test_a_full_disk_for_the_cards_takes_no_figures_away(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "full")
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", Full)
+    options = {"csv": root / "s.csv", "report": root / "r.html"}
+    result = evaluate(EvalConfig(hq=root / "hq", sr=root / "hq", runtime=CPU, **options))
+    assert (len(result.images), result.written) == (4, (root / "s.csv",))
+    assert result.failed == (Failure(root / "r.html", "cannot be written, full"),)
+    assert not (root / "r.html").exists()
 
 
 def test_what_is_missing_is_said() -> None:
