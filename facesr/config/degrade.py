@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le, MinLen, Predicate
 
-from facesr.config.build import build, read_toml
+from facesr.config.build import build, merge, read_toml
 from facesr.config.fields import Config, arg, key, opt
 from facesr.config.upscale import Auto
 from facesr.errors import ConfigError
@@ -229,6 +229,23 @@ def preset_tree(name: str) -> dict[str, Any]:
     return read_toml(_PRESET_DIR / f"{name}.toml")
 
 
+def check_kinds(degradation: Any) -> None:
+    """Refuse steps without a kind, such as one whose name is mistyped, in a tree that is not validated yet.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    steps = degradation.get("steps") if isinstance(degradation, Mapping) else None
+    if not isinstance(steps, Mapping):
+        return
+    new = [name for name, step in steps.items() if isinstance(step, Mapping) and "kind" not in step]
+    if new:
+        known = ", ".join(name for name in steps if name not in new) or "none"
+        raise ConfigError(
+            f"degradation step `{new[0]}` has no `kind`", hint=f"a new step needs one; the others are {known}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class DegradeConfig(Config):
     """Make LQ pictures from HQ ones."""
@@ -284,10 +301,12 @@ class DegradeConfig(Config):
         """Put the preset beneath, unless the file brings steps of its own."""
         preset = given.get("preset", file.get("preset"))
         inside = file.get("degradation")
+        beneath: dict[str, Any] = {}
         if not isinstance(inside, Mapping) or "steps" not in inside:
-            return preset_tree(preset or "default")
-        if preset is not None:
+            beneath = preset_tree(preset or "default")
+        elif preset is not None:
             raise ConfigError(
                 "both a preset and a file with degradation steps", hint="leave out `--preset` or the steps"
             )
-        return {}
+        check_kinds(merge([beneath, file, given]).get("degradation"))
+        return beneath

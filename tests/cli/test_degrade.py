@@ -34,6 +34,10 @@ def test_steps_of_a_file_replace_the_preset(run: Run, tmp_path: Path) -> None:
     result = run("degrade", "--config", path, "--print-config")
     assert "steps.only" in result.stdout
     assert "blur_1" not in result.stdout
+    path.write_text("[degradation.steps.only]\nto = 'lq'\n")
+    assert "step `only` has no `kind`" in run("degrade", "--config", path, "--print-config").stderr
+    new = "degradation.steps.only.kind=fit"
+    assert "steps.only" in run("degrade", "--config", path, "--set", new, "--print-config").stdout
     result = run("degrade", "--config", path, "--preset", "gfpgan", "--print-config")
     assert result.exit_code == 2
     assert "both a preset and a file with degradation steps" in result.stderr
@@ -47,6 +51,13 @@ def test_steps_of_a_file_replace_the_preset(run: Run, tmp_path: Path) -> None:
         (["--preset", "bsrgan"], "bsrgan"),
         (["--set", "degradation.steps.jpeg_1.kwality=1", "--print-config"], "jpeg_1.kwality"),
         (["--set", "degradation.steps.jpeg_1.quality=[9,1]", "--print-config"], "jpeg_1.quality"),
+        (["--set", "degradation.steps.blur1.sigma=[1,2]", "--print-config"], "step `blur1` has no `kind`"),
+        (
+            ["--set", "degradation.steps.blur1.sigma=[1,2]", "--print-config"],
+            "the others are blur_1, resize_1,",
+        ),
+        (["--set", "degradation.steps=3", "--print-config"], "`degradation.steps`"),
+        (["--set", "degradation=3", "--print-config"], "`degradation`"),
     ],
 )
 def test_usage_errors(run: Run, arguments: list[str], part: str) -> None:

@@ -220,6 +220,9 @@ def test_degradations_come_by_name_file_and_share(tmp_path: Path) -> None:
     data = DataConfig(degradation=("default=2", f"{path}=0.5", "clean"))
     assert data.degradation_shares == {"default": 2, str(path): 0.5, "clean": 1}
     assert list(data.degradations[str(path)].steps) == ["fit"]
+    path.write_text("[degradation.steps.fit]\nto = 'lq'\n")
+    with pytest.raises(ConfigError, match="step `fit` has no `kind`"):
+        DataConfig(degradation=(str(path),))
     for bad, part in (
         ("none", "no degradation `none`"),
         ("default=x", "cannot read"),
