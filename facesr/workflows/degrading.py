@@ -100,10 +100,13 @@ def _write_pairs(
     from facesr.workflows.pipeline import map_ahead
 
     replayed = _read_params(config.replay) if config.replay else None
+    alone = config.hq is not None and not config.hq.is_dir()
     cropped: list[Path] = []
 
     def params_of(job: Job) -> Params | None:
-        return draw_for(config, job) if replayed is None else replayed.get(_key(job))
+        if replayed is None:
+            return draw_for(config, job)
+        return _line_of_file(replayed, job) if alone else replayed.get(_key(job))
 
     def is_done(job: Job) -> bool:
         truth = truths.get((job.source, job.copy), job.target)
@@ -112,7 +115,8 @@ def _write_pairs(
     def make(job: Job) -> None:
         params = params_of(job)
         if params is None:
-            raise ImageError(f"no line for it in {config.replay}", file=job.source.path)
+            several = ", or several of its name" if alone else ""
+            raise ImageError(f"no line for it in {config.replay}{several}", file=job.source.path)
         pixels, was_cropped = read_truth(config, job.source.path)
         if was_cropped:
             cropped.append(job.source.path)
@@ -206,6 +210,14 @@ def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
 
 def _key(job: Job) -> tuple[str, int]:
     return job.source.relative.as_posix(), job.copy
+
+
+def _line_of_file(table: Table, job: Job) -> Params | None:
+    """Return the line of a file that was named without its folder: by the end of its path, or by its name."""
+    name, path = job.source.relative.as_posix(), job.source.path.absolute().as_posix()
+    named = [file for file, copy in table if copy == job.copy and Path(file).name == name]
+    ends = [file for file in named if path.endswith(f"/{file}")] or (named if len(named) == 1 else [])
+    return {**table[max(ends, key=len), job.copy], "file": name} if ends else None
 
 
 def _earlier_params(path: Path, skipped: list[Job], reporter: Reporter) -> Table:

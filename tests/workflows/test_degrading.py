@@ -97,6 +97,22 @@ def test_parameters_are_written_and_replayed(hq: Path, tmp_path: Path) -> None:
     assert "no line for it in" in result.failed[0].reason
 
 
+def test_a_single_file_from_a_sub_folder_is_replayed(hq: Path, tmp_path: Path) -> None:
+    params = tmp_path / "params.jsonl"
+    first = make(hq, tmp_path / "1", params_out=params, recursive=True)
+    again = tmp_path / "again.jsonl"
+    for name in ("a.png", "sub/a.png"):  # of one name
+        made = make(hq / name, tmp_path / "lq" / name, replay=params, params_out=again)
+        assert made == {"a.png": first[name]}
+        assert json.loads(again.read_text())["file"] == "a.png"
+        again.unlink()
+    params.write_text(params.read_text().replace('"a.png"', '"x/a.png"').replace('"b.jpg"', '"x/b.jpg"'))
+    assert make(hq / "b.jpg", tmp_path / "2", replay=params) == {"b.png": first["b.png"]}
+    result = degrade(DegradeConfig(hq=hq / "a.png", lq=tmp_path / "3", replay=params))
+    (failure,) = result.failed
+    assert failure.reason == f"no line for it in {params}, or several of its name"
+
+
 def replayed(hq: Path, lq: Path, params: Path, again: Path) -> bool:
     """Tell whether a parameter file makes the pictures that lie in a folder."""
     return make(hq, again, replay=params, recursive=True, copies=2) == contents(lq)
