@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from annotated_types import Ge, Gt, Le, MinLen, Predicate
+from annotated_types import Ge, Le, MinLen, Predicate
 
 from facesr.config.build import build, merge, read_toml
 from facesr.config.fields import Config, arg, key, opt
@@ -32,10 +32,12 @@ def not_all_zero(weights: Mapping[str, float]) -> bool:
     return sum(weights.values()) > 0
 
 
-_Positive = Annotated[float, Gt(0)]
+# Beyond these, numbers overflow on the way.
+_Positive = Annotated[float, Ge(1e-6)]
+_Highest = Annotated[float, Le(1_000_000)]
 Chance = Annotated[float, Ge(0), Le(1)]
-Range = Annotated[tuple[Annotated[float, Ge(0)], float], Predicate(low_not_above_high)]
-PositiveRange = Annotated[tuple[_Positive, float], Predicate(low_not_above_high)]
+Range = Annotated[tuple[Annotated[float, Ge(0)], _Highest], Predicate(low_not_above_high)]
+PositiveRange = Annotated[tuple[_Positive, _Highest], Predicate(low_not_above_high)]
 Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
 Sizes = Annotated[tuple[Annotated[int, Ge(1)], int], Predicate(has_an_odd_size)]
 Modes = Annotated[tuple[Mode, ...], MinLen(1)]

@@ -10,9 +10,9 @@ _KEY = "facesr"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of every configuration dataclass: unknown keys are refused."""
+    """Base of every configuration dataclass: unknown keys and numbers that are not finite are refused."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

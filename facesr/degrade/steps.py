@@ -18,10 +18,15 @@ from facesr.config.degrade import Blur, Fit, Jpeg, Noise, Resize, Shrink, Sinc
 from facesr.degrade.jpeg import jpeg
 from facesr.degrade.kernels import filter2d, gaussian_kernel, sinc_kernel
 from facesr.degrade.noise import add_gaussian_noise, add_poisson_noise
+from facesr.errors import ImageError
+from facesr.image import MAX_PIXELS
 
 Params = dict[str, Any]
 
 _SMALL_KERNEL_PX = 13
+
+# The largest pictures may become twice as wide and high on the way.
+_MAX_PX = 4 * MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def _draw_fit(config: Fit, random: Random) -> Params:
 
 def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     if params["of"] == "lq":
-        return resize(images, [int(side * params["scale"]) for side in sizes.lq], mode=params["mode"])
+        return resize(images, [side * params["scale"] for side in sizes.lq], mode=params["mode"])
+    check_size([side * params["scale"] for side in images.shape[-2:]])
     # The factor itself, not the rounded size, sets the sampling positions.
     scale, align = params["scale"], None if params["mode"] == "area" else False
     if min(math.floor(side * scale) for side in images.shape[-2:]) < 1:
@@ -119,7 +125,7 @@ def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
 
 
 def _apply_shrink(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
-    size = [int(side / params["divisor"]) for side in images.shape[-2:]]
+    size = [side / params["divisor"] for side in images.shape[-2:]]
     return resize(images, size, mode=params["mode"])
 
 
@@ -128,11 +134,29 @@ def _apply_fit(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     return resize(images, size, mode=params["mode"], antialias=params["antialias"])
 
 
-def resize(images: Tensor, size: Sequence[int], *, mode: str, antialias: bool = False) -> Tensor:
-    """Resize (B, C, H, W) to (height, width); no side becomes less than a pixel."""
-    target = [max(1, side) for side in size]
+def resize(images: Tensor, size: Sequence[float], *, mode: str, antialias: bool = False) -> Tensor:
+    """Resize (B, C, H, W) to (height, width), rounded down; no side becomes less than a pixel.
+
+    Raises:
+        ImageError: As `check_size`.
+    """
+    check_size(size)
+    target = [max(1, int(side)) for side in size]
     align = None if mode == "area" else False
     return F.interpolate(images, size=target, mode=mode, align_corners=align, antialias=antialias)
+
+
+def check_size(size: Sequence[float]) -> None:
+    """Refuse a (height, width) that needs an enormous memory.
+
+    Raises:
+        ImageError: It does.
+    """
+    if math.prod(size) > _MAX_PX:
+        raise ImageError(
+            f"a step would make it {size[1]:.0f}x{size[0]:.0f}, more than {_MAX_PX:,} pixels",
+            hint="lower the `scale`, or raise the `divisor`, of the degradation's steps",
+        )
 
 
 def _draw_noise(config: Noise, random: Random) -> Params:

@@ -91,6 +91,13 @@ def test_a_bad_file_is_named(tmp_path: Path) -> None:
         (TrainConfig, {"data": {"zoom": [0, 0]}}),
         (TrainConfig, {"data": {"zoom": [1.2, 0.8]}}),
         (DegradeConfig, {"hq": "hq", "size_px": 10**9}),
+        (TrainConfig, {"data": {"zoom": [1, float("inf")]}}),
+        (TrainConfig, {"optim": {"learning_rate": float("inf")}}),
+        (TrainConfig, {"optim": {"learning_rate": "inf"}}),
+        (DegradeConfig, {"degradation": {"steps": {"a": {"kind": "noise", "sigma": [0, float("inf")]}}}}),
+        (DegradeConfig, {"degradation": {"steps": {"a": {"kind": "noise", "sigma": [0, 1e300]}}}}),
+        (DegradeConfig, {"degradation": {"steps": {"a": {"kind": "jpeg", "quality": [1e-300, 1]}}}}),
+        (DegradeConfig, {"degradation": {"steps": {"a": {"kind": "resize", "scale": [0.2, float("nan")]}}}}),
     ],
 )
 def test_numbers_that_cannot_work_are_refused(config: type[Config], tree: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 import facesr
-from facesr.config import DegradeConfig, degradation_preset
+from facesr.config import Degradation, DegradeConfig, degradation_preset
+from facesr.config.degrade import Fit, Resize, Shrink
 from facesr.errors import ConfigError
 from facesr.image import read_picture
 from facesr.workflows.degrading import degrade
@@ -259,6 +260,25 @@ def test_a_result_that_cannot_be_written_is_named(hq: Path, tmp_path: Path, fold
     options = {"hq_out": tmp_path / "truth", "overwrite": True}
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", **options))
     assert [failure.file for failure in result.failed] == [target]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Resize(scale=(1e6, 1e6), up=1, down=0, keep=0),
+        Resize(scale=(1e6, 1e6), up=1, down=0, keep=0, of="lq"),
+        Shrink(divisor=(1e-6, 1e-6)),
+    ],
+)
+def test_a_step_that_needs_enormous_memory_is_refused(
+    hq: Path, tmp_path: Path, step: Resize | Shrink
+) -> None:
+    steps = {"big": step, "fit": Fit(to="lq")}
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", degradation=Degradation(steps=steps)))
+    assert [failure.file for failure in result.failed] == [hq / "a.png", hq / "b.jpg"]
+    for failure in result.failed:
+        assert "more than 357,913,940 pixels" in failure.reason
+        assert "`scale`" in failure.hint
 
 
 def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) -> None:
