@@ -19,6 +19,7 @@ from facesr.files import (
     plan_jobs,
     plan_target,
     real,
+    result_suffix,
     split_done,
     write_atomic,
 )
@@ -63,6 +64,8 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
     if config.lq is None and config.preview is None:
         raise ConfigError("no folder for the LQ pictures given", hint="write `facesr degrade hq/ lq/`")
+    if config.preview is not None and result_suffix(config.preview) != config.preview.suffix:
+        raise ConfigError(f"`--preview {config.preview}` is no name of a picture", hint="let it end in .png")
     outputs = [path for path in (config.lq, config.hq_out) if path is not None]
     if len({real(path) for path in outputs}) < len(outputs):
         raise ConfigError(f"{config.lq} is given for both LQ and truth", hint="name two folders")

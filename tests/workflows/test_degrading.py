@@ -330,6 +330,10 @@ def test_the_number_of_threads_is_left_as_it_was(hq: Path, tmp_path: Path) -> No
 
 
 def test_contradictory_paths_are_refused(hq: Path, tmp_path: Path) -> None:
+    for name in ("sheet", "sheet.txt", "sheet.jfif", ".png"):
+        with pytest.raises(ConfigError, match=rf"--preview .*{name}` is no name of a picture"):
+            degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", preview=tmp_path / name))
+    assert not (tmp_path / "lq").exists()
     with pytest.raises(ConfigError, match="no HQ folder given"):
         degrade(DegradeConfig())
     with pytest.raises(ConfigError, match="no folder for the LQ pictures"):
