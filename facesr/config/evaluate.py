@@ -1,8 +1,9 @@
 """Options of `facesr eval`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from facesr.config.fields import Config, opt
 from facesr.config.upscale import DEFAULT_MODEL, RuntimeConfig
@@ -80,3 +81,12 @@ class EvalConfig(Config):
             )
         if "psnr" not in self.metric:
             object.__setattr__(self, "metric", ("psnr", *self.metric))
+
+    @classmethod
+    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuse a model beside pictures that are restored already; the default one is not meant."""
+        if {"sr", "model"} <= file.keys() | given.keys():
+            raise ConfigError(
+                "both restored pictures and a model to restore some", hint="leave out `--sr` or `--model`"
+            )
+        return {}

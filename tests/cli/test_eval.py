@@ -91,6 +91,7 @@ def test_a_file_that_cannot_be_written_takes_no_figures_away(
         (["--hq", "docs/example", "--lq", "docs/example"], "not 4 times"),
         (["--hq", "docs/example", "--sr", "docs/example", "--metric", "niqe"], "niqe"),
         (["--hq", "docs/example", "--sr", "docs/example", "--protocol", "x"], "x"),
+        (["--hq", "docs/example", "--sr", "docs/example", "-m", "faceunet"], "leave out `--sr` or `--model`"),
     ],
 )
 def test_usage_errors(run: Run, arguments: list[str], part: str, monkeypatch: pytest.MonkeyPatch) -> None:
