@@ -16,6 +16,13 @@ from facesr.cli import degrade, evaluate, export, models, train, upscale
 from facesr.cli.console import print_error
 from facesr.errors import FacesrError
 
+# What the next run makes of one that was broken off; others have nothing to go on with.
+_AFTER_STOP = {
+    "upscale": "run the same command again to go on",
+    "degrade": "run the same command again to go on",
+    "train": "a run that has begun goes on with `--resume` and its folder",
+}
+
 
 class _Terminated(BaseException):
     """SIGTERM arrived; unwinds the stack so that nothing is left half-written."""
@@ -42,11 +49,17 @@ class _Group(TyperGroup):
             print_error(FacesrError(f"{error.filename or 'the system'}: {error.strerror or error}"))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            print_error(FacesrError("interrupted", hint="run the same command again to go on"))
+            print_error(FacesrError("interrupted", hint=_hint(ctx)))
             raise typer.Exit(130) from None
         except _Terminated:
-            print_error(FacesrError("terminated", hint="run the same command again to go on"))
+            print_error(FacesrError("terminated", hint=_hint(ctx)))
             raise typer.Exit(143) from None
+
+
+def _hint(ctx: typer.Context) -> str:
+    return _AFTER_STOP.get(
+        ctx.invoked_subcommand or "", "nothing is kept to go on with, the same command starts anew"
+    )
 
 
 app = typer.Typer(

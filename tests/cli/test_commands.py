@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from PIL import Image
 
 import facesr
+from facesr.cli.app import _Terminated
 from facesr.image import read_picture
 from facesr.weights.locate import BUNDLED, bundled_models
 from tests.conftest import Run, noise
@@ -145,6 +147,41 @@ def test_progress_off_a_terminal_is_plain_lines(
     assert "2/3 images, " in run(*arguments).stderr
     monkeypatch.setenv("FACESR_NO_PROGRESS", "1")
     assert "2/3 images" not in run(*arguments).stderr
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, _Terminated])
+@pytest.mark.parametrize(
+    ("arguments", "workflow", "hint"),
+    [
+        (("upscale", "in", "out"), "upscale.run", "run the same command again to go on"),
+        (("degrade", "hq", "lq"), "degrade.run", "run the same command again to go on"),
+        (("train",), "train.run", "a run that has begun goes on with `--resume` and its folder"),
+        (
+            ("eval", "--hq", "a", "--lq", "b"),
+            "evaluate.evaluate",
+            "nothing is kept to go on with, the same command starts anew",
+        ),
+        (
+            ("export", "a", "b.onnx"),
+            "export.run",
+            "nothing is kept to go on with, the same command starts anew",
+        ),
+    ],
+)
+def test_a_stop_tells_what_the_next_run_makes_of_it(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: type[BaseException],
+    arguments: tuple[str, ...],
+    workflow: str,
+    hint: str,
+) -> None:
+    def stopped(*args: object) -> NoReturn:
+        raise stop
+
+    monkeypatch.setattr(f"facesr.cli.{workflow}", stopped)
+    word = "interrupted" if stop is KeyboardInterrupt else "terminated"
+    assert run(*arguments).stderr.splitlines() == [f"error: {word}", f"hint: {hint}"]
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
