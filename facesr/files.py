@@ -161,12 +161,17 @@ def plan_jobs(
         copies: Results of each picture; with several, `_0`, `_1` … is added to the stem.
 
     Raises:
-        ConfigError: Two sources share a target, a target is itself a source, or `output` is a file.
+        ConfigError: A source comes twice, two share a target, a target is itself a source, or `output` is
+            a file.
     """
     if exists(output) and not output.is_dir():
         raise ConfigError(f"output is not a folder: {output}", hint="name a folder, made if missing")
     jobs = []
+    seen = set()
     for source in sources:
+        if source in seen:
+            raise ConfigError(f"{source.path} is named twice", hint="name it once")
+        seen.add(source)
         for copy in range(copies):
             number = f"_{copy}" if copies > 1 else ""
             target = plan_target(source.relative, output, suffix=suffix, name=name + number)
@@ -197,8 +202,6 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
         target = real(job.target)
         rival = by_target.setdefault(target, job)
         if rival is not job:
-            if rival.source.path == job.source.path:
-                raise ConfigError(f"{job.source.path} is named twice", hint="name it once")
             raise ConfigError(
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",

@@ -15,6 +15,7 @@ from facesr.files import (
     check_files,
     exists,
     is_special,
+    is_there,
     list_images,
     plan_jobs,
     plan_target,
@@ -113,7 +114,7 @@ def _write_pairs(
 
     def is_done(job: Job) -> bool:
         truth = truths.get((job.source, job.copy), job.target)
-        return not config.overwrite and exists(job.target) and exists(truth)
+        return not config.overwrite and is_there(job.target) and is_there(truth)
 
     def make(job: Job) -> None:
         params = params_of(job)
