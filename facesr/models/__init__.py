@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import Shapes, SRNetwork, enlarge
+from facesr.models.base import Shapes, SRNetwork, enlarge, load_shallower
 from facesr.models.edsr import EDSR
 from facesr.models.ensemble import FlipEnsemble
 from facesr.models.faceunet import FaceUNet
@@ -22,7 +22,7 @@ ARCHITECTURES: dict[str, type[SRNetwork]] = {
 }
 
 # Beyond these nothing useful is trained, and a typing slip would ask for terabytes.
-_LIMITS = {"blocks": 512, "features": 1024}
+_LIMITS = {"blocks": 512, "detail_blocks": 512, "features": 1024}
 
 
 def resolve_args(arch: str, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,5 +79,6 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "enlarge",
+    "load_shallower",
     "resolve_args",
 ]

@@ -59,7 +59,16 @@ def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
     return out[..., : height * network.scale, : width * network.scale]
 
 
-class ResidualBlock(nn.Module):
+class Residual(nn.Module):
+    """A block that adds something to its input, by a last convolution."""
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution whose result is added."""
+        raise NotImplementedError
+
+
+class ResidualBlock(Residual):
     """Two 3x3 convolutions without normalisation: `x + res_scale * conv2(relu(conv1(x)))`."""
 
     def __init__(self, *, features: int, res_scale: float = 1.0) -> None:
@@ -68,8 +77,24 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
+    @property
+    def last(self) -> nn.Conv2d:
+        return self.conv2
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.add(x, self.conv2(F.relu(self.conv1(x), inplace=True)), alpha=self.res_scale)
+
+
+def load_shallower(network: SRNetwork, state: Mapping[str, Tensor]) -> None:
+    """Load the weights of a network with fewer residual blocks; the other blocks begin by adding nothing.
+
+    So the result is that of the shallower network, from where training goes on.
+    """
+    missing, _ = network.load_state_dict(state, strict=False)
+    for name, module in network.named_modules():
+        if isinstance(module, Residual) and any(key.startswith(f"{name}.") for key in missing):
+            nn.init.zeros_(module.last.weight)
+            nn.init.zeros_(module.last.bias)  # type: ignore[arg-type]
 
 
 def count_blocks(shapes: Shapes, pattern: str) -> int:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr.models.base import Shapes, SRNetwork, count_blocks
+from facesr.models.base import Residual, Shapes, SRNetwork, count_blocks
 
 # Channels of each level over those of the first, which is at half the LQ size.
 _GROWTH = (1.0, 1.25, 1.5, 1.5)
@@ -18,18 +18,19 @@ class FaceUNet(SRNetwork):
     """A U-Net of plain 3x3 residual blocks from half the LQ size down to a sixteenth, without normalisation.
 
     The input enters by a pixel unshuffle. Down by 2x2 convolutions of stride 2, up by 1x1 convolutions and
-    pixel shuffles with the skips added. One thin block at LQ size joins the input again for its detail; its
-    48 channels are shuffled to 4x, and the bilinear enlargement is added.
+    pixel shuffles with the skips added. Thin blocks at LQ size join the input again for its detail; their 48
+    channels are shuffled to 4x, and the bilinear enlargement is added.
 
     Args:
         blocks: Residual blocks at each level, on the way down and on the way up; one more at the first.
         features: Channels of the first level; deeper ones have up to 1.5 times as many, LQ size half.
+        detail_blocks: Residual blocks at LQ size.
     """
 
     multiple_of = 2**_LEVELS
     dtypes = (torch.float32, torch.float16, torch.bfloat16)
 
-    def __init__(self, *, blocks: int = 2, features: int = 64) -> None:
+    def __init__(self, *, blocks: int = 2, features: int = 64, detail_blocks: int = 1) -> None:
         super().__init__()
         widths = [int(features * growth) for growth in _GROWTH]
         counts = [blocks + 1, *[blocks] * (_LEVELS - 1)]
@@ -41,12 +42,12 @@ class FaceUNet(SRNetwork):
         self.dec = nn.ModuleList(_level(c, n) for c, n in zip(widths[:-1], counts[:-1], strict=True))
         self.lift = nn.Conv2d(widths[0], 4 * thin, 1)
         self.detail = nn.Conv2d(3, thin, 3, padding=1)
-        self.join = _level(thin, 1)
+        self.join = _level(thin, detail_blocks)
         self.out = nn.Conv2d(thin, 3 * self.scale**2, 3, padding=1)
         for module in self.modules():
             if isinstance(module, _Block):  # each block starts as nearly nothing, so that depth does no harm
                 with torch.no_grad():
-                    module.b.weight.mul_(0.1)
+                    module.last.weight.mul_(0.1)
 
     @classmethod
     def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -54,7 +55,9 @@ class FaceUNet(SRNetwork):
         first = shapes.get("stem.weight", ())
         if not blocks or len(first) != 4 or "detail.weight" not in shapes:
             return None
-        return {"blocks": blocks, "features": first[0]}
+        detail_blocks = count_blocks(shapes, "join.{}.a.weight")
+        more = {"detail_blocks": detail_blocks} if detail_blocks > 1 else {}
+        return {"blocks": blocks, "features": first[0], **more}
 
     def forward(self, x: Tensor) -> Tensor:
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
@@ -72,11 +75,15 @@ class FaceUNet(SRNetwork):
         return torch.add(base, F.pixel_shuffle(self.out(out), self.scale))
 
 
-class _Block(nn.Module):
+class _Block(Residual):
     def __init__(self, features: int) -> None:
         super().__init__()
         self.a = nn.Conv2d(features, features, 3, padding=1)
         self.b = nn.Conv2d(features, features, 3, padding=1)
+
+    @property
+    def last(self) -> nn.Conv2d:
+        return self.b
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.add(x, self.b(F.relu(self.a(x), inplace=True)))

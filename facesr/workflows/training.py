@@ -153,11 +153,11 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     """Build the network, from the weights in `init` where they are given.
 
     Raises:
-        ConfigError: The weights are of another network than the configuration's.
+        ConfigError: The weights are of another network than the configuration's, or of one with more blocks.
     """
     import torch
 
-    from facesr.models import build_network, resolve_args
+    from facesr.models import build_network, load_shallower, resolve_args
     from facesr.weights.load import read_network
     from facesr.weights.locate import locate
 
@@ -166,12 +166,18 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     if config.init is None:
         return build_network(config.arch, args)
     network, found, _ = read_network(locate(config.init))
-    if (found.arch, resolve_args(found.arch, found.args)) != (config.arch, args):
+    begun = resolve_args(found.arch, found.args)
+    if (found.arch, begun) == (config.arch, args):
+        return network
+    deeper = {name for name in args if name.endswith("blocks") and begun.get(name, 0) <= args[name]}
+    if found.arch != config.arch or any(begun[name] != args[name] for name in args if name not in deeper):
         raise ConfigError(
             f"{config.init} holds {found.arch} {found.args}, but the run is for {config.arch} {args}",
-            hint="give the same `--arch`, `--blocks` and `--features`",
+            hint="give the same `--arch` and `--features`, and no fewer `--blocks`",
         )
-    return network
+    grown = build_network(config.arch, args)
+    load_shallower(grown, network.state_dict())
+    return grown
 
 
 def lq_size(config: TrainConfig, folders: "list[Folder]", *, multiple_of: int) -> tuple[int, int]:
