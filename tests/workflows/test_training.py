@@ -505,6 +505,16 @@ def test_a_resumed_run_takes_other_degradations_and_sharpening(data: dict, tmp_p
     assert train(build(TrainConfig, {**file, "resume": str(out), "iterations": 2})).step == 2
 
 
+def test_a_pair_without_any_error_leaves_the_scores_finite(data: dict, tmp_path: Path) -> None:
+    for folder, side in ((data["val_hq"], 48), (data["val_lq"][0], 12)):
+        Image.new("RGB", (side, side)).save(Path(folder) / "black.png")  # which bicubic enlarges exactly
+    train(make(data, tmp_path / "run", iterations=3))
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    assert lines(tmp_path / "run")[-1]["validation"]["bicubic"]["lq"]["psnr"] < 100
+
+
 def test_another_optimiser_is_no_damage(data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "run", iterations=1))
     changed = replace(resumed_config(tmp_path / "run"), optim=OptimConfig(method="muon"), iterations=2)
