@@ -1,7 +1,7 @@
 """From TOML files, overrides and options to one validated configuration."""
 
+import contextlib
 import dataclasses
-import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -94,7 +94,7 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     try:
         return TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
-        problems = shorten([_explain(entry) for entry in _relevant(error.errors())])
+        problems = shorten([_explain(entry, tree) for entry in error.errors()])
         prefix = f"{source}: " if source else ""
         raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
 
@@ -114,20 +114,23 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _relevant(entries: list[Any]) -> list[Any]:
-    """Of a union's many complaints keep those of the branch whose `kind` was meant."""
-    wrong = {entry["loc"][:-1] for entry in entries if entry["loc"][-1:] == ("kind",)}
-    kept = [entry for entry in entries if not any(entry["loc"][: len(loc)] == loc for loc in wrong)]
-    return kept or entries[:1]
-
-
-def _explain(entry: Any) -> str:
-    # Branches of a union appear in the location as types; only names of keys help the reader.
-    names = (str(part) for part in entry["loc"] if part not in {"int", "float", "str", "bool"})
-    key = ".".join(name for name in names if re.fullmatch("[a-z0-9_]+", name))
+def _explain(entry: Any, tree: Mapping[str, Any]) -> str:
+    # The location names branches of unions too; only what leads on into the tree is a key.
+    keys: list[str] = []
+    parent: Any = {}
+    value: Any = tree
+    for part in entry["loc"]:
+        with contextlib.suppress(LookupError, TypeError):
+            parent, value = value, value[part]
+            keys.append(str(part))
+    if entry["type"] in {"missing", "missing_argument"}:
+        return f"`{'.'.join([*keys, str(entry['loc'][-1])])}` is missing"
+    key = ".".join(keys)
     if entry["type"] == "unexpected_keyword_argument":
         return f"unknown key `{key}`"
-    if entry["type"] in {"missing", "missing_argument"}:
-        return f"`{key}` is missing"
+    if entry["type"] == "union_tag_not_found":
+        known = [name for name, one in parent.items() if isinstance(one, Mapping) and "kind" in one]
+        others = f"; the others are {', '.join(known)}" if known else ""
+        return f"`{'.'.join(keys[:-1])}`: step `{keys[-1]}` has no `kind`{others}"
     message = str(entry["msg"])
     return f"`{key}`: {message[:1].lower()}{message[1:]}, found {_SHORT.repr(entry['input'])}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Le, MinLen, Predicate
 
-from facesr.config.build import build, merge, read_toml
+from facesr.config.build import build, read_toml
 from facesr.config.fields import Config, arg, key, opt
 from facesr.config.upscale import Auto
 from facesr.errors import ConfigError
@@ -190,7 +190,16 @@ class Jpeg(Config):
     ahead_chance: Chance = 0.5
 
 
-StepConfig = Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg
+class _ByKind:
+    """Has the class of a step chosen by its `kind`, which must be there; pydantic is only imported then."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic import Field
+
+        return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
+
+
+StepConfig = Annotated[Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg, _ByKind()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,23 +238,6 @@ def preset_tree(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise ConfigError(f"no degradation preset `{name}`", hint=f"presets are {', '.join(PRESETS)}")
     return read_toml(_PRESET_DIR / f"{name}.toml")
-
-
-def check_kinds(degradation: Any) -> None:
-    """Refuse steps without a kind, such as one whose name is mistyped, in a tree that is not validated yet.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    steps = degradation.get("steps") if isinstance(degradation, Mapping) else None
-    if not isinstance(steps, Mapping):
-        return
-    new = [name for name, step in steps.items() if isinstance(step, Mapping) and "kind" not in step]
-    if new:
-        known = ", ".join(name for name in steps if name not in new) or "none"
-        raise ConfigError(
-            f"degradation step `{new[0]}` has no `kind`", hint=f"a new step needs one; the others are {known}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,5 +302,4 @@ class DegradeConfig(Config):
             raise ConfigError(
                 "both a preset and a file with degradation steps", hint="leave out `--preset` or the steps"
             )
-        check_kinds(merge([beneath, file, given]).get("degradation"))
         return beneath

@@ -9,15 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from facesr.config.build import build, is_file, read_toml
-from facesr.config.degrade import (
-    PRESETS,
-    Chance,
-    Degradation,
-    PositiveRange,
-    Range,
-    check_kinds,
-    degradation_preset,
-)
+from facesr.config.degrade import PRESETS, Chance, Degradation, PositiveRange, Range, degradation_preset
 from facesr.config.fields import Config, key, opt
 from facesr.config.model import Arch
 from facesr.config.upscale import Auto, Dtype
@@ -139,7 +131,6 @@ def read_degradation(name: str) -> Degradation:
     tree = read_toml(Path(name))
     if "degradation" not in tree:
         raise ConfigError(f"{name} has no [degradation] table")
-    check_kinds(tree["degradation"])
     return build(Degradation, tree["degradation"], source=name)
 
 

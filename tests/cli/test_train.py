@@ -104,6 +104,10 @@ def test_without_out_the_run_is_named_by_arch_and_time(
         (["--set", "args.depth=1"], "no argument `depth`"),
         (["--set", "optim.accumulate=3"], "batch 4 does not divide into 3 parts"),
         (["--set", "optim.periods=[1]"], "end before the last iteration"),
+        (
+            ["--set", "data.degradations.default.steps.blur1.sigma=[1,2]"],
+            "`data.degradations.default.steps`: step `blur1` has no `kind`",
+        ),
         (["--degradation", "none"], "no degradation `none`"),
         (["--train-share", "1", "--train-share", "2"], "1 --train-hq but 2 --train-share"),
         (["--resume", "nowhere"], "no such configuration file"),
