@@ -30,7 +30,7 @@ class FaceUNet(SRNetwork):
     multiple_of = 2**_LEVELS
     dtypes = (torch.float32, torch.float16, torch.bfloat16)
 
-    def __init__(self, *, blocks: int = 2, features: int = 64, detail_blocks: int = 1) -> None:
+    def __init__(self, *, blocks: int = 2, features: int = 64, detail_blocks: int = 5) -> None:
         super().__init__()
         widths = [int(features * growth) for growth in _GROWTH]
         counts = [blocks + 1, *[blocks] * (_LEVELS - 1)]
@@ -52,12 +52,11 @@ class FaceUNet(SRNetwork):
     @classmethod
     def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
         blocks = count_blocks(shapes, "enc.1.{}.a.weight")
-        first = shapes.get("stem.weight", ())
-        if not blocks or len(first) != 4 or "detail.weight" not in shapes:
-            return None
         detail_blocks = count_blocks(shapes, "join.{}.a.weight")
-        more = {"detail_blocks": detail_blocks} if detail_blocks > 1 else {}
-        return {"blocks": blocks, "features": first[0], **more}
+        first = shapes.get("stem.weight", ())
+        if not blocks or not detail_blocks or len(first) != 4 or "detail.weight" not in shapes:
+            return None
+        return {"blocks": blocks, "features": first[0], "detail_blocks": detail_blocks}
 
     def forward(self, x: Tensor) -> Tensor:
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
