@@ -131,6 +131,6 @@ def _explain(entry: Any, tree: Mapping[str, Any]) -> str:
     if entry["type"] == "union_tag_not_found":
         known = [name for name, one in parent.items() if isinstance(one, Mapping) and "kind" in one]
         others = f"; the others are {', '.join(known)}" if known else ""
-        return f"`{'.'.join(keys[:-1])}`: step `{keys[-1]}` has no `kind`{others}"
+        return f"`{'.'.join(keys[:-1])}`: step `{keys[-1]}` has no `kind`, and a new step needs one{others}"
     message = str(entry["msg"])
     return f"`{key}`: {message[:1].lower()}{message[1:]}, found {_SHORT.repr(entry['input'])}"

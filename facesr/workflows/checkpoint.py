@@ -19,7 +19,6 @@ from facesr.config import dump
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, RunError
 from facesr.files import write_atomic
-from facesr.models import resolve_args
 from facesr.workflows.training import BEST, CHECKPOINT, refuse_used
 
 CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
@@ -209,9 +208,8 @@ class RunFolder:
 
 
 def _text(config: TrainConfig) -> str:
-    # Without `out`, so that the file can start another run; with all arguments of the network, since another
-    # version may have other defaults.
-    return dump(replace(config, out=None, args=resolve_args(config.arch, config.args)))
+    # Without `out`, so that the file can start another run.
+    return dump(replace(config, out=None))
 
 
 @contextmanager

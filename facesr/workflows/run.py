@@ -17,7 +17,6 @@ from facesr.data.batches import Batch
 from facesr.device import Arrival, send_to_host
 from facesr.errors import ConfigError, RunError
 from facesr.metrics import Scores
-from facesr.models import resolve_args
 from facesr.weights.folder import save_folder
 from facesr.workflows.checkpoint import RunFolder, explain_write_errors
 from facesr.workflows.curve import EventWriter, draw_curve
@@ -99,7 +98,7 @@ class Run:
 
     @property
     def _network_args(self) -> dict[str, Any]:
-        return {"arch": self.config.arch, **resolve_args(self.config.arch, self.config.args)}
+        return {"arch": self.config.arch, **self.config.args}
 
     def announce(self) -> None:
         """On the CPU say how long it will take, by the time of one picture."""

@@ -110,12 +110,15 @@ def _run(
     from facesr.data.draws import Draws
     from facesr.data.listing import fingerprint
     from facesr.device import pick_dtype
+    from facesr.models import resolve_args
     from facesr.workflows.checkpoint import RunFolder
     from facesr.workflows.run import Run, mean_psnr
     from facesr.workflows.trainer import Trainer
     from facesr.workflows.validation import Validator
 
     ranks = rank_from_environment()
+    # Recorded in full, since another version may have other defaults.
+    config = replace(config, args=resolve_args(config.arch, config.args))
     # A checkpoint holds all weights, so those that the run began with need not be there any more.
     network = initial_network(replace(config, init=None) if resumed else config)
     if config.dtype != "auto":
@@ -150,7 +153,7 @@ def _run(
 
 
 def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
-    """Build the network, from the weights in `init` where they are given.
+    """Build the network, of which `args` are all arguments, from the weights in `init` where they are given.
 
     Raises:
         ConfigError: The weights are of another network than the configuration's, or of one with more blocks.
@@ -162,7 +165,7 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     from facesr.weights.locate import locate
 
     torch.manual_seed(config.seed % 2**63)
-    args = resolve_args(config.arch, config.args)
+    args = config.args
     if config.init is None:
         return build_network(config.arch, args)
     network, found, _ = read_network(locate(config.init))

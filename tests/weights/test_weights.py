@@ -13,7 +13,13 @@ import facesr
 from facesr.config import ModelConfig, build, read_toml
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, WeightsError
-from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters
+from facesr.models import (
+    ARCHITECTURES,
+    build_network,
+    count_multiply_adds,
+    count_parameters,
+    resolve_args,
+)
 from facesr.models.msrresnet import MSRResNet
 from facesr.weights.folder import model_card, save_folder
 from facesr.weights.load import load_model
@@ -279,16 +285,25 @@ def test_bundled_tensors_are_plain_safetensors_in_half_precision(name: str) -> N
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_model_lies_beside_the_configuration_and_log_of_each_stage(name: str) -> None:
     config = load(name).config
-    steps = 0
+    steps, args = 0, {}
     stages = sorted((WEIGHTS / name).glob("training-?.toml"))
     assert [path.name for path in stages] == [f"training-{index + 1}.toml" for index in range(len(stages))]
     for path in (WEIGHTS / name).glob("training-*.toml"):
         assert build(TrainConfig, read_toml(path)).arch == config.arch
     for path in stages:
+        args = build(TrainConfig, read_toml(path)).args
         log = path.with_name(path.name.replace("training", "metrics")).with_suffix(".jsonl")
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         steps += [line["best"]["step"] for line in lines if "best" in line][-1]
     assert steps == config.iterations > 0
+    assert resolve_args(config.arch, args) == config.args
+
+
+def test_the_default_gains_what_was_aimed_at() -> None:
+    second_order, first_order, clean = (score.gain for score in bundled_models()[0].scores)
+    assert second_order >= 1.5
+    assert first_order >= 1.5
+    assert clean >= 1.0
 
 
 def test_the_default_beats_the_network_of_ten_times_its_work_on_every_set() -> None:
