@@ -28,6 +28,13 @@ class _Terminated(BaseException):
     """SIGTERM arrived; unwinds the stack so that nothing is left half-written."""
 
 
+# What is said after each stop, and the exit code.
+_STOPS: dict[type[BaseException], tuple[str, int]] = {
+    KeyboardInterrupt: ("interrupted", 130),
+    _Terminated: ("terminated", 143),
+}
+
+
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise _Terminated
 
@@ -38,22 +45,30 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except FacesrError as error:
+        except BaseException as error:
+            if stop := _stop_behind(error):
+                word, code = _STOPS[stop]
+                print_error(FacesrError(word, hint=_hint(ctx)))
+                raise typer.Exit(code) from None
             if os.environ.get("FACESR_DEBUG"):
                 raise
-            print_error(error)
-            raise typer.Exit(error.exit_code) from None
-        except OSError as error:
-            if os.environ.get("FACESR_DEBUG") or error.errno == errno.EPIPE:
-                raise
-            print_error(FacesrError(f"{error.filename or 'the system'}: {error.strerror or error}"))
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            print_error(FacesrError("interrupted", hint=_hint(ctx)))
-            raise typer.Exit(130) from None
-        except _Terminated:
-            print_error(FacesrError("terminated", hint=_hint(ctx)))
-            raise typer.Exit(143) from None
+            if isinstance(error, FacesrError):
+                print_error(error)
+                raise typer.Exit(error.exit_code) from None
+            if isinstance(error, OSError) and error.errno != errno.EPIPE:
+                print_error(FacesrError(f"{error.filename or 'the system'}: {error.strerror or error}"))
+                raise typer.Exit(1) from None
+            raise
+
+
+def _stop_behind(error: BaseException | None) -> type[BaseException] | None:
+    """Tell by which stop a command ended, also where a library has put an error of its own before it."""
+    while error:
+        for stop in _STOPS:
+            if isinstance(error, stop):
+                return stop
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _hint(ctx: typer.Context) -> str:

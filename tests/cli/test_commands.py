@@ -149,6 +149,7 @@ def test_progress_off_a_terminal_is_plain_lines(
     assert "2/3 images" not in run(*arguments).stderr
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, _Terminated])
 @pytest.mark.parametrize(
     ("arguments", "workflow", "hint"),
@@ -172,12 +173,18 @@ def test_a_stop_tells_what_the_next_run_makes_of_it(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     stop: type[BaseException],
+    wrapped: bool,
     arguments: tuple[str, ...],
     workflow: str,
     hint: str,
 ) -> None:
     def stopped(*args: object) -> NoReturn:
-        raise stop
+        try:
+            raise stop
+        except BaseException as error:
+            if wrapped:  # as Python's class creation does, in the midst of an import
+                raise RuntimeError("a library's own") from error
+            raise
 
     monkeypatch.setattr(f"facesr.cli.{workflow}", stopped)
     word = "interrupted" if stop is KeyboardInterrupt else "terminated"
