@@ -8,8 +8,16 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from facesr.config.build import build, is_file, read_toml
-from facesr.config.degrade import PRESETS, Chance, Degradation, PositiveRange, Range, degradation_preset
+from facesr.config.build import build, is_file, merge, nest, read_toml
+from facesr.config.degrade import (
+    PRESETS,
+    Chance,
+    Degradation,
+    PositiveRange,
+    Range,
+    degradation_preset,
+    preset_tree,
+)
 from facesr.config.fields import Config, key, opt
 from facesr.config.model import Arch
 from facesr.config.upscale import Auto, Dtype
@@ -225,11 +233,26 @@ class TrainConfig(Config):
         """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
         asked = {**file, **given}
         if asked.get("resume") is None:
-            return recipe_tree(str(asked.get("recipe", "psnr")))
-        tree = read_toml(Path(str(asked["resume"])) / "config.toml")
-        for name in {"recipe", "init", "out"} & given.keys():
-            raise ConfigError(f"`{name}` is of no use to a run that goes on", hint=f"leave out `--{name}`")
-        return tree
+            tree = recipe_tree(str(asked.get("recipe", "psnr")))
+        else:
+            tree = read_toml(Path(str(asked["resume"])) / "config.toml")
+            for name in {"recipe", "init", "out"} & given.keys():
+                raise ConfigError(
+                    f"`{name}` is of no use to a run that goes on", hint=f"leave out `--{name}`"
+                )
+        # A value said for a preset changes the preset, unless a file holds the whole of it.
+        known = _degradations(tree) | _degradations(file)
+        changed = (_degradations(given) - known).intersection(PRESETS)
+        presets = {name: preset_tree(name)["degradation"] for name in changed}
+        return merge([nest("data.degradations", presets), tree])
+
+
+def _degradations(tree: Mapping[str, Any]) -> set[str]:
+    """Return the names of the degradations that a tree of `TrainConfig` says something of."""
+    for name in ("data", "degradations"):
+        inner = tree.get(name)
+        tree = inner if isinstance(inner, Mapping) else {}
+    return set(tree)
 
 
 def recipe_tree(name: str) -> dict[str, Any]:

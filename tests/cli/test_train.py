@@ -1,11 +1,16 @@
 """`facesr train` on the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from facesr.config import degradation_preset
+from facesr.config.build import build, read_toml
+from facesr.config.degrade import Degradation
+from facesr.config.train import TrainConfig
 from tests.conftest import Run, noise
 
 
@@ -57,6 +62,28 @@ def test_a_configuration_file_resumes_too(run: Run, arguments: list[str], tmp_pa
     result = run("train", "--config", tmp_path / "go on.toml")
     assert result.exit_code == 0, result.stderr
     assert "3 steps done" in result.stderr
+
+
+def degradations_of(run_folder: Path) -> dict[str, Degradation]:
+    return dict(build(TrainConfig, read_toml(run_folder / "config.toml")).data.degradations)
+
+
+def test_a_value_said_for_a_preset_changes_that_alone(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    sigma = "data.degradations.mild.steps.noise_1.sigma=[1,2]"
+    out = tmp_path / "run"
+    result = run(*arguments, "--out", out, "--degradation", "mild", "--degradation", "clean", "--set", sigma)
+    assert result.exit_code == 0, result.stderr
+    preset = degradation_preset("mild")
+    changed = replace(
+        preset, steps={**preset.steps, "noise_1": replace(preset.steps["noise_1"], sigma=(1, 2))}
+    )
+    expected = {"mild": changed, "clean": degradation_preset("clean")}
+    assert degradations_of(out) == expected
+    # What the run has learnt from stays beneath values that are said when it goes on.
+    quality = "data.degradations.mild.steps.jpeg_1.quality=[90,95]"
+    assert run("train", "--resume", out, "--iterations", "3", "--set", quality).exit_code == 0
+    steps = {**changed.steps, "jpeg_1": replace(preset.steps["jpeg_1"], quality=(90, 95))}
+    assert degradations_of(out) == {**expected, "mild": replace(preset, steps=steps)}
 
 
 def test_quiet_prints_what_is_there(run: Run, arguments: list[str], tmp_path: Path) -> None:
