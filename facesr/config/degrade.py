@@ -32,14 +32,14 @@ def not_all_zero(weights: Mapping[str, float]) -> bool:
     return sum(weights.values()) > 0
 
 
-# Beyond these, numbers overflow on the way.
+# Beyond these, numbers overflow on the way, or kernels fill the memory.
 _Positive = Annotated[float, Ge(1e-6)]
 _Highest = Annotated[float, Le(1_000_000)]
 Chance = Annotated[float, Ge(0), Le(1)]
 Range = Annotated[tuple[Annotated[float, Ge(0)], _Highest], Predicate(low_not_above_high)]
 PositiveRange = Annotated[tuple[_Positive, _Highest], Predicate(low_not_above_high)]
 Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
-Sizes = Annotated[tuple[Annotated[int, Ge(1)], int], Predicate(has_an_odd_size)]
+Sizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], Predicate(has_an_odd_size)]
 Modes = Annotated[tuple[Mode, ...], MinLen(1)]
 
 

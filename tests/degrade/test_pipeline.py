@@ -308,6 +308,7 @@ def test_wrong_configurations_are_refused() -> None:
         {"kind": "blur", "families": {}},
         {"kind": "blur", "families": {"iso": 0}},
         {"kind": "blur", "families": {"iso": 1}, "sizes_px": [8, 8]},
+        {"kind": "blur", "families": {"iso": 1}, "sizes_px": [7, 20_001]},
         {"kind": "blur", "families": {"iso": 1}, "sigma": [0, 0]},
         {"kind": "resize", "scale": [0, 1]},
         {"kind": "resize", "scale": [0.5, 1], "up": 0, "down": 0, "keep": 0},
