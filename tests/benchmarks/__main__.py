@@ -243,16 +243,17 @@ def startup_case() -> Case:
 
 def memory(scratch: Path) -> None:
     """Print the peak resident memory of `facesr upscale` by the number of pictures."""
+    # Linux; `ru_maxrss` would begin with what this process held when it started the other.
     code = (
-        "import resource, sys; from facesr.cli.app import main\ntry: main()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
+        "import sys; from facesr.cli.app import main\ntry: main()\n"
+        "finally: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], file=sys.stderr)"
     )
     print("| faces | peak resident memory, MiB |\n|---|---|")
     for count in (100, 500, 2000):
         source = folder_of(scratch / f"memory{count}", count)
         command = [sys.executable, "-c", code, "upscale", str(source), str(scratch / f"m{count}"), "-q"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        print(f"| {count} | {done.stderr.split()[-1]} |", flush=True)
+        print(f"| {count} | {int(done.stderr.split()[-1]) // 1024} |", flush=True)
 
 
 def measure(case: Case, rounds: int) -> None:
@@ -271,13 +272,13 @@ def measure(case: Case, rounds: int) -> None:
         print(f"| {name} | {ratio:.2f} | {statistics.median(seconds):.4f} | {spread} |", flush=True)
 
 
-def limits() -> None:
+def yardstick() -> None:
     """Print what the multiply-adds of each network take at the rate of a matrix product."""
     rate = matmul_rate()
     print(f"\nfp32 matrix product: {rate / 1e9:.0f} G multiply-adds a second")
     for name in (DEFAULT_MODEL, B20):
         count = load_model(name, device="cpu").config.multiply_adds
-        print(f"{name}: {count / 1e9:.2f} G, at least {count / rate:.4f} s a face")
+        print(f"{name}: {count / 1e9:.2f} G, {count / rate:.4f} s a face at that rate")
 
 
 def cases(scratch: Path, faces: int) -> Iterator[tuple[str, Callable[[], Case]]]:
@@ -303,7 +304,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, ", end="")
     print(f"PyTorch {torch.__version__}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as scratch:
-        limits()
+        yardstick()
         for name, make in cases(Path(scratch), options.faces):
             if not options.names or name in options.names:
                 measure(make(), options.rounds)
