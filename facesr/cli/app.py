@@ -47,7 +47,7 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except BaseException as error:
             if stop := _stop_behind(error):
-                word, code = _STOPS[stop]
+                word, code = stop
                 print_error(FacesrError(word, hint=_hint(ctx)))
                 raise typer.Exit(code) from None
             if os.environ.get("FACESR_DEBUG"):
@@ -61,14 +61,11 @@ class _Group(TyperGroup):
             raise
 
 
-def _stop_behind(error: BaseException | None) -> type[BaseException] | None:
-    """Tell by which stop a command ended, also where a library has put an error of its own before it."""
-    while error:
-        for stop in _STOPS:
-            if isinstance(error, stop):
-                return stop
+def _stop_behind(error: BaseException | None) -> tuple[str, int] | None:
+    """Look up the stop that ended a command, also where a library has put an error of its own before it."""
+    while error and type(error) not in _STOPS:
         error = error.__cause__ or error.__context__
-    return None
+    return _STOPS[type(error)] if error else None
 
 
 def _hint(ctx: typer.Context) -> str:

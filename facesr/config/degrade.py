@@ -49,7 +49,7 @@ class Blur(Config):
 
     Attributes:
         chance: Probability that the step runs at all.
-        sizes_px: Smallest and largest kernel side; odd ones between are equally likely.
+        sizes_px: Smallest and largest kernel side, at most 1001; odd ones between are equally likely.
         sinc_chance: Probability of a sinc low-pass instead of the families below.
         cutoff: Range of the sinc's cut-off in units of pi radians per pixel.
         cutoff_small: The same for kernels below 13 px.
@@ -77,7 +77,7 @@ class Sinc(Config):
 
     Attributes:
         chance: Probability that the step runs at all.
-        sizes_px: Smallest and largest kernel side; odd ones between are equally likely.
+        sizes_px: Smallest and largest kernel side, at most 1001; odd ones between are equally likely.
         cutoff: Range of the cut-off in units of pi radians per pixel.
     """
 
