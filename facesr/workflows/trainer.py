@@ -57,7 +57,8 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
         self._module: nn.Module = self.network
         if dist.is_initialized():
-            self._module = DistributedDataParallel(self.network)
+            # Buffers are constants; those of EDSR could not be sent in this layout.
+            self._module = DistributedDataParallel(self.network, broadcast_buffers=False)
         self._forward = torch.compile(self._module) if config.compile else self._module
 
     @property

@@ -757,8 +757,12 @@ def finish(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_give_the_losses_of_one(data: dict, tmp_path: Path) -> None:
-    settings = {"iterations": 8, "log_every": 1, "save_every": 8, "validate_every": 8, "data.workers": 0}
+@pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
+def test_two_processes_give_the_losses_of_one(arch: str, data: dict, tmp_path: Path) -> None:
+    settings = {
+        "arch": arch, "iterations": 8, "log_every": 1, "save_every": 8, "validate_every": 8,
+        "data.workers": 0,
+    }  # fmt: skip
     finish(command(data, tmp_path / "one", **settings))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [*launcher, "-m", "facesr", *command(data, tmp_path / "two", **settings)]
