@@ -9,7 +9,7 @@ from PIL import Image
 
 from facesr.config import degradation_preset
 from facesr.config.build import build, read_toml
-from facesr.config.degrade import Degradation
+from facesr.config.degrade import Degradation, Fit
 from facesr.config.train import TrainConfig
 from tests.conftest import Run, noise
 
@@ -84,6 +84,17 @@ def test_a_value_said_for_a_preset_changes_that_alone(run: Run, arguments: list[
     assert run("train", "--resume", out, "--iterations", "3", "--set", quality).exit_code == 0
     steps = {**changed.steps, "jpeg_1": replace(preset.steps["jpeg_1"], quality=(90, 95))}
     assert degradations_of(out) == {**expected, "mild": replace(preset, steps=steps)}
+
+
+def test_a_value_said_brings_no_step_of_a_preset_back(run: Run, arguments: list[str], tmp_path: Path) -> None:
+    file, out = tmp_path / "mine.toml", tmp_path / "run"
+    file.write_text("[data.degradations.mild.steps.fit]\nkind = 'fit'\nto = 'lq'\n")
+    area, bicubic = (f"data.degradations.mild.steps.fit.modes=['{mode}']" for mode in ("area", "bicubic"))
+    result = run(*arguments, "--out", out, "--config", file, "--degradation", "mild", "--set", area)
+    assert result.exit_code == 0, result.stderr
+    assert degradations_of(out)["mild"].steps == {"fit": Fit(to="lq", modes=("area",))}
+    assert run("train", "--resume", out, "--iterations", "3", "--set", bicubic).exit_code == 0
+    assert degradations_of(out)["mild"].steps == {"fit": Fit(to="lq", modes=("bicubic",))}
 
 
 def test_quiet_prints_what_is_there(run: Run, arguments: list[str], tmp_path: Path) -> None:
