@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 
 import facesr
-from facesr.data.listing import list_pairs, list_truths
-from facesr.image import bicubic, read_picture
+from facesr.data.pairs import list_pairs, list_truths
+from facesr.images.image import bicubic
+from facesr.images.read import read_picture
 from facesr.metrics import measure
 
 Array = NDArray[np.uint8]

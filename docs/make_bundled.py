@@ -15,11 +15,12 @@ from typing import Any
 import tomli_w
 import torch
 
-from facesr.config import ModelConfig, Score
 from facesr.config.evaluate import EvalConfig
-from facesr.weights.checkpoint import read_state
-from facesr.weights.folder import save_folder
-from facesr.workflows.evaluation import BICUBIC, evaluate
+from facesr.config.model import ModelConfig, Score
+from facesr.reports.scores import BICUBIC
+from facesr.weights.read import read_state
+from facesr.weights.save import save_folder
+from facesr.workflows.evaluate import evaluate
 
 BUNDLED = Path(__file__).parents[1] / "facesr" / "weights" / "bundled"
 KEPT_LINES = 60

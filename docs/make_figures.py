@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 import facesr
-from facesr.config import degradation_preset
-from facesr.degrade import STEPS, draw
-from facesr.degrade.steps import Sizes
-from facesr.weights.locate import BUNDLED
-from facesr.workflows.preview import describe
+from facesr.config.steps import degradation_preset
+from facesr.degradation.degrader import draw
+from facesr.degradation.steps import STEPS, Sizes
+from facesr.reports.contact_sheet import describe
+from facesr.weights.find import BUNDLED
 
 DOCS = Path(__file__).parent
 HEAD = (96, 0, 352, 256)

@@ -4,10 +4,12 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from facesr.config import DegradeConfig, Leaf, UpscaleConfig, leaves
+from facesr.config.degrade import DegradeConfig
 from facesr.config.evaluate import EvalConfig
 from facesr.config.export import ExportConfig
+from facesr.config.fields import Leaf, leaves
 from facesr.config.train import TrainConfig
+from facesr.config.upscale import UpscaleConfig
 
 COMMANDS = {
     "upscale": UpscaleConfig,

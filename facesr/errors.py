@@ -70,3 +70,9 @@ def shorten(entries: Sequence[str], *, limit: int = 10) -> str:
     """Join what is wrong into one line, of which the first ones are shown."""
     more = [f"and {len(entries) - limit} more"] if len(entries) > limit else []
     return "; ".join([*entries[:limit], *more])
+
+
+def reason_of(error: Exception) -> str:
+    """Say what went wrong, in one line."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__

@@ -15,10 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from facesr.cli.app import app
-from facesr.config import ModelConfig
+from facesr.config.model import ModelConfig
+from facesr.events import Silent
 from facesr.models import build_network
-from facesr.weights.folder import save_folder
-from facesr.workflows.events import Silent
+from facesr.weights.save import save_folder
 
 pytest_plugins = ["pytester"]
 

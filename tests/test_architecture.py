@@ -9,9 +9,12 @@ import pytest
 from importlinter.cli import lint_imports
 
 import facesr
-from facesr.config import Arch, DegradeConfig, UpscaleConfig, leaves
+from facesr.config.degrade import DegradeConfig
 from facesr.config.evaluate import EvalConfig
+from facesr.config.fields import leaves
+from facesr.config.model import Arch
 from facesr.config.train import TrainConfig
+from facesr.config.upscale import UpscaleConfig
 from facesr.models import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]

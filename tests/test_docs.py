@@ -9,12 +9,13 @@ from types import ModuleType
 
 import pytest
 
-from facesr import __version__
 from facesr.cli.app import app
-from facesr.config import degradation_preset, leaves
+from facesr.config.fields import leaves
+from facesr.config.steps import degradation_preset
 from facesr.config.train import TrainConfig
-from facesr.image import read_picture
-from facesr.weights.locate import BUNDLED
+from facesr.images.read import read_picture
+from facesr.version import __version__
+from facesr.weights.find import BUNDLED
 from tests.conftest import Run
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from facesr import __version__
 from facesr.cli import degrade, evaluate, export, models, train, upscale
-from facesr.cli.console import print_error
+from facesr.cli.stderr import print_error
 from facesr.errors import FacesrError
+from facesr.version import __version__
 
 # What the next run makes of one that was broken off; others have nothing to go on with.
 _AFTER_STOP = {
@@ -101,10 +101,20 @@ def _root(
 
 
 app.command(epilog=upscale.EPILOG)(upscale.upscale)
+
+
 app.command("eval", epilog=evaluate.EPILOG)(evaluate.eval)
+
+
 app.command(epilog=train.EPILOG)(train.train)
+
+
 app.command(epilog=degrade.EPILOG)(degrade.degrade)
+
+
 app.command(epilog=models.EPILOG)(models.models)
+
+
 app.command(epilog=export.EPILOG)(export.export)
 
 

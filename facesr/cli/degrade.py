@@ -2,9 +2,10 @@ from dataclasses import asdict, replace
 
 from facesr.cli.console import Console, counts
 from facesr.cli.options import config_options
-from facesr.config import DegradeConfig, dump
-from facesr.workflows.degrading import DegradeResult
-from facesr.workflows.degrading import degrade as run
+from facesr.config.build import dump
+from facesr.config.degrade import DegradeConfig
+from facesr.results import DegradeResult
+from facesr.workflows.degrade import degrade as run
 
 EPILOG = """Examples:
 

@@ -6,8 +6,9 @@ from typing import Any
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config.evaluate import EvalConfig
-from facesr.workflows.evaluation import EvalResult, evaluate
-from facesr.workflows.statistics import Summary
+from facesr.reports.scores import EvalResult
+from facesr.reports.statistics import Summary
+from facesr.workflows.evaluate import evaluate
 
 EPILOG = """Examples:
 

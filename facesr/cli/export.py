@@ -3,7 +3,7 @@ from dataclasses import asdict
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config.export import ExportConfig
-from facesr.workflows.exporting import export as run
+from facesr.workflows.export import export as run
 
 EPILOG = """Examples:
 

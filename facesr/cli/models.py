@@ -3,8 +3,8 @@ from dataclasses import asdict
 
 from facesr.cli.console import Console
 from facesr.cli.options import Json, Quiet
-from facesr.config import ModelConfig
-from facesr.weights.locate import bundled_models
+from facesr.config.model import ModelConfig
+from facesr.weights.find import bundled_models
 
 EPILOG = """Examples:
 

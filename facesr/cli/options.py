@@ -9,17 +9,24 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import typer
 
 from facesr.cli.console import Console
-from facesr.config import Config, Leaf, build, leaves, merge, nest, parse_override, read_toml
+from facesr.config.build import build, merge, nest, parse_override, read_toml
+from facesr.config.fields import Config, Leaf, leaves
 
 T = TypeVar("T", bound=Config)
 
+
 _FILE_PANEL = "Configuration"
+
+
 _OUTPUT_PANEL = "Reporting"
+
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with any of the keys below.", rich_help_panel=_FILE_PANEL),
 ]
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -29,9 +36,13 @@ Overrides = Annotated[
         rich_help_panel=_FILE_PANEL,
     ),
 ]
+
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=_OUTPUT_PANEL)
 ]
+
+
 Quiet = Annotated[
     bool,
     typer.Option(

@@ -4,10 +4,10 @@ import typer
 
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
-from facesr.cluster import rank_from_environment
 from facesr.config.train import TrainConfig
-from facesr.workflows.training import TrainResult
-from facesr.workflows.training import train as run
+from facesr.processes import rank_from_environment
+from facesr.results import TrainResult
+from facesr.workflows.train import train as run
 
 EPILOG = """Examples:
 
@@ -18,6 +18,7 @@ facesr train --recipe smoke --train-hq faces/ --val-hq val/hq --val-lq val/lq --
 facesr train --resume runs/smoke
 
 torchrun --nproc-per-node 4 -m facesr train --recipe original --arch edsr --blocks 16"""
+
 
 # 75 asks SLURM to put the job into the queue again.
 _EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from facesr.cli.console import Console, counts, standard_output
 from facesr.cli.options import config_options
-from facesr.config import UpscaleConfig
+from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError
-from facesr.workflows.upscaling import UpscaleResult, upscale_stream
-from facesr.workflows.upscaling import upscale as run
+from facesr.results import UpscaleResult
+from facesr.workflows.upscale import upscale as run
+from facesr.workflows.upscale import upscale_stream
 
 EPILOG = """Examples:
 

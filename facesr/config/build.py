@@ -12,10 +12,15 @@ from facesr.config.fields import Config
 from facesr.errors import ConfigError, shorten
 
 T = TypeVar("T", bound=Config)
+
+
 Tree = dict[str, Any]
+
 
 # What was found instead of a number may be a whole book.
 _SHORT = reprlib.Repr()
+
+
 _SHORT.maxstring = _SHORT.maxother = 100
 
 

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facesr.config.fields import Config, opt
-from facesr.config.upscale import DEFAULT_MODEL, RuntimeConfig
+from facesr.config.model import DEFAULT_MODEL
+from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
 MetricName = Literal["psnr", "ssim", "lpips"]
+
+
 ProtocolName = Literal["challenge", "basicsr-y"]
+
 
 _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 

@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+
+from annotated_types import Ge, Gt
 
 _KEY = "facesr"
 
@@ -118,3 +120,15 @@ def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
             default = None if required else field.default
             required &= field.default_factory is dataclasses.MISSING
             yield Leaf(prefix + field.name, annotation, default, required, field.metadata.get(_KEY))
+
+
+Auto = Literal["auto"]
+
+
+Positive = Annotated[float, Gt(0)]
+
+
+Count = Annotated[int, Ge(1)]
+
+
+WholeNumber = Annotated[int, Ge(0)]

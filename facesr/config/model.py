@@ -74,3 +74,8 @@ class ModelConfig(Config):
     limits: str = ""
     scores: tuple[Score, ...] = field(default=())
     sha256: str = ""
+
+
+DEFAULT_MODEL = "faceunet"
+
+SCALE = 4

@@ -6,50 +6,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from facesr.config.fields import Config, arg, key, opt
+from facesr.config.fields import Config, arg, opt
+from facesr.config.model import DEFAULT_MODEL
+from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
-DEFAULT_MODEL = "faceunet"
-
-Auto = Literal["auto"]
-Dtype = Literal["auto", "fp32", "fp16", "bf16"]
-Backend = Literal["torch", "onnx"]
 Format = Literal["auto", "png", "jpg", "webp", "tiff"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeConfig(Config):
-    """Where a network runs, and how."""
-
-    device: str = opt(
-        "auto",
-        "Where the network runs; auto takes CUDA, then MPS, then the CPU.",
-        panel="Model",
-        short="-d",
-        envvar="FACESR_DEVICE",
-        metavar="auto|cpu|cuda|cuda:N|mps",
-    )
-    dtype: Dtype = opt("auto", "Precision; auto is fp32 except on CUDA.", panel="Model")
-    batch: Annotated[int, Ge(1)] | Auto = opt(
-        "auto",
-        "Equal-sized pictures that share one pass; auto is 1 on the CPU and 8 elsewhere.",
-        panel="Model",
-        metavar="auto|N",
-    )
-    tile: Annotated[int, Ge(0)] | Auto = opt(
-        "auto",
-        "Pictures up to this side, input pixels, are taken whole, larger ones in pieces; 0 takes all whole.",
-        panel="Model",
-        metavar="auto|0|N",
-    )
-    backend: Backend = opt(
-        "torch",
-        "What computes the network; onnx (extra `onnx`) is ONNX Runtime on the CPU.",
-        panel="Model",
-    )
-    self_ensemble: bool = key(
-        "Take the mean with the result for the mirror image: about 0.05 dB for twice the time.", default=False
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

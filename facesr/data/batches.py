@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from facesr.cluster import STOP_SIGNALS
-from facesr.config.train import DataConfig
-from facesr.data.draws import Draws, Pair
-from facesr.degrade import derive_seed
+from facesr.data.augment import vary
+from facesr.data.dataset import Draws, Pair
+from facesr.degradation.degrader import derive_seed
 from facesr.errors import ImageError
+from facesr.processes import STOP_SIGNALS
 
 _WORKER_GRACE_S = 20
 
@@ -103,28 +103,12 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator
                     newest += 1
                 random = Random(derive_seed(draws.seed, f"use {part.number(position)}"))  # noqa: S311
                 pair = ring[random.randrange(size)]
-                pairs.append((*vary(pair, config, random, scale=draws.scale), pair.name))
+                pairs.append((*vary(pair.lq, pair.hq, config, random, scale=draws.scale), pair.name))
             lq, hq, names = zip(*pairs, strict=True)
             yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed))
             failed.clear()
     finally:
         del stream, loader  # ends the workers, even if a traceback holds on to this frame
-
-
-def vary(pair: Pair, config: DataConfig, random: Random, *, scale: int) -> tuple[Tensor, Tensor]:
-    """Crop, mirror and turn both pictures of a pair alike."""
-    lq, hq = torch.tensor(pair.lq), torch.tensor(pair.hq)
-    if config.crop_px:
-        side = config.crop_px // scale
-        top, left = (random.randint(0, length - side) for length in lq.shape[:2])
-        lq = lq[top : top + side, left : left + side]
-        hq = hq[top * scale : (top + side) * scale, left * scale : (left + side) * scale]
-    if random.random() < config.flip_chance:
-        lq, hq = lq.flip(1), hq.flip(1)
-    if random.random() < config.rotate_chance:
-        turns = random.randint(1, 3)
-        lq, hq = lq.rot90(turns), hq.rot90(turns)
-    return lq, hq
 
 
 def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:

@@ -34,6 +34,7 @@ METRICS: dict[str, Metric] = {
     "lpips": Metric(lpips, "", False),
 }
 
+
 Scores = dict[str, float]
 
 

@@ -10,16 +10,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from facesr.errors import ConfigError
 from facesr.models.base import Shapes, SRNetwork, enlarge, load_shallower
 from facesr.models.edsr import EDSR
-from facesr.models.ensemble import FlipEnsemble
 from facesr.models.faceunet import FaceUNet
+from facesr.models.flip import FlipEnsemble
 from facesr.models.msrresnet import MSRResNet
 
-# To add an architecture: write its file, add a line here and a name to `facesr.config.Arch`.
+# To add an architecture: write its file, add a line here and a name to `facesr.config.model.Arch`.
 ARCHITECTURES: dict[str, type[SRNetwork]] = {
     "msrresnet": MSRResNet,
     "edsr": EDSR,
     "faceunet": FaceUNet,
 }
+
 
 # Beyond these nothing useful is trained, and a typing slip would ask for terabytes.
 _LIMITS = {"blocks": 512, "detail_blocks": 512, "features": 1024}

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facesr.models.blocks import Residual
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -57,32 +59,6 @@ def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
         lq = F.pad(lq, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     out: Tensor = network(lq)
     return out[..., : height * network.scale, : width * network.scale]
-
-
-class Residual(nn.Module):
-    """A block that adds something to its input, by a last convolution."""
-
-    @property
-    def last(self) -> nn.Conv2d:
-        """The convolution whose result is added."""
-        raise NotImplementedError
-
-
-class ResidualBlock(Residual):
-    """Two 3x3 convolutions without normalisation: `x + res_scale * conv2(relu(conv1(x)))`."""
-
-    def __init__(self, *, features: int, res_scale: float = 1.0) -> None:
-        super().__init__()
-        self.res_scale = res_scale
-        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
-
-    @property
-    def last(self) -> nn.Conv2d:
-        return self.conv2
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, self.conv2(F.relu(self.conv1(x), inplace=True)), alpha=self.res_scale)
 
 
 def load_shallower(network: SRNetwork, state: Mapping[str, Tensor]) -> None:

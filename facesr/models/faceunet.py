@@ -7,10 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr.models.base import Residual, Shapes, SRNetwork, count_blocks
+from facesr.models.base import Shapes, SRNetwork, count_blocks
+from facesr.models.blocks import Residual
 
 # Channels of each level over those of the first, which is at half the LQ size.
 _GROWTH = (1.0, 1.25, 1.5, 1.5)
+
+
 _LEVELS = len(_GROWTH)
 
 

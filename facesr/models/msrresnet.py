@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr.models.base import ResidualBlock, Shapes, SRNetwork, count_blocks
-from facesr.models.rows import Stage, run_stages
+from facesr.models.base import Shapes, SRNetwork, count_blocks
+from facesr.models.blocks import ResidualBlock
+from facesr.models.row_strips import Stage, run_stages
 
 _SLOPE = 0.1
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from facesr.config import DEFAULT_MODEL, ModelConfig
+from facesr.config.model import DEFAULT_MODEL, ModelConfig
 from facesr.device import pick_device, pick_dtype
 from facesr.errors import ConfigError, DeviceError, WeightsError
-from facesr.models import SRNetwork, build_network, enlarge
-from facesr.weights.checkpoint import check_state, identify, read_state, shapes_of
-from facesr.weights.locate import WeightFiles, locate
+from facesr.models import build_network
+from facesr.models.base import SRNetwork, enlarge
+from facesr.weights.find import WeightFiles, locate
+from facesr.weights.read import check_state, identify, read_state, shapes_of
 
 _RAMP_PX = 64
 
@@ -70,7 +71,7 @@ def load_model(
     place = pick_device("cpu" if backend == "onnx" else device)
     network, config, sha256 = read_network(files)
     if backend == "onnx":
-        from facesr.onnx import OnnxNetwork
+        from facesr.models.onnx import OnnxNetwork
 
         network = OnnxNetwork(network.requires_grad_(False).eval(), identity=sha256)
     precision = pick_dtype(dtype, place, network.dtypes)

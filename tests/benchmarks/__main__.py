@@ -25,16 +25,17 @@ import torch
 from PIL import Image
 from skimage import data
 
-from facesr.config import DEFAULT_MODEL, degradation_preset
+from facesr.config.model import DEFAULT_MODEL
+from facesr.config.steps import degradation_preset
 from facesr.config.train import train_recipe
 from facesr.data.batches import Batch
-from facesr.degrade import degrade_pixels, draw
-from facesr.inference import enlarge_pixels
+from facesr.degradation.degrader import degrade_pixels, draw
+from facesr.inference.enlarge import enlarge_pixels
 from facesr.models import build_network
+from facesr.training.trainer import Trainer
 from facesr.weights.load import load_model
-from facesr.workflows.trainer import Trainer
 from tests.benchmarks import plain
-from tests.degrade import reference
+from tests.degradation import reference
 
 B20 = "msrresnet-b20"
 CPU = torch.device("cpu")

@@ -15,8 +15,8 @@ from PIL import Image
 
 import facesr
 from facesr.cli.app import _Terminated
-from facesr.image import read_picture
-from facesr.weights.locate import BUNDLED, bundled_models
+from facesr.images.read import read_picture
+from facesr.weights.find import BUNDLED, bundled_models
 from tests.conftest import Run, noise
 
 
@@ -142,7 +142,7 @@ def test_precedence_is_option_set_environment_file_default(
 def test_progress_off_a_terminal_is_plain_lines(
     run: Run, faces: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facesr.cli.console._PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr("facesr.cli.progress._PLAIN_INTERVAL_S", 0.0)
     arguments = ("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu", "--overwrite")
     assert "2/3 images, " in run(*arguments).stderr
     monkeypatch.setenv("FACESR_NO_PROGRESS", "1")

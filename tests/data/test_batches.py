@@ -16,13 +16,14 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from facesr.cluster import STOP_SIGNALS
-from facesr.config.train import DataConfig
-from facesr.data.batches import Batch, Slice, batches, vary
-from facesr.data.draws import Draws, Pair, _jitter, _zoom
-from facesr.data.listing import list_training
+from facesr.config.data import DataConfig
+from facesr.data.augment import jitter, vary, zoom
+from facesr.data.batches import Batch, Slice, batches
+from facesr.data.dataset import Draws, Pair
+from facesr.data.folders import list_training
 from facesr.errors import ImageError
-from facesr.image import read_picture
+from facesr.images.read import read_picture
+from facesr.processes import STOP_SIGNALS
 from tests.conftest import noise
 
 
@@ -136,7 +137,7 @@ def test_both_pictures_are_varied_alike(flip: float, rotate: float) -> None:
     config = DataConfig(crop_px=32, flip_chance=flip, rotate_chance=rotate)
     seen = set()
     for seed in range(20):
-        small, large = vary(pair, config, Random(seed), scale=4)
+        small, large = vary(pair.lq, pair.hq, config, Random(seed), scale=4)
         assert small.shape == (8, 8, 3)
         assert torch.equal(large, small.repeat_interleave(4, 0).repeat_interleave(4, 1))
         seen.add(small.numpy().tobytes())
@@ -147,22 +148,22 @@ def test_brightness_and_contrast_are_those_of_pillow() -> None:
     pixels = noise(32, 32)
     config = DataConfig(brightness_chance=1, contrast_chance=0, brightness=(0.8, 0.8))
     expected = np.asarray(ImageEnhance.Brightness(Image.fromarray(pixels)).enhance(0.8)).astype(int)
-    assert np.abs(_jitter(pixels, config, Random(0)) - expected).max() <= 1
+    assert np.abs(jitter(pixels, config, Random(0)) - expected).max() <= 1
     config = DataConfig(brightness_chance=0, contrast_chance=1, contrast=(1.2, 1.2))
     expected = np.asarray(ImageEnhance.Contrast(Image.fromarray(pixels)).enhance(1.2)).astype(int)
-    assert np.abs(_jitter(pixels, config, Random(0)) - expected).max() <= 1
+    assert np.abs(jitter(pixels, config, Random(0)) - expected).max() <= 1
     config = DataConfig(brightness_chance=0, contrast_chance=0)
-    assert _jitter(pixels, config, Random(0)) is pixels
+    assert jitter(pixels, config, Random(0)) is pixels
 
 
 def test_zoom_keeps_the_size_and_factor_one_without_shift_is_nothing() -> None:
     pixels = noise(40, 32)
     still = DataConfig(zoom_chance=1, zoom=(1, 1), shift=0)
-    assert np.array_equal(_zoom(pixels, still, Random(0)), pixels)
-    assert _zoom(pixels, DataConfig(), Random(0)) is pixels
+    assert np.array_equal(zoom(pixels, still, Random(0)), pixels)
+    assert zoom(pixels, DataConfig(), Random(0)) is pixels
     strong = DataConfig(zoom_chance=1, zoom=(0.5, 2), shift=0.3)
     for seed in range(20):
-        assert _zoom(pixels, strong, Random(seed)).shape == pixels.shape
+        assert zoom(pixels, strong, Random(seed)).shape == pixels.shape
 
 
 def test_a_broken_file_is_replaced_and_named(hq: Path) -> None:

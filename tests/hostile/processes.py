@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facesr.files import IMAGE_SUFFIXES
-from facesr.image import read_picture
+from facesr.files.listing import IMAGE_SUFFIXES
+from facesr.images.read import read_picture
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesr.files import list_images
-from facesr.image import read_picture
+from facesr.files.listing import list_images
+from facesr.images.read import read_picture
 from tests.conftest import Run, noise
 from tests.hostile.processes import assert_whole, contents, facesr, killed, leftovers, pictures_below
 from tests.weights.test_hub import Hub, hub, upscale  # noqa: F401 (a fixture)
-from tests.workflows.test_training import command, equal_runs
+from tests.workflows.test_train import command, equal_runs
 
 KILLS = pytest.mark.parametrize(
     "kills", [5, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
@@ -380,8 +380,10 @@ def test_a_file_in_the_place_of_a_folder_is_named(
 def test_a_file_deleted_after_it_was_listed_is_one_failure(
     name: str, commands: dict[str, Arguments], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from facesr.data import listing
-    from facesr.workflows import degrading, evaluation, upscaling
+    from facesr.data import folders as listing
+    from facesr.workflows import degrade as degrading
+    from facesr.workflows import evaluate as evaluation
+    from facesr.workflows import upscale as upscaling
 
     module, function, victim = {
         "upscale": (upscaling, "plan_jobs", tmp_path / "faces" / "1.png"),

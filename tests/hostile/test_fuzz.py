@@ -12,26 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from facesr.config import (
-    Config,
-    DegradeConfig,
-    ModelConfig,
-    UpscaleConfig,
-    build,
-    leaves,
-    merge,
-    nest,
-    parse_override,
-    read_toml,
-)
+from facesr.config.build import build, merge, nest, parse_override, read_toml
+from facesr.config.degrade import DegradeConfig
 from facesr.config.evaluate import EvalConfig
 from facesr.config.export import ExportConfig
+from facesr.config.fields import Config, leaves
+from facesr.config.model import ModelConfig
 from facesr.config.train import TrainConfig
+from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, ImageError, WeightsError
-from facesr.image import encode_picture, read_picture
-from facesr.tiling import enlarge_blended, enlarge_exactly
+from facesr.images.read import read_picture
+from facesr.images.write import encode_picture
+from facesr.inference.tiling import enlarge_blended, enlarge_exactly
+from facesr.weights.find import WeightFiles
 from facesr.weights.load import read_network
-from facesr.weights.locate import WeightFiles
 from tests.conftest import tiny_state
 from tests.hostile.pictures import Files, modes, odd_but_good
 

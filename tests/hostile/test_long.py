@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facesr.config import DegradeConfig, RuntimeConfig, UpscaleConfig
-from facesr.workflows.degrading import degrade
-from facesr.workflows.events import Silent
-from facesr.workflows.upscaling import upscale
+from facesr.config.degrade import DegradeConfig
+from facesr.config.runtime import RuntimeConfig
+from facesr.config.upscale import UpscaleConfig
+from facesr.events import Silent
+from facesr.workflows.degrade import degrade
+from facesr.workflows.upscale import upscale
 from tests.conftest import noise
 
 

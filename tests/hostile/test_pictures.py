@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from facesr.cli.app import app
 from facesr.errors import ConfigError, ImageError
-from facesr.files import list_images
-from facesr.image import read_picture
+from facesr.files.listing import list_images
+from facesr.images.read import read_picture
 from tests.conftest import Run, noise
 from tests.hostile.pictures import Hostile, broken, encode, plain, write_pictures
 from tests.hostile.processes import assert_whole, facesr, leftovers, pictures_below
@@ -391,7 +391,7 @@ def test_a_picture_that_is_no_longer_what_its_header_said_is_one_failure(
     for path in faces.iterdir():
         with Image.open(path) as image:
             Image.fromarray(noise(4 * image.height, 4 * image.width)).save(hq / path.name)
-    from facesr.workflows import evaluation
+    from facesr.workflows import evaluate as evaluation
 
     listed = evaluation._list_pairs
 
@@ -408,7 +408,7 @@ def test_a_picture_that_is_no_longer_what_its_header_said_is_one_failure(
 
 
 def test_a_stream_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:
-    monkeypatch.setattr("facesr.workflows.upscaling._MAX_STREAM_BYTES", 1000)
+    monkeypatch.setattr("facesr.workflows.upscale._MAX_STREAM_BYTES", 1000)
     arguments = ["upscale", "-", "-", "-m", str(tiny_folder), "-d", "cpu"]
     result = CliRunner().invoke(app, arguments, input=encode(plain("RGB", 40, 40), "BMP"))
     assert result.exit_code == 1

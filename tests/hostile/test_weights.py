@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from facesr.config import ModelConfig
+from facesr.config.model import ModelConfig
 from facesr.models import build_network
-from facesr.weights.folder import save_folder
+from facesr.weights.save import save_folder
 from tests.conftest import TINY, Run, tiny_state
 from tests.hostile.processes import facesr
 
@@ -38,7 +38,7 @@ def refused(run: Run, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return network
 
     monkeypatch.setattr(load, "build_network", note)
-    monkeypatch.setattr("facesr.weights.locate.download_folder", None)
+    monkeypatch.setattr("facesr.weights.hub.download_folder", None)
 
     def check(model: object, *, code: int = 1) -> str:
         result = run("upscale", faces, tmp_path / "out", "-m", model, "-d", "cpu")

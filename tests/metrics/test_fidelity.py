@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 
-from facesr.metrics import METRICS, psnr, ssim
+from facesr.metrics import METRICS
+from facesr.metrics.fidelity import psnr, ssim
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TENSORS = load_file(VECTORS / "operators.safetensors")

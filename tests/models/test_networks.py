@@ -10,14 +10,8 @@ import torch
 from safetensors.torch import load, load_file, save
 
 from facesr.errors import ConfigError
-from facesr.models import (
-    ARCHITECTURES,
-    build_network,
-    count_multiply_adds,
-    count_parameters,
-    load_shallower,
-    resolve_args,
-)
+from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters, resolve_args
+from facesr.models.base import load_shallower
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 TINY = {"blocks": 2, "features": 8}

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from facesr.config import ModelConfig
-from facesr.weights.folder import save_folder
+from facesr.config.model import ModelConfig
 from facesr.weights.hub import parse_reference
+from facesr.weights.save import save_folder
 from tests.conftest import TINY, noise, tiny_state
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -10,20 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import facesr
-from facesr.config import ModelConfig, build, read_toml
+from facesr.config.build import build, read_toml
+from facesr.config.model import ModelConfig
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, WeightsError
-from facesr.models import (
-    ARCHITECTURES,
-    build_network,
-    count_multiply_adds,
-    count_parameters,
-    resolve_args,
-)
+from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters, resolve_args
 from facesr.models.msrresnet import MSRResNet
-from facesr.weights.folder import model_card, save_folder
+from facesr.weights.card import model_card
+from facesr.weights.find import BUNDLED, bundled_models
 from facesr.weights.load import load_model
-from facesr.weights.locate import BUNDLED, bundled_models
+from facesr.weights.save import save_folder
 from tests.conftest import TINY, tiny_state
 
 WEIGHTS = Path(facesr.__file__).parent / "weights" / "bundled"

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesr.config import RuntimeConfig, UpscaleConfig
+from facesr.config.runtime import RuntimeConfig
+from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError
-from facesr.image import read_picture
-from facesr.workflows.upscaling import UpscaleResult, upscale
+from facesr.images.read import read_picture
+from facesr.results import UpscaleResult
+from facesr.workflows.upscale import upscale
 from tests.conftest import Listener, noise
 
 

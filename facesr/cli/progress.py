@@ -1,0 +1,96 @@
+"""Progress on stderr."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+import rich.console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from facesr.cli.stderr import plain, print_line
+
+_PLAIN_INTERVAL_S = 10.0
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(rate(task.speed or 0.0, task.fields["unit"]), style="progress.data.speed")
+
+
+def rate(speed: float, unit: str) -> str:
+    return f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s"
+
+
+class ProgressReporter(AbstractContextManager["ProgressReporter"]):
+    """Draws a bar on a terminal; elsewhere prints one plain line every ten seconds."""
+
+    def __init__(self, *, mute: bool) -> None:
+        self._mute = mute or bool(os.environ.get("FACESR_NO_PROGRESS"))
+        self._bar: Progress | None = None
+        if not self._mute and sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                _RateColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}"),
+                console=rich.console.Console(stderr=True),
+                transient=True,
+            )
+        self._done = self._total = self._before = 0
+        self._unit = self._facts = ""
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> "ProgressReporter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
+        self._done, self._total, self._unit = done, total, unit
+        self._before = done
+        self._start = self._last = time.monotonic()
+        if self._bar is not None:
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._bar.add_task("", total=total, completed=done, unit=unit, facts="")
+            self._bar.start()
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], count)
+        elif not self._mute and time.monotonic() - self._last >= _PLAIN_INTERVAL_S:
+            self._last = time.monotonic()
+            speed = (self._done - self._before) / (self._last - self._start)
+            left = (self._total - self._done) / speed
+            line = (
+                f"{self._done}/{self._total} {self._unit}, {rate(speed, self._unit)}, {left:.0f} s remaining"
+            )
+            print_line(", ".join(filter(None, [line, escape(self._facts)])))
+
+    def show(self, facts: Mapping[str, str]) -> None:
+        self._facts = ", ".join(f"{name} {value}" for name, value in facts.items())
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], facts=escape(self._facts))
+
+    def warn(self, message: str) -> None:
+        print_line(f"[bold yellow]warning[/]: {plain(message)}")

@@ -1,0 +1,120 @@
+"""What is learnt from, and how images are varied."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesr.config.build import build, is_file, read_toml
+from facesr.config.fields import Auto, Config, Count, Positive, WholeNumber, key, opt
+from facesr.config.steps import PRESETS, Chance, Degradation, PositiveRange, Range, degradation_preset
+from facesr.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Config):
+    """What is learnt from, and how pictures are varied."""
+
+    train_hq: tuple[Path, ...] = opt(
+        (Path("train/hq"),), "Folder of HQ faces; may be repeated.", panel="Data", metavar="FOLDER"
+    )
+    train_lq: tuple[Path, ...] = opt(
+        (),
+        "Folder of LQ partners, one for each --train-hq; otherwise they are made.",
+        panel="Data",
+        metavar="FOLDER",
+    )
+    train_share: tuple[Positive, ...] = opt(
+        (),
+        "How often each --train-hq is drawn, in any unit; equal if not given.",
+        panel="Data",
+        metavar="NUMBER",
+    )
+    val_hq: Path = opt(Path("val/hq"), "Folder of validation truths.", panel="Data", metavar="FOLDER")
+    val_lq: tuple[Path, ...] = opt(
+        (Path("val/lq"),),
+        "Folder of validation inputs; several are averaged.",
+        panel="Data",
+        metavar="FOLDER",
+    )
+    crop_px: WholeNumber = opt(
+        0,
+        "Side of random crops in HQ pixels; 0 takes whole pictures.",
+        panel="Data",
+        shown_default="by the recipe",
+        flag="--crop",
+        metavar="PX",
+    )
+    degradation: tuple[str, ...] = opt(
+        ("default",),
+        "Preset or TOML file, with =SHARE to mix several; may be repeated.",
+        panel="Data",
+        metavar="NAME[=SHARE]",
+    )
+    degradations: Mapping[str, Degradation] = key(
+        "The degradations themselves by the names in `degradation`; those not given are read from there.",
+        make=dict,
+    )
+    usm_source: bool = key(
+        "Sharpen the HQ picture before it is degraded, as Real-ESRGAN does.", default=False
+    )
+    flip_chance: Chance = key("Probability of a mirror image.", default=0.5)
+    rotate_chance: Chance = key("Probability of a turn by 90, 180 or 270 degrees.", default=0.0)
+    brightness_chance: Chance = key("Probability of a change of brightness.", default=0.5)
+    brightness: Range = key("Range of its factor.", default=(0.7, 1.3))
+    contrast_chance: Chance = key("Probability of a change of contrast.", default=0.5)
+    contrast: Range = key("Range of its factor.", default=(0.7, 1.3))
+    zoom_chance: Chance = key("Probability of a random zoom and shift of the whole picture.", default=0.0)
+    zoom: PositiveRange = key(
+        "Range of its factor; below 1 shrinks, and mirrors the borders.", default=(0.8, 1.3)
+    )
+    shift: Chance = key("Largest shift with it, as a part of the side.", default=0.1)
+    reuse: Count = key("How often each degraded picture is used, from a ring.", default=1)
+    ring: Count = key("Pictures that the ring holds, if `reuse` is above 1.", default=256)
+    workers: WholeNumber | Auto = key(
+        "Processes that prepare pictures; auto is 8, or the cores that each process has if they are fewer.",
+        default="auto",
+    )
+
+    def __post_init__(self) -> None:
+        if self.train_lq and len(self.train_lq) != len(self.train_hq):
+            raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_lq)} --train-lq")
+        if self.train_share and len(self.train_share) != len(self.train_hq):
+            raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_share)} --train-share")
+        known = self.degradations
+        named = {
+            name: known[name] if name in known else read_degradation(name) for name in self.degradation_shares
+        }
+        object.__setattr__(self, "degradations", named)
+
+    @property
+    def degradation_shares(self) -> dict[str, float]:
+        """The names in `degradation` with their shares, 1 where none is given."""
+        shares: dict[str, float] = {}
+        for text in self.degradation:
+            name, _, share = text.rpartition("=") if "=" in text else (text, "", "1")
+            try:
+                shares[name] = float(share)
+            except ValueError:
+                raise ConfigError(f"cannot read --degradation {text}", hint="write `NAME=SHARE`") from None
+            if not 0 < shares[name] < math.inf:
+                raise ConfigError(f"the share in --degradation {text} is not a number above 0")
+        return shares
+
+
+def read_degradation(name: str) -> Degradation:
+    """Return a preset by its name, or the degradation in a TOML file.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    if name in PRESETS:
+        return degradation_preset(name)
+    if not is_file(name):
+        raise ConfigError(
+            f"no degradation `{name}`", hint=f"presets are {', '.join(PRESETS)}; otherwise name a TOML file"
+        )
+    tree = read_toml(Path(name))
+    if "degradation" not in tree:
+        raise ConfigError(f"{name} has no [degradation] table")
+    return build(Degradation, tree["degradation"], source=name)

@@ -1,0 +1,45 @@
+"""How the weights are moved."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le, Lt
+
+from facesr.config.fields import Config, Count, Positive, WholeNumber, key, opt
+
+Method = Literal["adam", "muon"]
+
+
+Loss = Literal["l1", "charbonnier", "mse", "psnr"]
+
+
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig(Config):
+    """How the weights are moved."""
+
+    learning_rate: Positive = opt(
+        2e-4, "Peak learning rate.", panel="Training", shown_default="by the recipe", flag="--lr"
+    )
+    method: Method = key(
+        "adam, or muon for all kernels but the first and the last, and Adam for the rest.", default="adam"
+    )
+    betas: tuple[Decay, Decay] = key("Adam's decay rates.", default=(0.9, 0.99))
+    periods: tuple[Count, ...] = key(
+        "Iterations of each cosine cycle; one over the whole run if not given.", default=()
+    )
+    learning_rate_floor: Annotated[float, Ge(0)] = key("Learning rate at the end of a cycle.", default=1e-7)
+    warmup: WholeNumber = key("Iterations over which the learning rate rises from 0.", default=0)
+    loss: Loss = key(
+        "Mean absolute, Charbonnier or mean squared error, or the PSNR of each picture.", default="l1"
+    )
+    ema_decay: Annotated[float, Ge(0), Le(1)] = key("Of the running average of the weights.", default=0.999)
+    ema_warmup: bool = key(
+        "Let the average follow closely at first: decay (1 + n) / (10 + n) at step n, up to `ema_decay`.",
+        default=False,
+    )
+    clip_norm: Annotated[float, Ge(0)] = key("Largest norm of the gradient; 0 does not clip.", default=0.0)
+    accumulate: Count = key("Parts that a batch is computed in, to save memory.", default=1)
+    usm_target: bool = key("Compare with a sharpened truth, as Real-ESRGAN does; costs PSNR.", default=False)

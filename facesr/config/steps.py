@@ -1,0 +1,259 @@
+"""The degradation as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_types import Ge, Le, MinLen, Predicate
+
+from facesr.config.build import build, read_toml
+from facesr.config.fields import Config, key
+from facesr.errors import ConfigError
+
+Preset = Literal["default", "mild", "clean", "real-esrgan", "gfpgan", "first-order"]
+
+
+Mode = Literal["area", "bilinear", "bicubic"]
+
+
+Family = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+
+
+def low_not_above_high(bounds: tuple[float, float]) -> bool:
+    """Tell whether two numbers are a range."""
+    return bounds[0] <= bounds[1]
+
+
+def has_an_odd_size(bounds: tuple[int, int]) -> bool:
+    """Tell whether an odd number lies in a range."""
+    return (bounds[0] | 1) <= bounds[1]
+
+
+def not_all_zero(weights: Mapping[str, float]) -> bool:
+    """Tell whether one of some weights is above 0."""
+    return sum(weights.values()) > 0
+
+
+# Beyond these, numbers overflow on the way, or kernels fill the memory.
+_Positive = Annotated[float, Ge(1e-6)]
+
+
+_Highest = Annotated[float, Le(1_000_000)]
+
+
+Chance = Annotated[float, Ge(0), Le(1)]
+
+
+Range = Annotated[tuple[Annotated[float, Ge(0)], _Highest], Predicate(low_not_above_high)]
+
+
+PositiveRange = Annotated[tuple[_Positive, _Highest], Predicate(low_not_above_high)]
+
+
+Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
+
+
+Sizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], Predicate(has_an_odd_size)]
+
+
+Modes = Annotated[tuple[Mode, ...], MinLen(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur(Config):
+    """Filter with a random kernel.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        sizes_px: Smallest and largest kernel side, at most 1001; odd ones between are equally likely.
+        sinc_chance: Probability of a sinc low-pass instead of the families below.
+        cutoff: Range of the sinc's cut-off in units of pi radians per pixel.
+        cutoff_small: The same for kernels below 13 px.
+        families: Weights of the kernel families.
+        sigma: Range of the standard deviation along each axis, px.
+        beta_generalized: Range of the shape of generalized Gaussians, half of the draws on either side of 1.
+        beta_plateau: The same for plateau-shaped kernels.
+    """
+
+    kind: Literal["blur"] = "blur"
+    chance: Chance = 1.0
+    sizes_px: Sizes = (7, 21)
+    sinc_chance: Chance = 0.1
+    cutoff: PositiveRange = (1 / 5, 1.0)
+    cutoff_small: PositiveRange = (1 / 3, 1.0)
+    families: Annotated[Mapping[Family, Annotated[float, Ge(0)]], Predicate(not_all_zero)]
+    sigma: PositiveRange = (0.2, 3.0)
+    beta_generalized: PositiveRange = (0.5, 4.0)
+    beta_plateau: PositiveRange = (1.0, 2.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sinc(Config):
+    """Filter with a sinc low-pass, which rings like over-sharpened and compressed pictures.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        sizes_px: Smallest and largest kernel side, at most 1001; odd ones between are equally likely.
+        cutoff: Range of the cut-off in units of pi radians per pixel.
+    """
+
+    kind: Literal["sinc"] = "sinc"
+    chance: Chance = 0.8
+    sizes_px: Sizes = (7, 21)
+    cutoff: PositiveRange = (1 / 3, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize(Config):
+    """Resize by a random factor.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        up: Weight of a factor in 1 to the end of `scale`.
+        down: Weight of a factor in the start of `scale` to 1.
+        keep: Weight of factor 1.
+        scale: Range of the factor.
+        of: What the factor refers to: the picture as it is, or the LQ size.
+        modes: Interpolations, equally likely, without antialiasing.
+    """
+
+    kind: Literal["resize"] = "resize"
+    chance: Chance = 1.0
+    up: Annotated[float, Ge(0)] = 0.2
+    down: Annotated[float, Ge(0)] = 0.7
+    keep: Annotated[float, Ge(0)] = 0.1
+    scale: PositiveRange
+    of: Literal["current", "lq"] = "current"
+    modes: Modes = ("area", "bilinear", "bicubic")
+
+    def __post_init__(self) -> None:
+        if not self.up + self.down + self.keep:
+            raise ConfigError("a degradation step `resize` has no weight above 0 among up, down and keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shrink(Config):
+    """Divide the size by a random number.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        divisor: Range of the number.
+        modes: Interpolations, equally likely, without antialiasing.
+    """
+
+    kind: Literal["shrink"] = "shrink"
+    chance: Chance = 1.0
+    divisor: PositiveRange
+    modes: Modes = ("bilinear",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Config):
+    """Resize to a known size.
+
+    Attributes:
+        to: The size of the truth, or that of the result.
+        modes: Interpolations, equally likely.
+        antialias: Whether to average over what a smaller pixel covers, as editors do; not with `area`.
+    """
+
+    kind: Literal["fit"] = "fit"
+    chance: Chance = 1.0
+    to: Literal["hq", "lq"]
+    modes: Modes = ("area", "bilinear", "bicubic")
+    antialias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.antialias and "area" in self.modes:
+            raise ConfigError("a degradation step `fit` cannot antialias with the mode `area`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Config):
+    """Add Gaussian or Poisson noise and clip.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        gaussian_chance: Probability of Gaussian noise; otherwise Poisson.
+        sigma: Range of the Gaussian's standard deviation, grey levels.
+        poisson_scale: Range of the factor on Poisson noise.
+        grey_chance: Probability that the three channels share one noise.
+    """
+
+    kind: Literal["noise"] = "noise"
+    chance: Chance = 1.0
+    gaussian_chance: Chance = 0.5
+    sigma: Range
+    poisson_scale: Range = (0.0, 0.0)
+    grey_chance: Chance = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jpeg(Config):
+    """Compress with JPEG, 4:2:0.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        quality: Range of the quality, a real number.
+        ahead_of: Name of an earlier step, before which this one may be moved.
+        ahead_chance: Probability that it is.
+    """
+
+    kind: Literal["jpeg"] = "jpeg"
+    chance: Chance = 1.0
+    quality: Quality
+    ahead_of: str = ""
+    ahead_chance: Chance = 0.5
+
+
+class _ByKind:
+    """Has the class of a step chosen by its `kind`, which must be there; pydantic is only imported then."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic import Field
+
+        return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
+
+
+StepConfig = Annotated[Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg, _ByKind()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation(Config):
+    """Named steps, in order, that turn an HQ picture into an LQ one.
+
+    Raises:
+        ConfigError: A step is to be moved ahead of one that is not before it.
+    """
+
+    usm_source: bool = key("Sharpen (unsharp mask) the HQ picture before it is degraded.", default=False)
+    steps: Mapping[str, StepConfig] = key("The steps by name, in order.")
+
+    def __post_init__(self) -> None:
+        names = list(self.steps)
+        for index, (name, step) in enumerate(self.steps.items()):
+            if isinstance(step, Jpeg) and step.ahead_of and step.ahead_of not in names[:index]:
+                raise ConfigError(f"degradation step `{name}`: no step `{step.ahead_of}` before it")
+
+
+PRESETS: tuple[str, ...] = get_args(Preset)
+
+
+_PRESET_DIR = Path(__file__).parent / "presets" / "degradation"
+
+
+def degradation_preset(name: str = "default") -> Degradation:
+    """Return one of the bundled degradations.
+
+    Raises:
+        ConfigError: No preset by that name.
+    """
+    return build(Degradation, preset_tree(name)["degradation"])
+
+
+def preset_tree(name: str) -> dict[str, Any]:
+    """Return a preset's TOML as a tree with the one key `degradation`."""
+    if name not in PRESETS:
+        raise ConfigError(f"no degradation preset `{name}`", hint=f"presets are {', '.join(PRESETS)}")
+    return read_toml(_PRESET_DIR / f"{name}.toml")

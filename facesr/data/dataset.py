@@ -1,0 +1,109 @@
+"""Making training pairs: each a function of the seed and its number alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from random import Random
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from facesr.config.data import DataConfig
+from facesr.data.augment import jitter, zoom
+from facesr.data.folders import Folder
+from facesr.degradation.degrader import degrade_pixels, derive_seed, draw
+from facesr.errors import FacesrError, ImageError
+from facesr.images.image import Array
+from facesr.images.read import read_picture
+
+_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training pair at 8 bits.
+
+    Attributes:
+        lq: (h, w, 3) uint8; empty if nothing could be read.
+        hq: (scale h, scale w, 3) uint8.
+        name: The HQ file, for messages.
+        failed: Messages about files that could not be read and were passed over.
+        error: Why no pair at all can be made so.
+    """
+
+    lq: Array
+    hq: Array
+    name: str
+    failed: tuple[str, ...] = ()
+    error: FacesrError | None = None
+
+
+class Draws(Dataset[Pair]):
+    """Numbered draws: which picture, how it is varied, how it is degraded.
+
+    Within as many consecutive numbers as a folder has pictures, none of them comes twice.
+    """
+
+    def __init__(self, folders: Sequence[Folder], config: DataConfig, *, seed: int, scale: int) -> None:
+        self.folders = list(folders)
+        self.config = config
+        self.degradations = {
+            name: replace(one, usm_source=one.usm_source or config.usm_source)
+            for name, one in config.degradations.items()
+        }
+        self.seed = seed
+        self.scale = scale
+
+    def __getitem__(self, number: int) -> Pair:
+        nothing = np.empty((0, 0, 3), np.uint8)
+        failed: list[str] = []
+        for attempt in range(_TRIES):
+            random = Random(derive_seed(self.seed, f"draw {number}", attempt))  # noqa: S311
+            shares = [folder.share for folder in self.folders]
+            index = random.choices(range(len(self.folders)), shares)[0]
+            folder = self.folders[index]
+            # A broken file is replaced by another, so that one of thousands does not end a run of days.
+            position = _shuffled(self.seed, index, len(folder.hq), number) if not attempt else None
+            if position is None:
+                position = random.randrange(len(folder.hq))
+            try:
+                lq, hq = self._make(folder, position, random)
+            except ImageError as error:
+                failed.append(error.message)
+                continue
+            except FacesrError as error:  # raised in a worker, it would reach the user as a traceback
+                return Pair(nothing, nothing, "", error=error)
+            return Pair(lq, hq, str(folder.hq[position]), tuple(failed))
+        return Pair(nothing, nothing, "", tuple(failed))
+
+    def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
+        hq = read_picture(folder.hq[position]).rgb8
+        size: tuple[int, ...] = hq.shape[:2]
+        # Its header may have said something else, and it may have been replaced since.
+        if min(size) < max(self.config.crop_px, self.scale) or folder.size not in (None, size):
+            raise ImageError(f"is {size[1]}x{size[0]} now", file=folder.hq[position])
+        if folder.lq:
+            lq = read_picture(folder.lq[position]).rgb8
+            if tuple(self.scale * side for side in lq.shape[:2]) != size:
+                raise ImageError(f"is {lq.shape[1]}x{lq.shape[0]} now", file=folder.lq[position])
+            return lq, hq
+        hq = zoom(hq, self.config, random)
+        hq = jitter(hq, self.config, random)
+        shares = self.config.degradation_shares
+        name = random.choices(list(shares), list(shares.values()))[0]
+        steps = draw(self.degradations[name], random.getrandbits(48))
+        height, width = (side - side % self.scale for side in hq.shape[:2])
+        hq = np.ascontiguousarray(hq[:height, :width])
+        return degrade_pixels(hq, steps, scale=self.scale), hq
+
+
+def _shuffled(seed: int, folder: int, size: int, number: int) -> int:
+    epoch, position = divmod(number, size)
+    return _permutation(seed, folder, size, epoch)[position]
+
+
+@lru_cache(maxsize=64)
+def _permutation(seed: int, folder: int, size: int, epoch: int) -> list[int]:
+    order = list(range(size))
+    Random(derive_seed(seed, f"order {folder}", epoch)).shuffle(order)  # noqa: S311
+    return order

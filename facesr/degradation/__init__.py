@@ -1,0 +1,1 @@
+"""The degradation model: what turns a clean image into one to be restored."""

@@ -1,0 +1,148 @@
+"""From a configuration and a seed to a degraded picture, in two halves: draw, then apply."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facesr.config.steps import Degradation, degradation_preset
+from facesr.degradation.kernels import usm_sharpen
+from facesr.degradation.steps import STEPS, Params, Sizes
+from facesr.errors import ConfigError, ImageError
+from facesr.images.image import Array
+from facesr.images.read import from_pil
+
+Kind = TypeVar("Kind", Image.Image, Array)
+
+
+def derive_seed(seed: int, name: str, copy: int = 0) -> int:
+    """Return the seed of one sample, which depends on nothing but these three.
+
+    Args:
+        seed: The run's.
+        name: The picture's path relative to its folder, with forward slashes.
+        copy: Which of several results of that picture.
+    """
+    text = f"{seed}\0{name}\0{copy}"
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()  # a name may be any bytes
+    return int.from_bytes(digest[:6], "big")
+
+
+def draw(config: Degradation, seed: int) -> list[Params]:
+    """Draw every parameter of one sample, in the order in which the steps run.
+
+    Returns:
+        One JSON-able dictionary a step that runs, with its name under `step` and its kind under `type`.
+    """
+    random = Random(seed)  # noqa: S311 (not for secrets)
+    drawn: list[Params] = []
+    for name, step in config.steps.items():
+        if random.random() >= step.chance:
+            continue
+        params = {"step": name, "type": step.kind, **STEPS[step.kind].draw(step, random)}
+        names = [other["step"] for other in drawn]
+        ahead_of = params.pop("ahead_of", None)
+        position = names.index(ahead_of) if ahead_of in names else len(drawn)
+        drawn.insert(position, params)
+    if config.usm_source:
+        drawn.insert(0, {"step": "usm_source", "type": "usm"})
+    return drawn
+
+
+def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = 4) -> Tensor:
+    """Run drawn steps on one picture.
+
+    Args:
+        images: (1, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
+        drawn: From `draw`.
+        scale: How many times smaller the result is.
+
+    Returns:
+        (1, 3, H/scale, W/scale) in [0, 1], in whole 255ths.
+
+    Raises:
+        ConfigError: The steps do not end at that size.
+    """
+    height, width = images.shape[-2:]
+    sizes = Sizes(hq=(height, width), lq=(height // scale, width // scale))
+    for params in drawn:
+        if params["type"] == "usm":
+            images = usm_sharpen(images)
+        else:
+            images = STEPS[params["type"]].apply(images, params, sizes)
+    if tuple(images.shape[-2:]) != sizes.lq:
+        raise ConfigError(
+            f"the degradation ends at {images.shape[-2]}x{images.shape[-1]}, not {sizes.lq[0]}x{sizes.lq[1]}",
+            hint='add a step `kind = "fit"`, `to = "lq"` near its end',
+        )
+    return images.mul(255).round_().clamp_(0, 255).div_(255)
+
+
+@torch.inference_mode()
+def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int = 4) -> Tensor:
+    """Degrade pictures, each with draws of its own; equal to doing them one by one.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
+        config: The degradation.
+        seeds: One a picture.
+        scale: How many times smaller the results are.
+
+    Returns:
+        (B, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
+    """
+    pairs = zip(images, seeds, strict=True)
+    return torch.cat([apply(image[None], draw(config, seed), scale=scale) for image, seed in pairs])
+
+
+@torch.inference_mode()
+def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = 4) -> Array:
+    """Run drawn steps on an (H, W, 3) uint8 picture whose sides are multiples of `scale`."""
+    images = torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2).float().div_(255)
+    out = apply(images.contiguous(), drawn, scale=scale)
+    return out[0].mul(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def degrade_image(
+    image: Kind, config: Degradation | str = "default", seed: int = 0, *, scale: int = 4
+) -> Kind:
+    """Make the LQ picture of an HQ one.
+
+    Args:
+        image: A Pillow image of any mode, or an (H, W, 3) uint8 RGB array; sides that `scale` does not divide
+            are cropped at the right and at the bottom.
+        config: A degradation, or the name of a preset.
+        seed: The same seed gives the same result.
+        scale: How many times smaller the result is.
+
+    Returns:
+        The same kind, RGB.
+
+    Raises:
+        ConfigError: No such preset.
+        ImageError: An array of another shape or dtype, or a picture smaller than one LQ pixel.
+    """
+    if isinstance(image, Image.Image):
+        return Image.fromarray(degrade_image(from_pil(image).rgb8, config, seed, scale=scale))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+        raise ImageError("expected a Pillow image or an (H, W, 3) uint8 array")
+    if isinstance(config, str):
+        config = degradation_preset(config)
+    return degrade_pixels(crop_to_multiple(image, scale), draw(config, seed), scale=scale)
+
+
+def crop_to_multiple(pixels: Array, scale: int) -> Array:
+    """Cut the right and bottom edges so that `scale` divides both sides.
+
+    Raises:
+        ImageError: Nothing would be left.
+    """
+    height, width = (side - side % scale for side in pixels.shape[:2])
+    if not height or not width:
+        raise ImageError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than one pixel at 1/{scale}")
+    return pixels[:height, :width]

@@ -1,0 +1,85 @@
+"""JPEG compression as tensor operations: 4:2:0, without the entropy coding, which loses nothing."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Annex K of the JPEG standard.
+_LUMA_TABLE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+
+
+_CHROMA_CORNER = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))
+
+
+_TO_YCC = (
+    (0.299, 0.587, 0.114),
+    (-0.168736, -0.331264, 0.5),
+    (0.5, -0.418688, -0.081312),
+)
+
+
+_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+
+
+def jpeg(images: Tensor, *, quality: float) -> Tensor:
+    """Compress and decompress; quantisation tables are scaled by the quality but not rounded.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1], any size.
+        quality: Above 0, at most 100; need not be whole.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
+    height, width = images.shape[-2:]
+    factor = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
+    padded = F.pad(images, (0, -width % 16, 0, -height % 16)) * 255
+    # Chroma is centred on 0 as it comes; luma is moved there, since the transform wants values around 0.
+    ycc = torch.einsum("oc,bchw->bohw", images.new_tensor(_TO_YCC), padded)
+    luma = _round_coefficients(ycc[:, :1] - 128, _luma_table(), factor) + 128
+    chroma = _round_coefficients(F.avg_pool2d(ycc[:, 1:], 2), _chroma_table(), factor)
+    chroma = chroma.repeat_interleave(2, -2).repeat_interleave(2, -1)
+    rgb = torch.einsum("oc,bchw->bohw", images.new_tensor(_TO_RGB), torch.cat([luma, chroma], 1))
+    return rgb[..., :height, :width].div(255).clamp_(0, 1)
+
+
+def _round_coefficients(planes: Tensor, table: Tensor, factor: float) -> Tensor:
+    """Transform 8x8 blocks, quantise, and transform back."""
+    batch, channels, height, width = planes.shape
+    dct = _dct_matrix().to(planes)
+    step = (table * factor).to(planes).clamp_min(1e-6)  # quality 100 quantises by nothing at all
+    blocks = planes.view(batch, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
+    coefficients = dct @ blocks @ dct.T
+    quantised = (coefficients / step).round_() * step
+    blocks = dct.T @ quantised @ dct
+    return blocks.transpose(3, 4).reshape(planes.shape)
+
+
+def _dct_matrix() -> Tensor:
+    """Return the orthonormal 8-point DCT-II."""
+    n = torch.arange(8, dtype=torch.float64)
+    matrix = torch.cos((2 * n + 1) * n[:, None] * math.pi / 16) / 2
+    matrix[0] /= math.sqrt(2)
+    return matrix
+
+
+def _luma_table() -> Tensor:
+    # Transposed, as in the reference that published training runs used; libjpeg's is not.
+    return torch.tensor(_LUMA_TABLE, dtype=torch.float64).T
+
+
+def _chroma_table() -> Tensor:
+    table = torch.full((8, 8), 99.0, dtype=torch.float64)
+    table[:4, :4] = torch.tensor(_CHROMA_CORNER, dtype=torch.float64)
+    return table

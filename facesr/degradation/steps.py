@@ -1,0 +1,200 @@
+"""The kinds of step: how each draws its parameters, and how it applies them.
+
+Parameters are plain JSON values, drawn without looking at the picture, so that writing them down is enough to
+repeat a degradation.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from facesr.config.steps import Blur, Fit, Jpeg, Noise, Resize, Shrink, Sinc
+from facesr.degradation.jpeg import jpeg
+from facesr.degradation.kernels import filter2d, gaussian_kernel, sinc_kernel
+from facesr.degradation.noise import add_gaussian_noise, add_poisson_noise
+from facesr.errors import ImageError
+from facesr.images.image import MAX_PIXELS
+
+Params = dict[str, Any]
+
+
+_SMALL_KERNEL_PX = 13
+
+
+# The largest pictures may become twice as wide and high on the way.
+_MAX_PX = 4 * MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """(height, width) of the truth and of the result, in pixels."""
+
+    hq: tuple[int, int]
+    lq: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A kind of step.
+
+    Attributes:
+        draw: From its configuration and a generator to parameters.
+        apply: From (1, 3, h, w) in [0, 1], parameters and sizes to (1, 3, h', w') about in [0, 1].
+    """
+
+    draw: Callable[[Any, Random], Params]
+    apply: Callable[[Tensor, Params, Sizes], Tensor]
+
+
+def _draw_blur(config: Blur, random: Random) -> Params:
+    size = _odd(config.sizes_px, random)
+    if random.random() < config.sinc_chance:
+        cutoff = config.cutoff_small if size < _SMALL_KERNEL_PX else config.cutoff
+        return {"family": "sinc", "size_px": size, "cutoff": math.pi * random.uniform(*cutoff)}
+    family = random.choices(list(config.families), list(config.families.values()))[0]
+    across = random.uniform(*config.sigma)
+    params: Params = {"family": family, "size_px": size, "sigma": [across, across]}
+    if family.endswith("aniso"):
+        params["sigma"][1] = random.uniform(*config.sigma)
+        params["angle"] = random.uniform(-math.pi, math.pi)
+    if family.startswith("generalized"):
+        params["beta"] = _beta(config.beta_generalized, random)
+    elif family.startswith("plateau"):
+        params["beta"] = _beta(config.beta_plateau, random)
+    return params
+
+
+def _draw_sinc(config: Sinc, random: Random) -> Params:
+    size = _odd(config.sizes_px, random)
+    return {"family": "sinc", "size_px": size, "cutoff": math.pi * random.uniform(*config.cutoff)}
+
+
+def _apply_filter(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    if params["family"] == "sinc":
+        kernel = sinc_kernel(size=params["size_px"], cutoff=params["cutoff"])
+    else:
+        kernel = gaussian_kernel(
+            params["family"],
+            size=params["size_px"],
+            sigma=params["sigma"],
+            angle=params.get("angle", 0.0),
+            beta=params.get("beta", 1.0),
+        )
+    return filter2d(images, kernel)
+
+
+def _odd(sizes_px: tuple[int, int], random: Random) -> int:
+    low, high = sizes_px
+    return random.randrange(low | 1, high + 1, 2)
+
+
+def _beta(bounds: tuple[float, float], random: Random) -> float:
+    low, high = bounds
+    return random.uniform(low, 1) if random.random() < 0.5 else random.uniform(1, high)
+
+
+def _draw_resize(config: Resize, random: Random) -> Params:
+    low, high = config.scale
+    kind = random.choices(["up", "down", "keep"], [config.up, config.down, config.keep])[0]
+    scale = {"up": random.uniform(1, high), "down": random.uniform(low, 1), "keep": 1.0}[kind]
+    return {"kind": kind, "scale": scale, "of": config.of, "mode": random.choice(config.modes)}
+
+
+def _draw_shrink(config: Shrink, random: Random) -> Params:
+    divisor = random.uniform(*config.divisor)
+    return {"divisor": divisor, "mode": random.choice(config.modes)}
+
+
+def _draw_fit(config: Fit, random: Random) -> Params:
+    return {"to": config.to, "mode": random.choice(config.modes), "antialias": config.antialias}
+
+
+def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    if params["of"] == "lq":
+        return resize(images, [side * params["scale"] for side in sizes.lq], mode=params["mode"])
+    check_size([side * params["scale"] for side in images.shape[-2:]])
+    # The factor itself, not the rounded size, sets the sampling positions.
+    scale, align = params["scale"], None if params["mode"] == "area" else False
+    if min(math.floor(side * scale) for side in images.shape[-2:]) < 1:
+        return resize(images, [1, 1], mode=params["mode"])
+    return F.interpolate(images, scale_factor=scale, mode=params["mode"], align_corners=align)
+
+
+def _apply_shrink(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    size = [side / params["divisor"] for side in images.shape[-2:]]
+    return resize(images, size, mode=params["mode"])
+
+
+def _apply_fit(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    size = sizes.hq if params["to"] == "hq" else sizes.lq
+    return resize(images, size, mode=params["mode"], antialias=params["antialias"])
+
+
+def resize(images: Tensor, size: Sequence[float], *, mode: str, antialias: bool = False) -> Tensor:
+    """Resize (B, C, H, W) to (height, width), rounded down; no side becomes less than a pixel.
+
+    Raises:
+        ImageError: As `check_size`.
+    """
+    check_size(size)
+    target = [max(1, int(side)) for side in size]
+    align = None if mode == "area" else False
+    return F.interpolate(images, size=target, mode=mode, align_corners=align, antialias=antialias)
+
+
+def check_size(size: Sequence[float]) -> None:
+    """Refuse a (height, width) that needs an enormous memory.
+
+    Raises:
+        ImageError: It does.
+    """
+    if math.prod(size) > _MAX_PX:
+        raise ImageError(
+            f"a step would make it {size[1]:.0f}x{size[0]:.0f}, more than {_MAX_PX:,} pixels",
+            hint="lower the `scale`, or raise the `divisor`, of the degradation's steps",
+        )
+
+
+def _draw_noise(config: Noise, random: Random) -> Params:
+    gaussian = random.random() < config.gaussian_chance
+    params: Params = {"kind": "gaussian" if gaussian else "poisson"}
+    params |= {"sigma": random.uniform(*config.sigma)} if gaussian else {}
+    params |= {} if gaussian else {"scale": random.uniform(*config.poisson_scale)}
+    return params | {"grey": random.random() < config.grey_chance, "seed": random.getrandbits(53)}
+
+
+def _apply_noise(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    generator = torch.Generator().manual_seed(params["seed"])
+    if params["kind"] == "gaussian":
+        return add_gaussian_noise(images, sigma=params["sigma"], grey=params["grey"], generator=generator)
+    return add_poisson_noise(images, scale=params["scale"], grey=params["grey"], generator=generator)
+
+
+def _draw_jpeg(config: Jpeg, random: Random) -> Params:
+    params: Params = {"quality": random.uniform(*config.quality)}
+    if config.ahead_of and random.random() < config.ahead_chance:
+        params["ahead_of"] = config.ahead_of
+    return params
+
+
+def _apply_jpeg(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    # Blurs, resizes and sinc filters can overshoot; a file cannot.
+    return jpeg(images.clamp(0, 1), quality=params["quality"])
+
+
+# To add a kind: its configuration in `facesr.config.steps`, its two functions here, and a line below.
+STEPS: dict[str, Step] = {
+    "blur": Step(_draw_blur, _apply_filter),
+    "sinc": Step(_draw_sinc, _apply_filter),
+    "resize": Step(_draw_resize, _apply_resize),
+    "shrink": Step(_draw_shrink, _apply_shrink),
+    "fit": Step(_draw_fit, _apply_fit),
+    "noise": Step(_draw_noise, _apply_noise),
+    "jpeg": Step(_draw_jpeg, _apply_jpeg),
+}

@@ -1,0 +1,98 @@
+"""Finding the images in folders."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from facesr.errors import ConfigError, shorten
+from facesr.files.paths import exists, real
+
+Warn = Callable[[str], object]
+
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
+
+
+# No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+
+
+# What a camera or a phone may have put beside them.
+_OTHER_SUFFIXES = frozenset(
+    {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture, and its path relative to the folder that was named."""
+
+    path: Path
+    relative: Path
+
+
+def list_images(
+    inputs: Iterable[Path],
+    *,
+    recursive: bool = False,
+    exclude: Iterable[Path] = (),
+    warn: Warn | None = None,
+) -> list[Source]:
+    """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
+
+    Args:
+        inputs: Files and folders.
+        recursive: Whether to go down into folders; links to folders are not followed.
+        exclude: Folders, such as the output, that are not looked into.
+        warn: Is told if pictures in formats that are not read were left out.
+
+    Raises:
+        ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.
+    """
+    found: list[Source] = []
+    others: list[Path] = []
+    inputs, exclude = list(inputs), {real(path) for path in exclude}
+    for path in inputs:
+        if not exists(path):
+            raise ConfigError(f"no such file or folder: {path}", hint="check the path")
+        if path.is_dir():
+            children = list(_walk(path, recursive, exclude))
+            found += [Source(child, child.relative_to(path)) for child in children if _is_image(child)]
+            others += [child for child in children if child.suffix.lower() in _OTHER_SUFFIXES]
+        else:
+            found.append(Source(path, Path(path.name)))
+    left_out = ""
+    if others:
+        names = shorten(sorted(map(str, others)), limit=3)
+        left_out = f"pictures in other formats are left out, convert them to PNG or JPEG: {names}"
+    if not found:
+        hint = left_out or f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are read"
+        if not recursive and any(_is_image(child) for path in inputs for child in _walk(path, True, exclude)):
+            hint = "`--recursive` looks into the folders below too"
+        raise ConfigError(f"no pictures in {', '.join(map(str, inputs))}", hint=hint)
+    if left_out and warn:
+        warn(left_out)
+    return found
+
+
+def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if recursive and not name.startswith(".") and real(Path(root, name)) not in exclude
+        ]
+        # Pipes and links that lead nowhere too: they are reported when they are read, not passed over.
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise ConfigError(
+        f"cannot list {error.filename}: {error.strerror}", hint="mend its permissions, or leave it out"
+    ) from error

@@ -1,0 +1,1 @@
+"""Images between files, Pillow and arrays."""

@@ -1,0 +1,190 @@
+"""Running a loaded model on pictures."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facesr.errors import ImageError
+from facesr.images.image import Array, Picture, Pixels, to_pil
+from facesr.images.read import from_pil
+from facesr.inference.tiling import enlarge_blended, enlarge_exactly
+from facesr.models.base import SRNetwork, enlarge
+from facesr.transfer import Arrival, host_empty, send_to_device, send_to_host
+from facesr.weights.load import Model
+
+# The largest value of a picture by its type: of 8 bits, of 16, and of as many as fp32 tells apart near 1.
+_PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
+
+
+# A larger tile wastes less on its halo; features of this one take about 300 MB.
+_TILE_PX, _SMALLEST_TILE_PX = 512, 16
+
+
+# What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
+_OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+
+
+Kind = TypeVar("Kind", Image.Image, Picture, Array, Tensor)
+
+
+@torch.inference_mode()
+def enlarge_pixels(
+    network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
+) -> Arrival:
+    """Enlarge pictures of one size, rounding half to even as the metrics do.
+
+    Args:
+        network: In evaluation mode.
+        pixels: (B, h, w, 3), uint8, or int32 for 16 bits, or float32 from 0 to 2**24.
+        device: Where the network lies.
+        tile: Pictures with sides up to this, LQ px, are taken as a whole; 0 takes any so, None decides by
+            the network. Larger ones are computed in pieces of this side, but by a network with a global view
+            in windows of the size that it was trained on.
+
+    Returns:
+        (B, 4h, 4w, 3) of the same type; on its way to the CPU if the pixels came from there, else on the
+        device.
+    """
+    count, height, width = pixels.shape[:3]
+    side = piece_side(network) if tile is None else tile
+    peak = _PEAKS[pixels.dtype]
+    stays = pixels.device.type != "cpu"
+    pixels = pixels.to(device) if stays else send_to_device(pixels, device)
+    if not side or max(height, width) <= side:
+        whole = _run_rounded(network, pixels).contiguous()
+        return Arrival(whole) if stays else send_to_host(whole)
+    shape = (count, height * network.scale, width * network.scale, 3)
+    out = pixels.new_empty(shape) if stays else host_empty(shape, pixels.dtype, device)
+    arrival = Arrival(out)
+    for picture, target in zip(pixels, out, strict=True):
+        if network.halo is None:
+            run = partial(_run, network)
+            bands = enlarge_blended(run, picture, window=network.window, scale=network.scale, peak=peak)
+        else:
+            run = partial(_run_rounded, network)
+            bands = enlarge_exactly(run, picture, tile=side, halo=network.halo, scale=network.scale)
+        top = 0
+        for band in bands:
+            rows = target[top : top + band.shape[0]]
+            arrival = Arrival(out, send_to_host(band, rows).event)  # copies arrive in order
+            top += band.shape[0]
+    return arrival
+
+
+def enlarge_within_memory(
+    network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
+) -> Arrival:
+    """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then in smaller pieces.
+
+    The smaller pieces are of half the side; for a network with a global view, its windows.
+
+    Raises:
+        ImageError: Nothing smaller is left.
+    """
+    try:
+        return enlarge_pixels(network, pixels, device, tile=tile)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+    # Past the handler, since the exception holds on to the tensors of its frames.
+    if len(pixels) > 1:
+        halves = (
+            enlarge_within_memory(network, half, device, tile=tile).wait() for half in pixels.tensor_split(2)
+        )
+        return Arrival(torch.cat(list(halves)))
+    height, width = pixels.shape[1:3]
+    side = (piece_side(network) if tile is None else tile) or max(height, width)
+    smaller = side // 2
+    if network.halo is None:
+        smaller = network.window if network.window < max(height, width) <= side else 0
+    if smaller < _SMALLEST_TILE_PX:
+        raise ImageError(f"{width}x{height} needs more memory than {device} has")
+    return enlarge_within_memory(network, pixels, device, tile=smaller)
+
+
+def piece_side(network: SRNetwork) -> int:
+    """Return the side of the pieces that a larger picture is computed in, LQ px."""
+    return network.window if network.halo is None else _TILE_PX
+
+
+def _run(network: SRNetwork, pixels: Tensor) -> Tensor:
+    """Enlarge (B, h, w, 3) pixels to (B, 4h, 4w, 3) float in the same range, on their device."""
+    peak = _PEAKS[pixels.dtype]
+    # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
+    lq = pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True).div_(peak)
+    return enlarge(network, lq).mul(peak).clamp_(0, peak).permute(0, 2, 3, 1)
+
+
+def _run_rounded(network: SRNetwork, pixels: Tensor) -> Tensor:
+    return _run(network, pixels).round_().to(pixels.dtype)
+
+
+def start_upscaling(
+    model: Model, pictures: Sequence[Pixels], *, tile: int | None = None
+) -> Callable[[], Any]:
+    """Begin to enlarge (h, w, 3) pictures of one size and type, uint8 or uint16.
+
+    Args:
+        model: The loaded model.
+        pictures: The pictures.
+        tile: As `enlarge_pixels`.
+
+    Returns:
+        A function that waits for the result, (B, 4h, 4w, 3) of the same type.
+
+    Raises:
+        ImageError: Memory runs out, with the smallest batch and tile.
+    """
+    stack = np.stack(pictures)
+    deep = stack.dtype == np.uint16
+    pixels = torch.from_numpy(stack.astype(np.int32) if deep else stack)
+    arrival = enlarge_within_memory(model.network, pixels, model.device, tile=tile)
+
+    def wait() -> Any:
+        out = arrival.wait().numpy()
+        return out.astype(np.uint16) if deep else out
+
+    return wait
+
+
+def upscale_image(image: Kind, model: Model) -> Kind:
+    """Enlarge one picture, or a batch of them, four times.
+
+    Args:
+        image: A Pillow image of any mode, what `read_picture` returns, an (h, w, 3) uint8
+            RGB array, or a (B, 3, h, w) float RGB tensor in [0, 1].
+        model: From `facesr.load_model`.
+
+    Returns:
+        The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
+        `info`), a `Picture`, a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's
+        dtype and device.
+
+    Raises:
+        ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.
+    """
+    if isinstance(image, Image.Image):
+        return to_pil(upscale_image(from_pil(image), model))
+    if isinstance(image, Picture):
+        return image.enlarged(start_upscaling(model, [image.rgb])()[0])
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
+        enlarged: Array = start_upscaling(model, [image])()[0]
+        return enlarged
+    if isinstance(image, Tensor):
+        if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
+            raise ImageError(
+                f"expected a (B, 3, h, w) float tensor, found {tuple(image.shape)} {image.dtype}"
+            )
+        peak = _PEAKS[torch.float32]
+        pixels = image.detach().permute(0, 2, 3, 1).to(torch.float32).contiguous() * peak
+        out = enlarge_within_memory(model.network, pixels, model.device).wait().permute(0, 3, 1, 2)
+        return out.div(peak).to(image.device, image.dtype)  # divided, it is a tensor like any other
+    raise ImageError(f"expected a Pillow image, an array or a tensor, found {type(image).__name__}")

@@ -1,0 +1,180 @@
+"""A stream of decoded images through networks: those of one size together, several at once on the CPU."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+
+import torch
+
+from facesr.config.runtime import RuntimeConfig
+from facesr.errors import ImageError
+from facesr.images.image import Picture
+from facesr.inference.enlarge import start_upscaling
+from facesr.models.flip import FlipEnsemble
+from facesr.parallel import Item, Outcome, StageTimes
+from facesr.transfer import Stopwatch
+from facesr.weights.find import WeightFiles
+from facesr.weights.load import Model, load_model
+
+# Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
+_LANE_PX = 256 * 256
+
+
+# A batch is worth its memory only while its pictures are small.
+_BATCH_PX = 8 * 512 * 512
+
+
+def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
+    """Load a model as the options say that it is to run.
+
+    Raises:
+        ConfigError: As `load_model`; so for all others.
+    """
+    model = load_model(files, device=runtime.device, dtype=runtime.dtype, backend=runtime.backend)
+    return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
+
+
+def result_px(enlarged: Outcome[Item, tuple[Picture, ...]]) -> int:
+    """Return the pixels of all results of one picture."""
+    return 0 if isinstance(enlarged.value, ImageError) else sum(math.prod(p.size) for p in enlarged.value)
+
+
+Group = list[Outcome[Item, Picture]]
+
+
+Finish = Callable[[], list[Outcome[Item, tuple[Picture, ...]]]]
+
+
+def enlarge_stream(
+    models: Sequence[Model],
+    pictures: Iterable[Outcome[Item, Picture]],
+    *,
+    runtime: RuntimeConfig,
+    warn: Callable[[str], None],
+    times: StageTimes | None = None,
+) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
+    """Run every model over decoded pictures, those of equal size together; failures pass through.
+
+    The models' notes are told first.
+    Where memory runs out, the batch is halved, then smaller pieces are tried; a picture for which nothing
+    helps fails alone.
+    On the CPU, as many small pictures as there are cores are computed at once, each on one core, which is
+    faster than one after another on all cores; large ones and the last few have all cores.
+
+    Yields:
+        One result a model, in their order, for each picture.
+    """
+    times = times or StageTimes()
+    tile = None if runtime.tile == "auto" else runtime.tile
+    device = models[0].device
+    lanes = torch.get_num_threads() if device.type == "cpu" else 1
+    in_flight: deque[Finish[Item]] = deque()
+    waiting: list[Group[Item]] = []
+
+    def start(group: Group[Item]) -> Finish[Item]:
+        return _start_group(models, group, tile=tile, times=times)
+
+    def enlarge(group: Group[Item], threads: int) -> list[Outcome[Item, tuple[Picture, ...]]]:
+        torch.set_num_threads(threads)  # of this thread alone
+        return start(group)()
+
+    for note in chain.from_iterable(model.notes for model in models):
+        warn(note)
+    with _lane_threads(lanes) as executor, times.waiting(lanes):
+        for group in _equal_sizes(pictures, batch=batch_size(runtime, device)):
+            first = group[0].value
+            if isinstance(first, ImageError):
+                yield Outcome(group[0].item, first)
+                continue
+            if device.type != "cpu":
+                in_flight.append(start(group))  # while the device works, the one before is brought home
+                while len(in_flight) > 1:
+                    yield from in_flight.popleft()()
+            elif lanes == 1 or first.size[0] * first.size[1] > _LANE_PX:
+                while in_flight:
+                    yield from in_flight.popleft()()
+                yield from start(group)()
+            else:
+                waiting.append(group)
+                if len(waiting) == lanes:
+                    in_flight.extend(executor.submit(enlarge, one, 1).result for one in waiting)
+                    waiting.clear()
+                while len(in_flight) > lanes:
+                    yield from in_flight.popleft()()
+        while in_flight:
+            yield from in_flight.popleft()()
+        cores = lanes // max(1, len(waiting))
+        in_flight.extend(executor.submit(enlarge, one, cores).result for one in waiting)
+        while in_flight:
+            yield from in_flight.popleft()()
+
+
+@contextmanager
+def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that may set how many cores PyTorch uses in them, without lasting effect on others."""
+    threads = torch.get_num_threads()
+    executor = ThreadPoolExecutor(count)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # what a lane set is also the default of threads that start later
+
+
+def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
+    """Resolve `runtime.batch` for a device."""
+    if runtime.batch != "auto":
+        return runtime.batch
+    return 1 if device.type == "cpu" else 8
+
+
+def _start_group(
+    models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
+) -> Finish[Item]:
+    """Begin to enlarge a group, and return what waits for its results."""
+    pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
+    device = models[0].device
+    watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
+    try:
+        waits = [start_upscaling(model, [p.rgb for p in pictures], tile=tile) for model in models]
+    except ImageError as error:
+        failure = error  # `error` ends with its handler
+        return lambda: [Outcome(outcome.item, failure) for outcome in group]
+    watch.stop()
+
+    def finish() -> list[Outcome[Item, tuple[Picture, ...]]]:
+        results = [wait() for wait in waits]
+        times.add("network", cores * watch.seconds())
+        try:
+            enlarged = [
+                tuple(picture.enlarged(rgb[index]) for rgb in results)
+                for index, picture in enumerate(pictures)
+            ]
+        except MemoryError:
+            error = ImageError("needs more memory than there is")
+            return [Outcome(outcome.item, error) for outcome in group]
+        return [Outcome(outcome.item, value) for outcome, value in zip(group, enlarged, strict=True)]
+
+    return finish
+
+
+def _equal_sizes(
+    pictures: Iterable[Outcome[Item, Picture]], *, batch: int
+) -> Iterator[list[Outcome[Item, Picture]]]:
+    """Gather small pictures of one size into lists of `batch`, holding back at most twice that many."""
+    waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, Picture]]] = {}
+    for outcome in pictures:
+        if isinstance(outcome.value, ImageError):
+            yield [outcome]
+            continue
+        kind = outcome.value.size, str(outcome.value.rgb.dtype)
+        waiting.setdefault(kind, []).append(outcome)
+        if len(waiting[kind]) == min(batch, max(1, _BATCH_PX // math.prod(outcome.value.size))):
+            yield waiting.pop(kind)
+        elif sum(map(len, waiting.values())) >= 2 * batch:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()

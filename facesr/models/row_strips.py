@@ -1,0 +1,53 @@
+"""Running the end of a network, where pictures are at their largest, a few rows at a time on the CPU."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Stage = tuple[nn.Module, Callable[[Tensor], Tensor]]
+
+
+# Input pixels of a piece: so few that what a stage leaves is still in the cache when the next one reads it.
+_PIECE_PX = 1536
+
+
+def run_stages(stages: Sequence[Stage], x: Tensor) -> Tensor:
+    """Apply 3x3 convolutions, each followed by a function that keeps to the rows it is given.
+
+    Args:
+        stages: Convolutions with a padding of 1, and what follows each, such as a pixel shuffle.
+        x: (B, C, h, w).
+    """
+    rows = max(4, _PIECE_PX // (x.shape[0] * x.shape[3]))
+    if x.device.type == "cpu" and torch.is_inference_mode_enabled() and x.shape[2] > rows:
+        return _by_rows(stages, x, rows)
+    for convolution, after in stages:
+        x = after(convolution(x))
+    return x
+
+
+def _by_rows(stages: Sequence[Stage], x: Tensor, rows: int) -> Tensor:
+    """Send pieces of `x` through all stages; each keeps the two rows that its next piece begins with."""
+    results = []
+    kept: list[Tensor | None] = [None] * len(stages)
+    pieces = torch.split(x, rows, dim=2)
+    for number, piece in enumerate(pieces):
+        below = number == len(pieces) - 1
+        for index, (convolution, after) in enumerate(stages):
+            border = _zero_row(piece)
+            above = kept[index]
+            parts = [border if above is None else above, piece, *([border] if below else [])]
+            piece = torch.cat(parts, dim=2)
+            kept[index] = piece[:, :, -2:]
+            assert isinstance(convolution, nn.Conv2d)
+            piece = after(F.conv2d(piece, convolution.weight, convolution.bias, padding=(0, 1)))
+        results.append(piece)
+    return torch.cat(results, dim=2)
+
+
+def _zero_row(x: Tensor) -> Tensor:
+    # In the layout that pieces have on the CPU: among others, the concatenation would choose a slower one.
+    size = (*x.shape[:2], 1, x.shape[3])
+    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()

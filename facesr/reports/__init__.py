@@ -1,0 +1,1 @@
+"""Scores of restored images, and the pages and sheets that show them."""

@@ -1,0 +1,25 @@
+"""Names in a run folder, free of torch."""
+
+from pathlib import Path
+
+from facesr.errors import ConfigError
+
+CHECKPOINT = Path("last") / "checkpoint.pt"
+
+
+BEST = "best"
+
+
+def refuse_used(run: Path) -> None:
+    """Refuse to begin a run where it would take the place of another.
+
+    Raises:
+        ConfigError: There is a checkpoint, or what was best; a run that has none of these starts again.
+    """
+    if (run / CHECKPOINT).exists():
+        raise ConfigError(f"{run} holds a run already", hint=f"go on with `--resume {run}`")
+    if (run / BEST).exists():
+        raise ConfigError(
+            f"{run} holds `{BEST}`, but no checkpoint to go on from",
+            hint=f"begin another run with `--init {run / BEST}`, or remove the folder",
+        )

@@ -1,0 +1,324 @@
+"""The loop of a training run: step, report, validate, save, until it is done or told to stop."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from facesr.config.model import ModelConfig, Score
+from facesr.config.train import TrainConfig
+from facesr.data.batches import Batch
+from facesr.errors import ConfigError, RunError
+from facesr.events import Reporter
+from facesr.metrics import Scores
+from facesr.processes import Rank
+from facesr.training.curves import EventWriter, draw_curve
+from facesr.training.run_folder import RunFolder, explain_write_errors
+from facesr.training.signals import Stopped, StopSignals
+from facesr.training.trainer import Trainer
+from facesr.training.validation import Validator
+from facesr.transfer import Arrival, send_to_host
+from facesr.weights.save import save_folder
+
+
+class Run:
+    """Drives a trainer through its iterations and keeps its folder.
+
+    Attributes:
+        best: Step, PSNR and which weights of the best validation so far; empty before the first.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        trainer: Trainer,
+        validator: Validator | None,
+        reporter: Reporter,
+        ranks: Rank,
+        *,
+        data: str,
+        lq_size: tuple[int, int],
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.trainer = trainer
+        self.validator = validator
+        self.reporter = reporter
+        self.ranks = ranks
+        self._data = data
+        self._lq_size = lq_size
+        self.best: dict[str, Any] = {}
+        self._is_first = ranks.rank == 0
+        # Stop signals are agreed upon over the CPU, so that no process waits for its device. The first one
+        # may validate for as long as it takes.
+        self._control = (
+            dist.new_group(backend="gloo", timeout=timedelta(days=1)) if ranks.world_size > 1 else None
+        )
+        self._pending: tuple[int, Arrival, Batch] | None = None
+        self._reported = (0, time.perf_counter())
+        self._facts: dict[str, str] = {}
+        self._events: EventWriter | None = None
+        self._validation_due = False
+
+    def resume(self) -> None:
+        """Go back to the folder's last checkpoint."""
+        state = self.folder.load()
+        try:
+            if state["network_args"] != self._network_args:
+                raise ConfigError(
+                    f"{self.folder.path} trains {state['network_args']}, not {self._network_args}",
+                    hint="leave out `--arch`, `--blocks` and `--features`",
+                )
+            self.best, self._validation_due = state["best"], state["validation_due"]
+            self.trainer.load_state(state)
+        except ConfigError:
+            raise
+        except Exception as error:  # parts that are missing or of another network
+            raise self.folder.damaged(error) from error
+        if state.get("data") != self._data:
+            self.reporter.warn(
+                "the training pictures or their shares are not those that the run began with: it goes on,"
+                " but not as if it had never been stopped"
+            )
+        if self._is_first:
+            self.folder.recover()
+            self.folder.keep_config(self.config, step=self.trainer.step)
+            self.folder.drop_metrics_after(self.trainer.step, validated=not self._validation_due)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done and validated."""
+        return self.trainer.step >= self.config.iterations and not self._validation_due
+
+    @property
+    def _network_args(self) -> dict[str, Any]:
+        return {"arch": self.config.arch, **self.config.args}
+
+    def announce(self) -> None:
+        """On the CPU say how long it will take, by the time of one picture."""
+        left = self.config.iterations - self.trainer.step
+        if self.trainer.device.type != "cpu" or not self._is_first or not left:
+            return
+        if not all(self._lq_size):
+            return  # nothing could be read, which the first batch will say
+        images = torch.zeros(1, 3, *self._lq_size)
+        start = 0.0
+        for _ in range(2):  # the first pass warms up
+            start = time.perf_counter()
+            self.trainer.network(images).mean().backward()
+        seconds = (time.perf_counter() - start) * self.config.batch * left
+        self.trainer.network.zero_grad()
+        self.reporter.warn(f"on this CPU {left} steps take about {remaining(seconds)}, without validation")
+
+    def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
+        """Train until the last iteration or a stop signal; then the checkpoint is written.
+
+        A validation that a stop signal prevents or breaks off is made up for when the run goes on, since who
+        asks to stop may not wait for it.
+        """
+        trainer, config = self.trainer, self.config
+        if config.tensorboard and self._is_first:
+            with explain_write_errors(self.folder.path):
+                self._events = EventWriter(self.folder.path)
+        self.reporter.begin(config.iterations, "steps", done=trainer.step)
+        if self._validation_due:
+            self._validate(stop)
+        stopping = self._agree(stop)
+        self._reported = (trainer.step, time.perf_counter())
+        waited = 0.0
+        known_failures: set[str] = set()
+        while trainer.step < config.iterations and not stopping:
+            start = time.perf_counter()
+            try:
+                batch = next(stream)
+            except RuntimeError as error:
+                if self._control is None and self._agree(stop):  # the same signal has ended the workers
+                    self._check_pending()
+                    self._save()
+                    break
+                raise RunError(
+                    "a process that prepares pictures ended; it may have been killed for its memory",
+                    hint="use fewer `data.workers` or a smaller `data.ring`, then `--resume`",
+                ) from error
+            waited += time.perf_counter() - start
+            for message in set(batch.failed) - known_failures:
+                known_failures.add(message)
+                self.reporter.warn(f"{message}; another picture takes its place")
+            try:
+                loss = send_to_host(trainer.train_step(batch))
+            except torch.OutOfMemoryError as error:
+                raise RunError(
+                    f"{trainer.device} has too little memory for a step",
+                    hint="raise `optim.accumulate`, or lower `--batch` or `data.crop_px`, then `--resume`",
+                ) from error
+            self._check_pending()
+            self._pending = (trainer.step, loss, batch)
+            self.reporter.advance()
+            last = trainer.step == config.iterations
+            stopping = self._agree(stop)
+            if trainer.step % config.log_every == 0 or last:
+                self._log(waited)
+                waited = 0.0
+            every = config.validate_every
+            self._validation_due = bool(every) and (trainer.step % every == 0 or last)
+            if trainer.step % config.save_every == 0 or last or stopping or self._validation_due:
+                self._check_pending()
+                self._save()
+            if self._validation_due and not stopping:
+                self._validate(stop)
+                stopping = self._agree(stop)
+
+    def _agree(self, stop: StopSignals) -> bool:
+        """Tell whether any process was asked to stop; all of them then stop after the same step."""
+        number = torch.tensor(stop.number)
+        if self._control is not None:
+            dist.all_reduce(number, dist.ReduceOp.MAX, group=self._control)
+        stop.agreed = int(number)
+        return stop.agreed != 0
+
+    def _check_pending(self) -> None:
+        """Look at the loss of the step before, which the device has finished by now."""
+        if self._pending is None:
+            return
+        step, loss, batch = self._pending
+        self._pending = None
+        value = float(loss.wait())
+        if not math.isfinite(value):
+            raise RunError(
+                f"the loss at step {step} is {value}; its pictures: {', '.join(batch.names)}",
+                hint="lower `--lr`, or look at the pictures; a checkpoint, if there is one, is from before",
+            )
+
+    def _log(self, waited: float) -> None:
+        learning_rate = self.trainer.learning_rate
+        loss = self.trainer.take_mean_loss()
+        if not self._is_first:
+            return
+        step, since = self._reported
+        elapsed = max(time.perf_counter() - since, 1e-9)
+        self._reported = (self.trainer.step, time.perf_counter())
+        rate = (self.trainer.step - step) / elapsed
+        line = {"step": self.trainer.step, "loss": loss, "learning_rate": learning_rate}
+        timing = {"samples_per_s": rate * self.config.batch, "waiting": waited / elapsed}
+        self.folder.log({**line, **timing})
+        if self._events:
+            self._events.write(line)
+        self._facts |= {
+            "loss": f"{loss:.4f}",
+            "lr": f"{learning_rate:.1e}",
+            "samples/s": f"{timing['samples_per_s']:.1f}",
+        }
+        self.reporter.show(self._facts)
+
+    def _validate(self, stop: StopSignals) -> None:
+        """Validate, unless a signal breaks it off, and save; the other processes wait."""
+        with suppress(Stopped):
+            if self.validator is not None:
+                self._score(self.validator, stop)
+            self._validation_due = False
+        if self._control is not None:
+            dist.barrier(group=self._control)
+        self._save()
+        self._reported = (self.trainer.step, time.perf_counter())  # validation is no training time
+
+    def _score(self, validator: Validator, stop: StopSignals) -> None:
+        """Score both sets of weights, keep the best, and write samples.
+
+        Raises:
+            Stopped: Before anything was kept.
+        """
+        scores = {
+            name: validator.score(network, self.trainer.device, check=stop.check)
+            for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))
+        }
+        means = {name: mean_psnr(table) for name, table in scores.items()}
+        kind = max(means, key=lambda name: means[name])
+        if not self.best or means[kind] > self.best["psnr"]:
+            self.best = {"step": self.trainer.step, "psnr": means[kind], "weights": kind}
+            self._keep(kind, scores[kind])
+        self._record_validation(scores, means)
+
+    def _record_validation(self, scores: dict[str, dict[str, Scores]], means: dict[str, float]) -> None:
+        assert self.validator is not None
+        line = {"validation": {**scores, "bicubic": self.validator.bicubic}, "best": self.best}
+        self.folder.log({"step": self.trainer.step, **line})
+        if self._events:
+            self._events.write({"step": self.trainer.step, **{f"psnr_{k}": v for k, v in means.items()}})
+        with explain_write_errors(self.folder.path):
+            if self.config.sample_count:
+                target = self.folder.path / "samples" / f"{self.trainer.step:07}.png"
+                network, count = self.trainer.ema_network, self.config.sample_count
+                self.validator.write_samples(network, self.trainer.device, target, count=count)
+            draw_curve(self.folder)
+        gain = self.best["psnr"] - mean_psnr(self.validator.bicubic)
+        self._facts |= {
+            "PSNR": f"{max(means.values()):.2f}",
+            "best": f"{self.best['psnr']:.2f} ({gain:+.2f})",
+        }
+        self.reporter.show(self._facts)
+
+    def _keep(self, kind: str, scores: dict[str, Scores]) -> None:
+        """Write `best/`, a weight folder with its card."""
+        assert self.validator is not None
+        config, trainer = self.config, self.trainer
+        network = trainer.ema_network if kind == "ema" else trainer.network
+        counts = {one.name: len(one.lq) for one in self.validator.sets}
+        model = ModelConfig(
+            # A folder may be called `..`, and its name may be bytes that are no text.
+            name=self.folder.path.resolve().name.encode(errors="replace").decode(),
+            arch=config.arch,
+            args=dict(config.args),
+            summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
+            data=", ".join(map(str, config.data.train_hq))
+            + "; its terms"
+            + (" and those of the weights that it began with" if config.init else "")
+            + " decide the licence of these weights",
+            degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
+            training=f"{config.optim.method.capitalize()}, {config.optim.loss}, "
+            + ("averaged" if kind == "ema" else "raw")
+            + " weights"
+            + (f", from {config.init}" if config.init else ""),
+            iterations=trainer.step,
+            batch=config.batch,
+            patch_px=max(self._lq_size),
+            scores=tuple(
+                Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
+                for (name, values), baseline in zip(
+                    scores.items(), self.validator.bicubic.values(), strict=True
+                )
+            ),
+        )
+        with self.folder.replacing_best() as target:
+            save_folder(target, network.state_dict(), model)
+
+    def _save(self) -> None:
+        state = self.trainer.state()  # on every process, since they agree on the mean loss
+        if not self.trainer.is_finite():
+            raise RunError(
+                f"the weights at step {self.trainer.step} are no longer finite numbers",
+                hint="lower `--lr`; a checkpoint, if there is one, is from before",
+            )
+        if self._is_first:
+            extra = {"best": self.best, "validation_due": self._validation_due, "data": self._data}
+            self.folder.save({**state, **extra, "network_args": self._network_args})
+
+
+def mean_psnr(table: dict[str, Scores]) -> float:
+    """Return the mean PSNR over validation sets, by which the best weights are chosen."""
+    return sum(scores["psnr"] for scores in table.values()) / len(table)
+
+
+def remaining(seconds: float) -> str:
+    """Say a duration in the two units that matter, such as `3 h 12 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (amount, _) in enumerate(parts) if amount), 3)
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[first : first + 2])

@@ -1,0 +1,62 @@
+"""Signals that ask a run to end after the step that it is in."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from facesr.processes import STOP_SIGNALS
+
+
+class Stopped(Exception):
+    """A run was asked to end during work that it can make up for when it goes on."""
+
+
+class StopSignals:
+    """Remembers the first signal that asks this process to end; a SIGINT after it ends it at once.
+
+    Attributes:
+        number: That signal; 0 before it.
+        agreed: The signal by which all processes of the run stop; 0 while they go on.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.agreed = 0
+
+    @property
+    def name(self) -> str:
+        """Of the agreed signal."""
+        return signal.Signals(self.agreed).name if self.agreed else ""
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = self.number or number
+
+    def check(self) -> None:
+        """Break off if this process was asked to end.
+
+        Raises:
+            Stopped: It was.
+        """
+        if self.number:
+            raise Stopped
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Catch the signals that end a run, where that is possible, and give them back afterwards."""
+    stop = StopSignals()
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in STOP_SIGNALS:
+            if hasattr(signal, name):
+                number = getattr(signal, name)
+                previous[number] = signal.signal(number, stop.receive)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

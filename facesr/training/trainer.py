@@ -1,0 +1,172 @@
+"""One optimiser step, and everything that must survive between two of them."""
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from facesr.config.train import TrainConfig
+from facesr.data.batches import Batch
+from facesr.degradation.kernels import usm_sharpen
+from facesr.device import DTYPES
+from facesr.errors import ConfigError
+from facesr.models.base import SRNetwork
+from facesr.training.losses import LOSSES
+from facesr.training.optimisers import build_optimisers
+from facesr.training.schedule import cosine_with_restarts
+from facesr.transfer import send_to_device
+
+State = dict[str, Any]
+
+
+class Trainer:
+    """The network, its running average, the optimiser, and the loss since the last report.
+
+    Attributes:
+        network: The trained network, as it is.
+        ema_network: The same with averaged weights, for validation and for keeping.
+        step: Steps done.
+    """
+
+    def __init__(self, network: SRNetwork, config: TrainConfig, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.network = network.to(device).train()
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema_network = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.step = 0
+        self._loss_sum = torch.zeros((), device=device)
+        self._loss_count = 0
+        self._parameters: list[Tensor] = list(self.network.parameters())
+        self._averages: list[Tensor] = list(self.ema_network.parameters())
+        optim = config.optim
+        self._optimizers = build_optimisers(self._parameters, optim)
+        self._dtype = DTYPES["fp32" if config.dtype == "auto" else config.dtype]
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
+        self._module: nn.Module = self.network
+        if dist.is_initialized():
+            # Buffers are constants; those of EDSR could not be sent in this layout.
+            self._module = DistributedDataParallel(self.network, broadcast_buffers=False)
+        self._forward = torch.compile(self._module) if config.compile else self._module
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step that comes next."""
+        optim = self.config.optim
+        return cosine_with_restarts(
+            self.step + 1,
+            base=optim.learning_rate,
+            floor=optim.learning_rate_floor,
+            periods=optim.periods or (self.config.iterations,),
+            warmup=optim.warmup,
+        )
+
+    @property
+    def _ema_decay(self) -> float:
+        """Of the step that comes next; the starting weights are forgotten soon if it warms up."""
+        warm = (1 + self.step) / (10 + self.step) if self.config.optim.ema_warmup else 1.0
+        return min(self.config.optim.ema_decay, warm)
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Move the weights once and return the loss, a scalar on the device that was not waited for."""
+        optim = self.config.optim
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate
+            optimizer.zero_grad(set_to_none=True)
+        parts = zip(batch.lq.chunk(optim.accumulate), batch.hq.chunk(optim.accumulate), strict=True)
+        loss = torch.zeros((), device=self.device)
+        for index, (lq, hq) in enumerate(parts):
+            with self._no_sync(last=index == optim.accumulate - 1):
+                partial = self._loss(lq, hq) / optim.accumulate
+                self._scaler.scale(partial).backward()  # type: ignore[no-untyped-call]
+            loss += partial.detach()
+        usable = True
+        if optim.clip_norm:
+            for optimizer in self._optimizers:
+                self._scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm)
+            # Through the norm an overflow of fp16 would reach the optimiser that the scaler lets go on.
+            usable = not self._scaler.is_enabled() or bool(norm.isfinite())
+        for optimizer in self._optimizers if usable else []:
+            self._scaler.step(optimizer)
+        self._scaler.update()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averages, self._parameters, 1 - self._ema_decay)
+        self.step += 1
+        self._loss_sum += loss
+        self._loss_count += 1
+        return loss
+
+    def _loss(self, lq: Tensor, hq: Tensor) -> Tensor:
+        # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
+        images, target = (
+            send_to_device(pixels, self.device).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
+        )
+        if self.config.optim.usm_target:
+            target = usm_sharpen(target)
+        half = self._dtype is not torch.float32
+        with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
+            prediction = self._forward(images)
+        return LOSSES[self.config.optim.loss](prediction, target)
+
+    def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
+        if isinstance(self._module, DistributedDataParallel) and not last:
+            return self._module.no_sync()
+        return nullcontext()
+
+    def take_mean_loss(self) -> float:
+        """Return the mean loss since the last call, over all processes; waits for the device."""
+        mean = self._loss_sum / self._loss_count
+        if dist.is_initialized():
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        self._loss_sum.zero_()
+        self._loss_count = 0
+        return float(mean)
+
+    def state(self) -> State:
+        """Return everything that `load_state` needs to go on to the last bit."""
+        loss_sum = self._loss_sum.clone()
+        if dist.is_initialized():
+            dist.all_reduce(loss_sum)
+            loss_sum /= dist.get_world_size()
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "ema": self.ema_network.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "scaler": self._scaler.state_dict(),
+            "loss_sum": loss_sum,
+            "loss_count": self._loss_count,
+            "generator": torch.get_rng_state(),
+            "cuda_generator": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+
+    def is_finite(self) -> bool:
+        """Tell whether all weights are finite numbers; waits for the device."""
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
+
+    def load_state(self, state: State) -> None:
+        """Go back to what `state` returned.
+
+        Raises:
+            ConfigError: It is of a run with another optimiser.
+        """
+        if len(state["optimizers"]) != len(self._optimizers):
+            raise ConfigError("the run uses another `optim.method`", hint="leave it as it was")
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.ema_network.load_state_dict(state["ema"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self._scaler.load_state_dict(state["scaler"])
+        self._loss_sum.copy_(state["loss_sum"])
+        self._loss_count = state["loss_count"]
+        torch.set_rng_state(state["generator"])
+        if self.device.type == "cuda" and state["cuda_generator"] is not None:
+            torch.cuda.set_rng_state(state["cuda_generator"])

@@ -1,0 +1,95 @@
+"""Scoring a network on pairs while it trains."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from facesr.data.pairs import PairSet
+from facesr.images.image import Array, Picture, bicubic
+from facesr.images.read import read_picture
+from facesr.images.write import write_picture
+from facesr.inference.enlarge import enlarge_pixels
+from facesr.metrics import Scores, measure
+from facesr.models.base import SRNetwork
+
+# The PSNR of a result without any error is infinite, and would be that of its whole set.
+_HIGHEST_DB = 100.0
+
+
+def mean_scores(scores: Iterable[Scores]) -> Scores:
+    """Return the mean of each metric over pictures; a PSNR above 100 dB counts as that."""
+    table = list(scores)
+    return {name: float(np.mean([min(row[name], _HIGHEST_DB) for row in table])) for name in table[0]}
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Sets of validation pairs with the scores of bicubic on each.
+
+    Attributes:
+        sets: The pairs.
+        bicubic: Mean scores of bicubic, by set.
+        scale: Of the network.
+    """
+
+    sets: tuple[PairSet, ...]
+    bicubic: dict[str, Scores]
+    scale: int
+
+    @classmethod
+    def prepare(cls, sets: Iterable[PairSet], *, scale: int) -> "Validator":
+        """Score bicubic on each set once."""
+        sets = tuple(sets)
+        baseline = {
+            one.name: mean_scores(
+                measure(bicubic(read_picture(lq).rgb8, scale=scale), read_picture(hq).rgb8)
+                for lq, hq in zip(one.lq, one.hq, strict=True)
+            )
+            for one in sets
+        }
+        return cls(sets, baseline, scale)
+
+    def score(
+        self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
+    ) -> dict[str, Scores]:
+        """Return the network's mean scores, by set.
+
+        Args:
+            network: In training or evaluation mode.
+            device: Where it lies.
+            check: Called before each picture; may raise, to break off.
+        """
+
+        def score_pair(lq: Path, hq: Path) -> Scores:
+            check()
+            return measure(restore(network, read_picture(lq).rgb8, device), read_picture(hq).rgb8)
+
+        training = network.training
+        network.eval()
+        try:
+            return {one.name: mean_scores(map(score_pair, one.lq, one.hq)) for one in self.sets}
+        finally:
+            network.train(training)
+
+    def write_samples(self, network: SRNetwork, device: torch.device, target: Path, *, count: int) -> None:
+        """Write a sheet: LQ, bicubic, result, truth of the first faces of each set."""
+        rows = []
+        for one in self.sets:
+            for lq_path, hq_path in list(zip(one.lq, one.hq, strict=True))[:count]:
+                lq, hq = read_picture(lq_path).rgb8, read_picture(hq_path).rgb8
+                blocky = np.asarray(Image.fromarray(lq).resize(hq.shape[1::-1], Image.Resampling.NEAREST))
+                row = [blocky, bicubic(lq, scale=self.scale), restore(network, lq, device), hq]
+                rows.append(np.concatenate(row, axis=1))
+        width = max(row.shape[1] for row in rows)
+        padded = [np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows]
+        write_picture(target, Picture(rgb=np.concatenate(padded)))
+
+
+def restore(network: SRNetwork, pixels: Array, device: torch.device) -> Array:
+    """Enlarge one 8-bit picture with a network in evaluation mode."""
+    out = enlarge_pixels(network, torch.from_numpy(np.stack([pixels])), device)
+    return out.wait()[0].numpy()

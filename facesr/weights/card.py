@@ -1,0 +1,53 @@
+"""The model card of a weight folder."""
+
+from typing import Any
+
+from facesr.config.model import ModelConfig, Score
+
+
+def _gain(score: Score) -> str:
+    if score.gain_low is None or score.gain_high is None:
+        return f"{score.gain:+.2f}"
+    return f"{score.gain:+.2f} ({score.gain_low:+.2f} to {score.gain_high:+.2f})"
+
+
+def model_card(config: ModelConfig) -> str:
+    """Return the model card as Markdown with the Hub's front matter."""
+    license_ = config.license.lower() or "unknown"
+    front = ["---", f"license: {license_}", "library_name: facesr", "pipeline_tag: image-to-image"]
+    front += ["tags: [super-resolution, face-restoration]", "---", ""]
+    facts: list[tuple[str, Any]] = [
+        ("Architecture", f"{config.arch}, " + ", ".join(f"{k} {v}" for k, v in config.args.items())),
+        ("Scale", f"{config.scale}x, RGB"),
+        ("Parameters", f"{config.parameters:,}"),
+        ("Multiply-adds at 128x128", f"{config.multiply_adds / 1e9:.2f} G"),
+        ("Training data", config.data),
+        ("Degradation", config.degradation),
+        ("Training", config.training),
+        ("Iterations", f"{config.iterations:,}" if config.iterations else ""),
+        ("Batch", config.batch or ""),
+        ("Training input", f"{config.patch_px} px" if config.patch_px else ""),
+        ("Licence", config.license),
+        ("sha256", f"`{config.sha256}`"),
+    ]
+    lines = [*front, f"# {config.name}", "", config.summary, "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts if value != ""]
+    if config.scores:
+        lines += ["", "## Scores", "", "PSNR in dB: RGB, no crop, 8-bit, mean of images.", ""]
+        lines += ["| pairs | images | model | bicubic | gain (95 % interval) |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {s.dataset} | {s.images} | {s.psnr:.2f} | {s.bicubic_psnr:.2f} | {_gain(s)} |"
+            for s in config.scores
+        ]
+    if config.limits:
+        lines += ["", "## Limits", "", config.limits]
+    lines += [
+        "",
+        "A restored face is an estimate of what may have been there. It is not evidence of identity.",
+        "",
+        "```",
+        f"facesr upscale faces/ out/ --model {config.name}",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""From what `--model` says to files on disk, without reading them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesr.config.build import build
+from facesr.config.model import ModelConfig
+from facesr.errors import ConfigError, WeightsError
+from facesr.files.paths import exists
+from facesr.weights.hub import download_folder, parse_reference
+
+# The models in the package, in the order in which `facesr models` lists them.
+BUNDLED = ("faceunet", "msrresnet-b20")
+
+
+WEIGHTS_NAME = "model.safetensors"
+
+
+CONFIG_NAME = "config.json"
+
+
+CARD_NAME = "README.md"
+
+
+_BUNDLED_DIR = Path(__file__).parent / "bundled"
+
+
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Where a model's tensors lie, and its configuration where there is one."""
+
+    tensors: Path
+    config: ModelConfig | None
+
+    @property
+    def name(self) -> str:
+        return self.config.name if self.config else self.tensors.stem
+
+
+def locate(model: str) -> WeightFiles:
+    """Resolve a bundled name, a weight folder or file, or a repository on the Hub, in this order.
+
+    Raises:
+        ConfigError: Nothing by that name.
+        WeightsError: A folder that is not a weight folder, a file of another kind, a repository that cannot
+            be had.
+    """
+    if model in BUNDLED:
+        return _folder(_BUNDLED_DIR / model)
+    path = Path(model)
+    if exists(path) and path.is_dir():
+        return _folder(path)
+    if exists(path) and path.is_file():
+        if path.suffix.lower() not in _SUFFIXES:
+            raise WeightsError(f"{path}: not a weight file", hint=f"supported are {', '.join(_SUFFIXES)}")
+        return WeightFiles(tensors=path, config=None)
+    reference = parse_reference(model)
+    if reference is not None and path.suffix.lower() not in _SUFFIXES:
+        return _folder(download_folder(*reference, names=(CONFIG_NAME, WEIGHTS_NAME)))
+    raise ConfigError(
+        f"no model `{model}`",
+        hint=f"bundled are {', '.join(BUNDLED)}; or name a weight folder, a file, or user/repo on the Hub",
+    )
+
+
+def bundled_models() -> list[ModelConfig]:
+    """Return the configurations of all models in the package."""
+    return [_config(_BUNDLED_DIR / name) for name in BUNDLED]
+
+
+def _folder(path: Path) -> WeightFiles:
+    missing = [name for name in (WEIGHTS_NAME, CONFIG_NAME) if not (path / name).is_file()]
+    if missing:
+        best = path / "best"
+        hint = f"this looks like a run folder, try `{best}`" if best.is_dir() else ""
+        raise WeightsError(f"{path}: not a weight folder, {' and '.join(missing)} missing", hint=hint)
+    return WeightFiles(tensors=path / WEIGHTS_NAME, config=_config(path))
+
+
+def _config(folder: Path) -> ModelConfig:
+    path = folder / CONFIG_NAME
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise WeightsError(f"{path}: too large for a model configuration")
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # the last from a thousand brackets
+        raise WeightsError(f"{path}: cannot be read, {error}") from error
+    if not isinstance(tree, dict):
+        raise WeightsError(f"{path}: not a model configuration")
+    try:
+        return build(ModelConfig, tree, source=str(path))
+    except ConfigError as error:
+        raise WeightsError(error.message, hint="it may come from a newer facesr") from error

@@ -1,0 +1,27 @@
+"""`facesr export`: a model as a file for other programs."""
+
+from facesr.config.export import ExportConfig
+from facesr.errors import ConfigError
+from facesr.results import ExportResult
+from facesr.weights.find import locate
+
+
+def export(config: ExportConfig) -> ExportResult:
+    """Write a model as one ONNX file, for any batch and any size.
+
+    Raises:
+        ConfigError: No such model, or a file that exists.
+        WeightsError: Unusable weights.
+        MissingExtra: Without the extra `onnx`.
+        FacesrError: The file cannot be written.
+    """
+    files = locate(config.model)
+    if config.output.exists() and not config.overwrite:
+        raise ConfigError(f"{config.output} exists", hint="`--overwrite` replaces it")
+    from facesr.models.onnx import export_onnx
+    from facesr.weights.load import read_network
+
+    network, model, sha256 = read_network(files)
+    facts = {"name": model.name, "license": model.license, "sha256": sha256, "scale": str(network.scale)}
+    export_onnx(network.requires_grad_(False).eval(), config.output, facts=facts)
+    return ExportResult(config.output, model.name, config.output.stat().st_size)

@@ -1,0 +1,49 @@
+"""`facesr train`: a run that can be stopped anywhere and goes on as if it had not been."""
+
+from dataclasses import replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from facesr.config.model import SCALE
+from facesr.config.train import TrainConfig
+from facesr.events import Reporter, Silent
+from facesr.processes import refuse_lone_tasks
+from facesr.results import TrainResult
+from facesr.training.distributed import join_processes
+from facesr.training.layout import CHECKPOINT, refuse_used
+from facesr.training.signals import stop_signals
+from facesr.training.start import start
+
+
+def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
+    """Train a network into a run folder, or go on with a run.
+
+    On SIGTERM, SIGINT and SIGUSR1 the step is finished and a checkpoint written before it returns; a
+    validation is broken off, and made up for when the run goes on. Under torchrun the batch is split among
+    the processes, and the first one writes.
+
+    Raises:
+        ConfigError: Missing or unfitting data, unknown names, a run folder in use, nothing to resume.
+        WeightsError: Unusable weights to start from.
+        DeviceError: The device is not to be had.
+        RunError: A loss that is not finite, or a folder that cannot be written.
+    """
+    from facesr.data.folders import list_training, list_validation  # imports Pillow
+
+    refuse_lone_tasks()
+    reporter = reporter or Silent()
+    if config.resume is None and config.out is not None:
+        refuse_used(config.out)
+    warn = cache(reporter.warn)  # a folder that is named twice is told of once
+    folders = list_training(config.data, scale=SCALE, warn=warn)
+    sets = list_validation(config.data, scale=SCALE, warn=warn) if config.validate_every else []
+    run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
+    # A run that was stopped before its first checkpoint starts again.
+    resumed = config.resume is not None and (run / CHECKPOINT).exists()
+    if config.resume is not None and not resumed:
+        refuse_used(run)
+        reporter.warn(f"{run} has no checkpoint yet, so it starts from the beginning")
+    config = replace(config, out=run, resume=None)
+    with stop_signals() as stop, join_processes(config) as device:
+        return start(config, reporter, folders, sets, stop, device, resumed=resumed)

@@ -1,0 +1,234 @@
+"""What cannot be trained on is refused before anything starts, and named."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from facesr.config.data import DataConfig
+from facesr.data.folders import list_training, list_validation
+from facesr.data.pairs import match_pairs
+from facesr.errors import ConfigError
+from facesr.files.listing import Source
+from tests.conftest import noise
+
+
+def save(path: Path, height: int, width: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise(height, width)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("a", "b"):
+        save(tmp_path / "hq" / f"{name}.png", 32, 32)
+        save(tmp_path / "lq" / f"{name}.png", 8, 8)
+    return tmp_path
+
+
+def config(root: Path, **options: object) -> DataConfig:
+    base = {"train_hq": (root / "hq",), "val_hq": root / "hq", "val_lq": (root / "lq",)}
+    return DataConfig(**{**base, **options})
+
+
+def refused(call: object, *parts: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()  # type: ignore[operator]
+    text = f"{caught.value} {caught.value.hint}"
+    for part in parts:
+        assert part in text, text
+
+
+def test_pictures_and_pairs_are_listed_in_order(root: Path) -> None:
+    (folder,) = list_training(config(root, train_lq=(root / "lq",), train_share=(2.0,)), scale=4)
+    assert [path.name for path in folder.hq] == [path.name for path in folder.lq] == ["a.png", "b.png"]
+    assert folder.share == 2
+    (pairs,) = list_validation(config(root), scale=4)
+    assert (pairs.name, len(pairs.lq)) == ("lq", 2)
+
+
+def test_missing_folders_say_how_to_make_them(root: Path) -> None:
+    missing = root / "none"
+    refused(
+        lambda: list_training(config(root, train_hq=(missing,)), scale=4),
+        f"no folder {missing}",
+        "--train-hq",
+    )
+    refused(lambda: list_validation(config(root, val_hq=missing), scale=4), "--val-hq", "validate_every=0")
+    refused(
+        lambda: list_validation(config(root, val_lq=(missing,)), scale=4),
+        f"facesr degrade {root / 'hq'} {missing}",
+    )
+    refused(
+        lambda: list_training(config(root, train_lq=(missing,)), scale=4),
+        f"facesr degrade {root / 'hq'} {missing}",
+    )
+    (root / "empty").mkdir()
+    refused(
+        lambda: list_training(config(root, train_hq=(root / "empty",)), scale=4),
+        f"training pictures: no pictures in {root / 'empty'}",
+        ".png",
+    )
+
+
+def test_pictures_in_other_formats_are_told_of(root: Path) -> None:
+    (root / "hq" / "c.heic").write_bytes(b"")
+    shutil.copytree(root / "lq", root / "lq_2")
+    told: list[str] = []
+    list_training(config(root), scale=4, warn=told.append)
+    list_validation(config(root, val_lq=(root / "lq", root / "lq_2")), scale=4, warn=told.append)
+    assert len(told) == 2
+    assert all("c.heic" in message for message in told)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_called_empty(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    refused(lambda: list_training(config(root), scale=4), "training pictures: cannot list", "permissions")
+
+
+def test_offenders_are_listed(root: Path) -> None:
+    save(root / "hq" / "small.png", 12, 40)
+    (root / "hq" / "text.png").write_text("no")
+    refused(
+        lambda: list_training(config(root, crop_px=16), scale=4),
+        "small.png: 40x12 is smaller than the crop of 16 px",
+        "text.png: cannot be read",
+    )
+    refused(lambda: list_training(config(root, crop_px=18), scale=4), "--crop 18 is not a multiple of 4")
+    refused(lambda: list_training(config(root), scale=4), "must all be of one size, or need `--crop`")
+
+
+def test_of_many_sizes_three_are_shown_and_the_command_that_makes_one(tmp_path: Path) -> None:
+    for index in range(15):
+        save(tmp_path / "hq" / f"{index:02}.png", 20 + index, 20)
+    refused(
+        lambda: list_training(config(tmp_path), scale=4),
+        "00.png is 20x20; ",
+        "02.png is 20x22; and 12 more",
+        f"`facesr degrade {tmp_path / 'hq'} lq -r --hq-out hq --size 512`",
+    )
+    with pytest.raises(ConfigError) as caught:
+        list_training(config(tmp_path), scale=4)
+    assert "03.png" not in caught.value.message
+    assert "divisible" not in caught.value.message  # which --crop or the command see to
+
+
+def test_whole_pictures_must_divide_by_the_scale(tmp_path: Path) -> None:
+    save(tmp_path / "hq" / "a.png", 30, 32)
+    refused(lambda: list_training(config(tmp_path), scale=4), "32x30 is not divisible by 4")
+
+
+def test_pairs_that_do_not_fit_are_listed(root: Path) -> None:
+    save(root / "hq" / "lonely.png", 32, 32)
+    refused(lambda: list_validation(config(root), scale=4), "lonely.png has no partner to compare")
+    (root / "hq" / "lonely.png").unlink()
+    save(root / "lq" / "a.png", 9, 8)
+    expected = "a.png: 8x9, but its truth is 32x32, not 4 times"
+    refused(lambda: list_validation(config(root), scale=4), expected)
+    refused(lambda: list_training(config(root, train_lq=(root / "lq",)), scale=4), expected)
+
+
+def sources(folder: str, names: Iterable[str], suffix: str) -> list[Source]:
+    return [Source(Path(folder, name + suffix), Path(name + suffix)) for name in names]
+
+
+PATHS = st.lists(st.sampled_from("ab"), max_size=2).flatmap(
+    lambda folders: st.sampled_from(["1", "2", "3.x", "3", "_out"]).map(
+        lambda stem: "/".join([*folders, stem])
+    )
+)
+
+
+@given(names=st.sets(PATHS, min_size=1), random=st.randoms(use_true_random=False))
+def test_the_same_paths_on_both_sides_are_pairs(names: set[str], random: Random) -> None:
+    shuffled = random.sample(sorted(names), len(names))
+    pairs = match_pairs(sources("lq", shuffled, "_out.jpg"), sources("hq", names, ".png"), suffix="_out")
+    expected = {(Path("lq", name + "_out.jpg"), Path("hq", name + ".png")) for name in names}
+    assert set(pairs.values()) == expected
+    assert list(pairs) == sorted(pairs)
+    stems = [Path(name + ".png").stem for name in names]
+    assert set(pairs) == (set(stems) if len(set(stems)) == len(stems) else names)
+
+
+@given(names=st.sets(PATHS, min_size=1), random=st.randoms(use_true_random=False))
+def test_names_that_occur_once_are_pairs_wherever_they_lie(names: set[str], random: Random) -> None:
+    by_stem = {Path(name + ".png").stem: name for name in names}
+    moved = {stem: f"{random.choice('xy')}/{stem}" for stem in by_stem}
+    pairs = match_pairs(sources("lq", moved.values(), ".png"), sources("hq", by_stem.values(), ".png"))
+    assert pairs == {
+        stem: (Path("lq", moved[stem] + ".png"), Path("hq", name + ".png")) for stem, name in by_stem.items()
+    }
+
+
+@given(names=st.sets(PATHS, min_size=2), side=st.booleans(), random=st.randoms(use_true_random=False))
+def test_a_missing_partner_is_named(names: set[str], side: bool, random: Random) -> None:
+    lost = random.choice(sorted(names))
+    lq, hq = (
+        sources(folder, names - {lost} if folder == gone else names, ".png")
+        for gone in [("lq", "hq")[side]]
+        for folder in ("lq", "hq")
+    )
+    refused(lambda: match_pairs(lq, hq), f"{('hq', 'lq')[side]}/{lost}.png has no partner")
+
+
+def test_names_that_are_ambiguous_are_refused() -> None:
+    twice = sources("lq", ["x/a", "y/a"], ".png")
+    hint = "names that occur twice need the same sub-folders on both sides"
+    refused(lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice), "y/a.png has no partner", hint)
+    refused(lambda: match_pairs(twice, sources("hq", ["x/a", "z/a"], ".png")), "z/a.png has no", hint)
+    same = [*sources("lq", ["x/a"], ".png"), *sources("lq", ["x/a"], ".jpg")]
+    refused(lambda: match_pairs(same, twice), "lq/x/a.png and lq/x/a.jpg have the same name")
+    bare = sources("lq", ["x/_out", "y/_out"], ".png")
+    refused(lambda: match_pairs(bare, twice, suffix="_out"), "lq/x/_out.png has no partner")
+
+
+def test_nested_folders_are_trained_and_validated_on(tmp_path: Path) -> None:
+    for name in ("id1/001", "id2/001"):
+        save(tmp_path / "hq" / f"{name}.jpg", 32, 32)
+        save(tmp_path / "lq" / f"{name}.png", 8, 8)
+    (folder,) = list_training(config(tmp_path, train_lq=(tmp_path / "lq",)), scale=4)
+    assert [path.parent.name for path in folder.hq] == [path.parent.name for path in folder.lq]
+    (pairs,) = list_validation(config(tmp_path), scale=4)
+    assert pairs.names == ("id1/001", "id2/001")
+
+
+def test_a_long_list_of_offenders_is_cut(tmp_path: Path) -> None:
+    for index in range(15):
+        (tmp_path / "hq").mkdir(exist_ok=True)
+        (tmp_path / "hq" / f"{index}.png").write_text("no")
+    refused(lambda: list_training(config(tmp_path), scale=4), "; and 5 more")
+
+
+def test_counts_of_options_must_agree() -> None:
+    two = (Path("a"), Path("b"))
+    refused(lambda: DataConfig(train_hq=two, train_share=(1.0,)), "2 --train-hq but 1 --train-share")
+    refused(lambda: DataConfig(train_hq=two, train_lq=(Path("c"),)), "2 --train-hq but 1 --train-lq")
+
+
+def test_degradations_come_by_name_file_and_share(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[degradation.steps.fit]\nkind = 'fit'\nto = 'lq'\n")
+    data = DataConfig(degradation=("default=2", f"{path}=0.5", "clean"))
+    assert data.degradation_shares == {"default": 2, str(path): 0.5, "clean": 1}
+    assert list(data.degradations[str(path)].steps) == ["fit"]
+    path.write_text("[degradation.steps.fit]\nto = 'lq'\n")
+    with pytest.raises(ConfigError, match="step `fit` has no `kind`"):
+        DataConfig(degradation=(str(path),))
+    for bad, part in (
+        ("none", "no degradation `none`"),
+        ("default=x", "cannot read"),
+        ("default=0", "above 0"),
+    ):
+        refused(lambda bad=bad: DataConfig(degradation=(bad,)), part)
+    path.write_text("a = 1\n")
+    refused(lambda: DataConfig(degradation=(str(path),)), "has no [degradation] table")

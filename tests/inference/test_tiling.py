@@ -1,0 +1,128 @@
+"""Tiled equals whole where the network has a halo; windows are blended without seams where it has none."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+from torch import Tensor
+
+from facesr.inference.enlarge import _run, enlarge_pixels
+from facesr.inference.tiling import enlarge_blended, enlarge_exactly, overlap_of, plan_tiles, starts
+from facesr.models import ARCHITECTURES, build_network
+from facesr.models.base import SRNetwork
+from tests.conftest import TINY, noise
+
+CPU = torch.device("cpu")
+sizes = st.integers(1, 40)
+
+
+def network(arch: str) -> SRNetwork:
+    torch.manual_seed(0)
+    return build_network(arch, TINY).eval()
+
+
+NETWORKS = {arch: network(arch) for arch in ARCHITECTURES}
+EXACT = [arch for arch, one in NETWORKS.items() if one.halo is not None]
+
+
+@pytest.mark.parametrize("arch", EXACT)
+@given(height=sizes, width=sizes, tile=st.integers(1, 24))
+@settings(max_examples=25, deadline=None)
+def test_a_tiled_result_equals_the_whole_one(arch: str, height: int, width: int, tile: int) -> None:
+    one = NETWORKS[arch]
+    pixels = torch.tensor(noise(height, width))
+    run = partial(_run, one)
+    with torch.inference_mode():
+        whole = run(pixels[None])[0] / 255
+        bands = enlarge_exactly(run, pixels, tile=tile, halo=one.halo, scale=4)  # type: ignore[arg-type]
+        tiled = torch.cat(list(bands)) / 255
+    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+
+
+@given(height=sizes, width=sizes, tile=st.integers(1, 24), halo=st.integers(0, 9))
+def test_tiles_cover_every_pixel_once_and_stay_inside(height: int, width: int, tile: int, halo: int) -> None:
+    count = torch.zeros(height, width, dtype=torch.int)
+    for piece in plan_tiles(height, width, tile=tile, halo=halo):
+        top, left, rows, columns = piece.core
+        count[top : top + rows, left : left + columns] += 1
+        assert 0 <= piece.top <= top
+        assert 0 <= piece.left <= left
+        assert piece.top + piece.height <= height
+        assert piece.height <= tile + 2 * halo
+        assert piece.top == 0 or top - piece.top == halo
+        assert piece.top + piece.height == height or piece.top + piece.height - top - rows == halo
+    assert (count == 1).all()
+
+
+@given(length=st.integers(1, 1000), window=st.integers(4, 128))
+def test_windows_cover_a_length_and_overlap(length: int, window: int) -> None:
+    table = starts(length, window)
+    assert table[0] == 0
+    assert table[-1] == max(0, length - window)
+    assert all(0 < b - a <= window - overlap_of(window) for a, b in pairwise(table))
+
+
+def shade(pixels: Tensor, spread: float = 0.0) -> Tensor:
+    """Enlarge by repetition, each call brighter by a little: what differs from window to window."""
+    shade.calls += 1  # type: ignore[attr-defined]
+    out = pixels.repeat_interleave(4, 1).repeat_interleave(4, 2).float()
+    return out + spread * (shade.calls % 3)  # type: ignore[attr-defined]
+
+
+@given(height=sizes, width=sizes, level=st.integers(0, 255))
+@settings(max_examples=40, deadline=None)
+def test_a_constant_stays_constant(height: int, width: int, level: int) -> None:
+    shade.calls = 0  # type: ignore[attr-defined]
+    pixels = torch.full((height, width, 3), level, dtype=torch.uint8)
+    out = torch.cat(list(enlarge_blended(shade, pixels, window=16, scale=4)))
+    assert out.shape == (4 * height, 4 * width, 3)
+    assert (out == level).all()
+
+
+def test_without_differences_blending_changes_nothing() -> None:
+    shade.calls = 0  # type: ignore[attr-defined]
+    pixels = torch.tensor(noise(50, 37))
+    out = torch.cat(list(enlarge_blended(shade, pixels, window=16, scale=4)))
+    assert torch.equal(out, pixels.repeat_interleave(4, 0).repeat_interleave(4, 1))
+
+
+def test_differing_windows_leave_no_step() -> None:
+    shade.calls = 0  # type: ignore[attr-defined]
+    pixels = torch.full((64, 64, 3), 100, dtype=torch.uint8)
+    out = torch.cat(list(enlarge_blended(partial(shade, spread=12.0), pixels, window=32, scale=4))).int()
+    assert int(out.diff(dim=0).abs().max()) <= 1
+    assert int(out.diff(dim=1).abs().max()) <= 1
+    assert int(out.max()) - int(out.min()) >= 12
+
+
+def test_a_global_network_works_in_windows_without_seams() -> None:
+    one = network("faceunet")
+    with torch.no_grad():
+        one.out.weight.mul_(0.05)  # type: ignore[operator, union-attr]  # as calm as a trained one
+    height, width = 150, 260
+    pixels = torch.tensor(data.astronaut()[:height, 96 : 96 + width])
+    out = enlarge_pixels(one, pixels[None], CPU).wait()[0].int()
+    assert out.shape == (600, 1040, 3)
+    steps = out.diff(dim=1).abs().float().mean((0, 2))
+    whole = (
+        enlarge_pixels(one, pixels[None], CPU, tile=0).wait()[0].int().diff(dim=1).abs().float().mean((0, 2))
+    )
+    for left in starts(width, one.window)[1:]:
+        for border in (4 * left, 4 * (left + overlap_of(one.window))):
+            assert float(steps[border - 1]) - float(whole[border - 1]) <= 1
+
+
+def test_small_pictures_and_tile_zero_are_taken_whole() -> None:
+    for arch, one in NETWORKS.items():
+        pixels = torch.tensor(noise(30, 20))[None]
+        whole = enlarge_pixels(one, pixels, CPU, tile=0).wait()
+        assert torch.equal(enlarge_pixels(one, pixels, CPU).wait(), whole), arch
+        large = torch.tensor(noise(60, 140))[None]
+        exact, tiled = (enlarge_pixels(one, large, CPU, tile=tile).wait().int() for tile in (0, 48))
+        if one.halo is not None:
+            assert (exact - tiled).abs().max() <= 1
+        assert tiled.shape == (1, 240, 560, 3)

@@ -1,0 +1,101 @@
+"""Which pictures are this process's own."""
+
+import pytest
+
+from facesr.errors import ConfigError
+from facesr.processes import Rank, local_rank, pick_shard, rank_from_environment, refuse_lone_tasks
+
+NAMES = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID",
+    "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX", "SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT",
+    "SLURM_LOCALID",
+)  # fmt: skip
+TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
+STEP = {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1"}
+ARRAY = {
+    "SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "11",
+    "SLURM_ARRAY_TASK_STEP": "2", "SLURM_ARRAY_TASK_COUNT": "5",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _nothing_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "shard"),
+    [
+        ({}, "", (0, 1)),
+        ({}, "2/5", (2, 5)),
+        (TORCHRUN, "", (5, 8)),
+        (TORCHRUN, "auto", (5, 8)),
+        (TORCHRUN, "0/3", (0, 3)),
+        (STEP, "", (0, 1)),
+        (STEP, "auto", (2, 4)),
+        (ARRAY, "auto", (2, 5)),
+        ({**ARRAY, **STEP}, "auto", (10, 20)),
+        ({**TORCHRUN, **STEP}, "auto", (5, 8)),
+    ],
+)
+def test_shards(environment: dict, text: str, shard: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert pick_shard(text) == shard
+
+
+@pytest.mark.parametrize("text", ["1", "3/3", "-1/2", "a/b", "1/2/3", "²/3", "auto"])
+def test_other_texts_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="shard"):
+        pick_shard(text)
+
+
+def test_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rank_from_environment() == Rank(0, 0, 1)
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert rank_from_environment() == Rank(5, 1, 8)
+    monkeypatch.setenv("RANK", "five")
+    with pytest.raises(ConfigError, match="RANK is not a number"):
+        rank_from_environment()
+
+
+@pytest.mark.parametrize("tasks", [(1, 3, 7), (0, 1, 2, 5), (3, 5, 8), (0, 2, 3)])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_an_uneven_array_leaves_no_picture_out(
+    tasks: tuple[int, ...], step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = []
+    for task in tasks:
+        for name, value in {"ID": task, "MIN": min(tasks), "MAX": max(tasks), "STEP": step}.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+        monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", str(len(tasks)))
+        try:
+            shards.append(pick_shard("auto"))
+        except ConfigError as error:
+            assert "--shard I/N" in error.hint  # noqa: PT017
+            return
+    assert set(shards) == {(index, len(tasks)) for index in range(len(tasks))}
+
+
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [({}, 0), (TORCHRUN, 1), (STEP, 1), ({**STEP, **TORCHRUN, "LOCAL_RANK": "3"}, 3)],
+)
+def test_the_number_on_a_node(environment: dict, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert local_rank() == number
+
+
+def test_tasks_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_lone_tasks()
+    for name, value in STEP.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="4 tasks, each of which would train on its own") as caught:
+        refuse_lone_tasks()
+    assert "torchrun" in caught.value.hint
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    refuse_lone_tasks()

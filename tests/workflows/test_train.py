@@ -1,0 +1,820 @@
+"""A run survives anything, learns, and leaves a folder that the other commands take as it is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facesr
+from facesr.config.build import build, read_toml
+from facesr.config.data import DataConfig
+from facesr.config.optim import OptimConfig
+from facesr.config.train import TrainConfig, resumed_config, train_recipe
+from facesr.data.batches import Batch
+from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
+from facesr.models import build_network
+from facesr.models.base import SRNetwork
+from facesr.results import TrainResult
+from facesr.training import validation
+from facesr.training.distributed import worker_count
+from facesr.training.loop import Run, remaining
+from facesr.training.run_folder import RunFolder
+from facesr.training.signals import StopSignals
+from facesr.training.trainer import Trainer
+from facesr.workflows.train import train
+from tests.conftest import Listener, noise
+
+TINY = {"blocks": 1, "features": 8}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
+    for name, count in (("train", 6), ("val", 2)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.fromarray(noise(48, 48, seed=index + 10 * count)).save(tmp_path / name / f"{index}.png")
+    (tmp_path / "lq").mkdir()
+    for index in range(2):
+        hq = Image.open(tmp_path / "val" / f"{index}.png")
+        hq.resize((12, 12), Image.Resampling.BICUBIC).save(tmp_path / "lq" / f"{index}.png")
+        hq.close()
+    return {
+        "train_hq": [str(tmp_path / "train")],
+        "val_hq": str(tmp_path / "val"),
+        "val_lq": [str(tmp_path / "lq")],
+        "crop_px": 32,
+        "workers": 0,
+    }
+
+
+def make(data: dict[str, Any], out: Path, **changes: Any) -> TrainConfig:
+    tree: dict[str, Any] = {
+        "args": TINY, "iterations": 6, "batch": 4, "log_every": 2, "save_every": 2, "validate_every": 3,
+        "sample_count": 1, "device": "cpu", "out": str(out), "data": data,
+        "optim": {"learning_rate": 1e-3},
+    }  # fmt: skip
+    return build(TrainConfig, {**tree, **changes})
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """Return the metrics without what depends on the clock."""
+    return [
+        {key: value for key, value in line.items() if key not in {"samples_per_s", "waiting"}}
+        for line in RunFolder(run).metrics()
+    ]
+
+
+def state(run: Path) -> dict[str, Any]:
+    return torch.load(run / "last" / "checkpoint.pt", weights_only=True)
+
+
+def same(left: Any, right: Any, path: str = "") -> None:
+    """Assert that two checkpoints are equal to the last bit."""
+    assert type(left) is type(right), path
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), path
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), path
+        for key in left:
+            same(left[key], right[key], f"{path}.{key}")
+    elif isinstance(left, list):
+        for index, pair in enumerate(zip(left, right, strict=True)):
+            same(*pair, f"{path}.{index}")
+    else:
+        assert left == right, path
+
+
+def equal_runs(left: Path, right: Path) -> None:
+    same(state(left), state(right))
+    assert lines(left) == lines(right)
+    weights = Path("best") / "model.safetensors"
+    assert (left / weights).read_bytes() == (right / weights).read_bytes()
+
+
+@pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
+def test_a_run_leaves_a_folder_that_says_everything(arch: str, data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = train(make(data, out, arch=arch, iterations=5))
+    assert result == TrainResult(out, 5, 5, result.best_psnr, result.bicubic_psnr)
+    logged = lines(out)
+    assert [line["step"] for line in logged if "loss" in line] == [2, 4, 5]
+    assert [line["step"] for line in logged if "validation" in line] == [3, 5]
+    validation = logged[-1]["validation"]
+    assert set(validation) == {"ema", "raw", "bicubic"}
+    assert set(validation["ema"]["lq"]) == {"psnr", "ssim"}
+    assert logged[-1]["best"]["psnr"] == result.best_psnr
+    assert json.loads((out / "env.json").read_text())["torch"] == torch.__version__
+    assert [path.name for path in sorted((out / "samples").iterdir())] == ["0000003.png", "0000005.png"]
+    model = facesr.load_model(out / "best", device="cpu")
+    assert (model.config.arch, model.config.args["blocks"]) == (arch, 1)
+    assert model.config.scores[0].psnr == result.best_psnr
+    assert model.config.iterations == logged[-1]["best"]["step"]
+    assert facesr.upscale_image(noise(5, 6), model).shape == (20, 24, 3)
+
+
+@pytest.mark.parametrize("name", ["x/..", os.fsdecode(b"\xff\n run")])
+def test_a_run_folder_may_have_any_name(name: str, data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "runs" / name
+    train(make(data, out, iterations=1))
+    kept = json.loads((out / "best" / "config.json").read_text(encoding="utf-8"))
+    assert kept["name"] == ("runs" if name == "x/.." else "?\n run")
+    assert resume(out).step == 1
+
+
+def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path) -> None:
+    config = make(data, tmp_path / "run", args={"features": 8}, iterations=1, validate_every=0)
+    train(config)
+    # With the arguments that were left to their defaults, which another version may change.
+    config = replace(config, args={"blocks": 20, "features": 8})
+    reloaded = resumed_config(tmp_path / "run")
+    assert replace(reloaded, resume=None, out=config.out) == config
+    # As a `--config` of its own it starts another run.
+    again = build(TrainConfig, read_toml(tmp_path / "run" / "config.toml"))
+    assert again == replace(config, out=None)
+
+
+@pytest.mark.parametrize(("crop_px", "window"), [(0, 32), (64, 16)])
+def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
+    crop_px: int, window: int, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = []
+    original = validation.enlarge_pixels
+
+    def enlarge_pixels(network: SRNetwork, *arguments: Any) -> Any:
+        windows.append(network.window)
+        return original(network, *arguments)
+
+    monkeypatch.setattr(validation, "enlarge_pixels", enlarge_pixels)
+    (tmp_path / "large").mkdir()
+    Image.fromarray(noise(64, 128)).save(tmp_path / "large" / "0.png")
+    data = {**data, "crop_px": crop_px, "train_hq": [str(tmp_path / "large")]}
+    train(make(data, tmp_path / "run", arch="faceunet", args={"blocks": 1, "features": 8}, iterations=1))
+    assert set(windows) == {window}
+    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["patch_px"] == window
+
+
+def test_sizes_that_the_network_cannot_halve_are_refused(data: dict, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="faceunet trains on LQ sides that are multiples of 16, not on 8x8"):
+        train(make(data, tmp_path / "run", arch="faceunet", args={"blocks": 1, "features": 8}))
+
+
+def test_pictures_left_out_are_told_of_once(data: dict, tmp_path: Path) -> None:
+    (tmp_path / "val" / "c.heic").write_bytes(b"")
+    listener = Listener()
+    train(make({**data, "train_hq": [data["val_hq"]]}, tmp_path / "run", iterations=1), listener)
+    assert sum("c.heic" in message for message in listener.warnings) == 1
+
+
+def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=3))
+    (tmp_path / "lq").rename(tmp_path / "other")
+    tree = {**TrainConfig.base({}, {"resume": tmp_path / "run"}), "resume": str(tmp_path / "run")}
+    tree |= {"iterations": 6, "data": {**tree["data"], "val_lq": [str(tmp_path / "other")]}}
+    assert train(build(TrainConfig, tree)).step == 6
+
+
+def test_too_little_memory_is_one_clear_error(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Trainer, "train_step", fail)
+    with pytest.raises(RunError, match="cpu has too little memory for a step") as caught:
+        train(make(data, tmp_path / "run"))
+    assert "accumulate" in caught.value.hint
+
+
+def test_it_overfits_four_crops(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    hq = torch.tensor(np.stack([np.kron(noise(8, 8, seed=s), np.ones((4, 4, 1))) for s in range(4)])).byte()
+    lq = hq[:, 1::4, 1::4].contiguous()
+    config = TrainConfig(iterations=500, optim=OptimConfig(learning_rate=4e-3, ema_decay=0.9))
+    trainer = Trainer(build_network("msrresnet", {"blocks": 2, "features": 24}), config, CPU)
+    batch = Batch(lq, hq, ("a",) * 4, ())
+    losses = [float(trainer.train_step(batch)) for _ in range(500)]
+    assert min(losses) < 0.01
+    assert losses[0] > 0.03
+
+
+@pytest.mark.parametrize(
+    ("warmup", "decays"), [(False, [0.4] * 5), (True, [1 / 10, 2 / 11, 3 / 12, 4 / 13, 4 / 13])]
+)
+def test_the_average_follows_its_definition(warmup: bool, decays: list[float]) -> None:
+    network = build_network("msrresnet", TINY)
+    config = TrainConfig(optim=OptimConfig(ema_decay=max(decays), ema_warmup=warmup))
+    trainer = Trainer(network, config, CPU)
+    expected = [parameter.detach().clone() for parameter in network.parameters()]
+    batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
+    for decay in decays:
+        trainer.train_step(batch)
+        now = network.parameters()
+        expected = [decay * old + (1 - decay) * new.detach() for old, new in zip(expected, now, strict=True)]
+    for average, value in zip(trainer.ema_network.parameters(), expected, strict=True):
+        torch.testing.assert_close(average, value, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{"accumulate": 2}, {"clip_norm": 1e9}])
+def test_accumulation_and_a_clip_too_wide_change_nothing(changes: dict) -> None:
+    results = []
+    for optim in (OptimConfig(), OptimConfig(**changes)):
+        torch.manual_seed(0)
+        trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(optim=optim), CPU)
+        lq = torch.stack([torch.tensor(noise(8, 8, seed=s)) for s in range(4)])
+        hq = torch.stack([torch.tensor(noise(32, 32, seed=s)) for s in range(4)])
+        results.append([float(trainer.train_step(Batch(lq, hq, ("a",) * 4, ()))) for _ in range(5)])
+    assert results[0] == pytest.approx(results[1], abs=1e-6)
+
+
+def test_bf16_autocast_trains() -> None:
+    torch.manual_seed(0)
+    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(dtype="bf16"), CPU)
+    batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
+    losses = [float(trainer.train_step(batch)) for _ in range(30)]
+    assert losses[-1] < losses[0]
+    assert next(trainer.network.parameters()).dtype == torch.float32
+
+
+def test_a_step_asks_only_for_what_any_device_can_do_and_never_waits() -> None:
+    # The device `meta` has no data to wait for, and no fast path that only CUDA and the CPU have.
+    optim = OptimConfig(method="muon", clip_norm=1.0, usm_target=True, accumulate=2)
+    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(optim=optim), torch.device("meta"))
+    lq, hq = (torch.tensor(noise(side, side)).expand(2, -1, -1, -1) for side in (8, 32))
+    for _ in range(2):
+        assert trainer.train_step(Batch(lq, hq, ("a", "b"), ())).device.type == "meta"
+
+
+def test_an_overflow_in_half_precision_moves_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    optim = OptimConfig(method="muon", clip_norm=1.0)
+    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(dtype="fp16", optim=optim), CPU)
+    before = [parameter.detach().clone() for parameter in trainer.network.parameters()]
+    first = next(trainer.network.parameters())  # which Adam moves
+    handle = first.register_hook(lambda gradient: gradient * float("nan"))
+    batch = Batch(torch.tensor(noise(8, 8))[None], torch.tensor(noise(32, 32))[None], ("a",), ())
+    trainer.train_step(batch)
+    for parameter, old in zip(trainer.network.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+    handle.remove()
+    trainer.train_step(batch)
+    assert trainer.is_finite()
+    assert not torch.equal(first, before[0])
+
+
+def test_usm_target_changes_the_loss() -> None:
+    batch = Batch(torch.tensor(noise(16, 16))[None], torch.tensor(noise(64, 64))[None], ("a",), ())
+    losses = []
+    for usm in (False, True):
+        torch.manual_seed(0)
+        config = TrainConfig(optim=OptimConfig(usm_target=usm))
+        losses.append(float(Trainer(build_network("msrresnet", TINY), config, CPU).train_step(batch)))
+    assert losses[0] != losses[1]
+
+
+class Interrupting:
+    """A reporter that sends this process a signal after some steps."""
+
+    def __init__(self, number: int, after: int) -> None:
+        self.number, self.after = number, after
+        self.steps = 0
+        self.warnings: list[str] = []
+        self.facts: dict[str, str] = {}
+
+    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
+        assert unit == "steps"
+        self.steps = done
+
+    def advance(self, count: int = 1) -> None:
+        self.steps += count
+        if self.steps == self.after:
+            os.kill(os.getpid(), self.number)
+
+    def show(self, facts: dict[str, str]) -> None:
+        self.facts = dict(facts)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def resume(out: Path) -> TrainResult:
+    return train(resumed_config(out))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize(
+    ("ring", "method"), [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon")], ids=["fresh", "ring-muon"]
+)
+def test_a_signal_saves_and_the_resumed_run_is_the_same(
+    name: str, ring: dict, method: str, data: dict, tmp_path: Path
+) -> None:
+    data = {**data, **ring}
+    optim = {"learning_rate": 1e-3, "method": method}
+    train(make(data, tmp_path / "whole", iterations=9, optim=optim))
+    reporter = Interrupting(signal.Signals[name], after=5)
+    before = signal.getsignal(signal.Signals[name])
+    result = train(make(data, tmp_path / "cut", iterations=9, optim=optim), reporter)
+    assert signal.getsignal(signal.Signals[name]) == before
+    assert (result.step, result.stopped_by) == (5, name)
+    assert state(tmp_path / "cut")["step"] == 5
+    assert {"loss", "lr", "samples/s", "PSNR", "best"} == reporter.facts.keys()
+    assert "on this CPU 9 steps take about" in reporter.warnings[0]
+    # lines that were written after the last checkpoint, as a kill leaves them, are dropped
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 6, "loss": 1.0}\n{"step": 7, "lo')
+    assert resume(tmp_path / "cut").step == 9
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+    assert len(list((tmp_path / "cut").glob("config*.toml"))) == 1
+    assert resume(tmp_path / "cut").step == 9  # nothing is left to do
+
+
+def test_a_run_that_goes_on_with_other_options_keeps_a_record_of_both(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=6), Interrupting(signal.SIGTERM, after=2))
+    first = (out / "config.toml").read_bytes()
+    changed = replace(resumed_config(out), iterations=4)
+    train(changed, Interrupting(signal.SIGTERM, after=1))
+    assert (out / "config-to-2.toml").read_bytes() == first
+    assert resumed_config(out) == replace(changed, out=None)
+    assert resume(out).step == 4  # as told the second time
+    assert len(list(out.glob("config*.toml"))) == 2
+    train(replace(changed, log_every=7))  # nothing is left to do, and no step was run so
+    train(replace(changed, log_every=8))
+    assert read_toml(out / "config-to-4.toml")["log_every"] == 2
+
+
+@pytest.mark.parametrize("change", ["name", "content"])
+def test_a_resumed_run_says_when_its_pictures_have_changed(change: str, data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=4), Interrupting(signal.SIGTERM, after=2))
+    last = max(Path(data["train_hq"][0]).iterdir())
+    if change == "name":
+        last.rename(last.with_name("z.png"))  # still the last one, and as large as before
+    else:
+        Image.fromarray(noise(48, 48, seed=99)).save(last)
+    listener = Listener()
+    train(resumed_config(tmp_path / "run"), listener)
+    assert any("not those that the run began with" in warning for warning in listener.warnings)
+
+
+def test_training_goes_on_from_weights(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "a"))
+    best = tmp_path / "a" / "best"
+    train(make(data, tmp_path / "b", init=str(best), iterations=1, optim={"learning_rate": 1e-12}))
+    for key, tensor in facesr.load_model(best, device="cpu").network.state_dict().items():
+        torch.testing.assert_close(state(tmp_path / "b")["network"][key], tensor, atol=1e-6, rtol=0)
+    for args in ({"blocks": 1, "features": 9}, {"blocks": 1, "features": 4}):
+        with pytest.raises(ConfigError, match="but the run is for msrresnet"):
+            train(make(data, tmp_path / "c", init=str(best), args=args))
+    assert not (tmp_path / "c").exists()
+
+
+def test_training_goes_on_with_more_blocks_but_not_with_fewer(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "a", iterations=3))
+    best = str(tmp_path / "a" / "best")
+    deeper = {"blocks": 3, "features": 8}
+    train(make(data, tmp_path / "b", init=best, args=deeper, iterations=1, optim={"learning_rate": 1e-12}))
+    images = torch.rand(1, 3, 12, 12)
+    with torch.inference_mode():
+        before, after = (
+            facesr.load_model(path, device="cpu").network(images) for path in (best, tmp_path / "b" / "best")
+        )
+    torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
+    train(make(data, tmp_path / "c", init=best, args=deeper, iterations=5))
+    grown = facesr.load_model(tmp_path / "c" / "best", device="cpu").network.state_dict()
+    assert grown["body.2.conv2.weight"].abs().max() > 0  # and they learn
+    with pytest.raises(ConfigError, match="but the run is for msrresnet"):
+        train(make(data, tmp_path / "d", init=str(tmp_path / "b" / "best")))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=4))
+    kept = (out / "last" / "checkpoint.pt").read_bytes()
+    tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 20}
+    tree["optim"]["learning_rate"] = 1e18
+    with pytest.raises(RunError, match=r"the loss at step \d+ is (nan|inf); its pictures: .*\.png") as caught:
+        train(build(TrainConfig, tree))
+    assert "--lr" in caught.value.hint
+    assert (out / "last" / "checkpoint.pt").read_bytes() == kept
+
+
+def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=4))
+    kept = state(out)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(
+        "facesr.files.paths.os.fsync", full
+    )  # writing is buffered; this is where a disk says no
+    tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 8}
+    with pytest.raises(RunError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
+        train(build(TrainConfig, tree))
+    same(state(out), kept)
+    assert [path.name for path in (out / "last").iterdir()] == ["checkpoint.pt"]
+
+
+def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=1, validate_every=0))
+    with pytest.raises(ConfigError, match="holds a run already"):
+        train(make(data, out))
+    (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(RunError, match="damaged checkpoint"):
+        resume(out)
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        resume(tmp_path / "nothing")
+    with pytest.raises(DeviceError, match="does not run in fp16"):
+        train(make(data, tmp_path / "other", arch="edsr", dtype="fp16"))
+    with pytest.raises(ConfigError, match="no argument `depth`"):
+        train(make(data, tmp_path / "other", args={"depth": 3}))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write"):
+        train(make(data, tmp_path / "file" / "run"))
+
+
+def test_a_run_without_a_checkpoint_starts_again_either_way(data: dict, tmp_path: Path) -> None:
+    config = make(data, tmp_path / "a", iterations=4)
+    train(config)
+    for name, how in (("b", resume), ("c", None)):
+        out = tmp_path / name
+        train(replace(config, out=out))
+        shutil.rmtree(out / "last")  # as if it had been killed before the first
+        shutil.rmtree(out / "best")
+        _ = how(out) if how else train(replace(config, out=out))
+        equal_runs(tmp_path / "a", out)
+
+
+def test_a_resumed_run_without_a_checkpoint_says_that_it_starts_again(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=1, validate_every=0))
+    shutil.rmtree(out / "last")
+    listener = Listener()
+    train(resumed_config(out), listener)
+    assert any("no checkpoint yet" in warning for warning in listener.warnings)
+
+
+@pytest.mark.parametrize("how", ["new", "resumed"])
+def test_the_best_weights_of_a_run_that_lost_its_checkpoint_stay(
+    how: str, data: dict, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    config = make(data, out, iterations=3)
+    train(config)
+    shutil.rmtree(out / "last")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match="no checkpoint to go on from"):
+        train(config if how == "new" else resumed_config(out))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("how", ["new", "resumed"])
+def test_two_processes_do_not_train_in_one_folder(
+    how: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.training.run_folder._LOCK_WAIT_S", 0.01)
+    out = tmp_path / "run"
+    config = make(data, out, iterations=3)
+    if how == "resumed":
+        train(config, Interrupting(signal.SIGTERM, after=1))
+        config = resumed_config(out)
+    with (
+        RunFolder(out).lock(),
+        pytest.raises(ConfigError, match="another process is training in"),
+    ):
+        train(config)
+    assert train(config).step == 3  # and it lets go of the folder at the end
+    with RunFolder(out).lock():
+        pass
+
+
+def test_a_resumed_run_takes_other_degradations_and_sharpening(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sharp = {**data, "usm_source": True, "degradation": ["default", "mild"]}
+    train(make(sharp, out, iterations=1))
+    file = read_toml(out / "config.toml")
+    file["data"] |= {"degradation": ["clean=2", "mild"], "usm_source": False}
+    changed = build(TrainConfig, {**file, "resume": str(out), "iterations": 2}).data
+    assert list(changed.degradations) == ["clean", "mild"]
+    assert not any(one.usm_source for one in changed.degradations.values())
+    assert train(build(TrainConfig, {**file, "resume": str(out), "iterations": 2})).step == 2
+
+
+def test_a_pair_without_any_error_leaves_the_scores_finite(data: dict, tmp_path: Path) -> None:
+    for folder, side in ((data["val_hq"], 48), (data["val_lq"][0], 12)):
+        Image.new("RGB", (side, side)).save(Path(folder) / "black.png")  # which bicubic enlarges exactly
+    train(make(data, tmp_path / "run", iterations=3))
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "Infinity" not in text
+    assert "NaN" not in text
+    assert lines(tmp_path / "run")[-1]["validation"]["bicubic"]["lq"]["psnr"] < 100
+
+
+def test_another_optimiser_is_no_damage(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=1))
+    changed = replace(resumed_config(tmp_path / "run"), optim=OptimConfig(method="muon"), iterations=2)
+    with pytest.raises(ConfigError, match=r"another `optim\.method`"):
+        train(changed)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_degradation_of_another_size_is_one_clear_error(workers: int, data: dict, tmp_path: Path) -> None:
+    path = tmp_path / "nofit.toml"
+    path.write_text("[degradation.steps.blur]\nkind = 'blur'\nfamilies = {iso = 1.0}\n")
+    with pytest.raises(ConfigError) as caught:
+        train(make({**data, "degradation": [str(path)], "workers": workers}, tmp_path / "run"))
+    assert "Traceback" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_the_checkpoint_of_a_run_without_validation_is_a_model(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", iterations=2, validate_every=0))
+    model = facesr.load_model(tmp_path / "run" / "last" / "checkpoint.pt", device="cpu")
+    for key, tensor in model.network.state_dict().items():
+        assert torch.equal(tensor, state(tmp_path / "run")["ema"][key])
+
+
+def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
+    data: dict, tmp_path: Path
+) -> None:
+    train(make(data, tmp_path / "a", iterations=3))
+    shutil.copytree(tmp_path / "a" / "best", tmp_path / "weights")
+    out = tmp_path / "b"
+    config = make(data, out, iterations=3, init=str(tmp_path / "weights"))
+    train(config, Interrupting(signal.SIGTERM, after=1))
+    shutil.rmtree(tmp_path / "weights")
+    assert resume(out).step == 3
+    card = json.loads((out / "best" / "config.json").read_text())
+    assert card["training"].endswith(f"from {tmp_path / 'weights'}")
+    with pytest.raises(ConfigError, match="trains"):
+        train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_stop_at_a_validation_makes_up_for_it_later(step: int, data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "whole", iterations=6))
+    result = train(make(data, tmp_path / "cut", iterations=6), Interrupting(signal.SIGTERM, after=step))
+    assert (result.step, result.stopped_by) == (step, "SIGTERM")
+    assert state(tmp_path / "cut")["validation_due"]
+    assert resume(tmp_path / "cut").stopped_by == ""
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("step", [3, 6])
+@pytest.mark.parametrize("moment", ["first", "raw"])
+def test_a_stop_during_a_validation_breaks_it_off(
+    moment: str, step: int, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make(data, tmp_path / "whole", iterations=6))
+    scored = 0
+    original = validation.measure
+
+    def measure(*arguments: Any) -> dict[str, float]:
+        nonlocal scored
+        run = tmp_path / "cut" / "last" / "checkpoint.pt"
+        if run.exists() and state(tmp_path / "cut")["step"] == step:
+            scored += 1
+            if scored == {"first": 1, "raw": 3}[moment]:
+                os.kill(os.getpid(), signal.SIGUSR1)
+        return original(*arguments)
+
+    monkeypatch.setattr(validation, "measure", measure)
+    result = train(make(data, tmp_path / "cut", iterations=6))
+    assert (result.step, result.stopped_by) == (step, "SIGUSR1")
+    assert scored == {"first": 1, "raw": 3}[moment]
+    assert resume(tmp_path / "cut").stopped_by == ""
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("function", ["score", "write_samples"])
+def test_a_run_that_dies_in_a_validation_has_lost_no_step(
+    function: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make(data, tmp_path / "whole", iterations=6))
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(validation.Validator, function, die)
+    with pytest.raises(KeyboardInterrupt):
+        train(make(data, tmp_path / "cut", iterations=6))
+    monkeypatch.undo()
+    assert state(tmp_path / "cut")["step"] == 3
+    resume(tmp_path / "cut")
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_the_first_signal_counts_and_none_is_lost_while_processes_agree(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopSignals()
+    stop.receive(signal.SIGUSR1, None)
+    stop.receive(signal.SIGTERM, None)
+    assert stop.number == signal.SIGUSR1
+    with pytest.raises(KeyboardInterrupt):
+        stop.receive(signal.SIGINT, None)
+
+    def reduce(number: torch.Tensor, *_: object, **__: object) -> None:
+        stop.receive(signal.SIGTERM, None)  # as Python does once the call returns
+
+    stop = StopSignals()
+    monkeypatch.setattr("facesr.training.loop.dist.all_reduce", reduce)
+    run = Run.__new__(Run)
+    run._control = object()  # type: ignore[assignment]
+    assert not run._agree(stop)
+    monkeypatch.setattr("facesr.training.loop.dist.all_reduce", lambda *_, **__: None)
+    assert run._agree(stop)
+    assert stop.name == "SIGTERM"
+
+
+def test_weights_that_are_not_finite_are_never_saved(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=2))
+    kept = (out / "last" / "checkpoint.pt").read_bytes()
+    content = state(out)
+    content["network"]["conv_last.bias"][0] = float("nan")
+    torch.save(content, out / "last" / "checkpoint.pt")
+    config = replace(resumed_config(out), iterations=4)
+    with pytest.raises(RunError, match=r"loss at step|no longer finite"):
+        train(config)
+    assert len(kept)
+    assert torch.isnan(state(out)["network"]["conv_last.bias"][0])  # untouched, not saved over
+
+
+def test_sets_of_one_name_are_told_apart(data: dict, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copytree(tmp_path / "lq", tmp_path / "other" / "lq")
+    both = [str(tmp_path / "lq"), str(tmp_path / "other" / "lq")]
+    train(make({**data, "val_lq": both}, tmp_path / "run", iterations=1))
+    assert set(lines(tmp_path / "run")[-1]["validation"]["ema"]) == set(both)
+
+
+def test_nothing_readable_is_one_error_with_whole_pictures_too(data: dict, tmp_path: Path) -> None:
+    for path in (tmp_path / "train").iterdir():
+        path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(ImageError, match="could not be read"):
+        train(make({**data, "crop_px": 0}, tmp_path / "run"))
+
+
+def test_turning_needs_squares(data: dict, tmp_path: Path) -> None:
+    for path in (tmp_path / "train").iterdir():
+        Image.fromarray(noise(48, 32)).save(path)
+    with pytest.raises(ConfigError, match="cannot be turned in a batch"):
+        train(make({**data, "crop_px": 0, "rotate_chance": 0.5}, tmp_path / "run"))
+
+
+def test_the_psnr_loss_is_logged_as_it_is_and_drawn(data: dict, tmp_path: Path) -> None:
+    train(make(data, tmp_path / "run", optim={"loss": "psnr"}))
+    losses = [line["loss"] for line in lines(tmp_path / "run") if "loss" in line]
+    assert all(-80 < loss < 0 for loss in losses)
+    assert (tmp_path / "run" / "curve.png").stat().st_size > 0
+
+
+def test_a_missing_extra_is_named(data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facesr.training.curves.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="`tensorboard`") as caught:
+        train(make(data, tmp_path / "run", tensorboard=True))
+    assert "pip install 'facesr[tensorboard]'" in caught.value.hint
+
+
+def test_best_is_recovered_if_the_process_died_while_it_was_replaced(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / ".best-old").mkdir()
+    (tmp_path / ".best-old" / "model.safetensors").write_bytes(b"x")
+    folder.recover()
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == b"x"
+
+    def fill() -> None:
+        with folder.replacing_best() as new:
+            new.mkdir()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        fill()
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "5 s"), (65, "1 min 5 s"), (4000, "1 h 6 min"), (200_000, "2 d 7 h"), (0.2, "0 s")],
+)
+def test_durations_are_said_in_two_units(seconds: float, text: str) -> None:
+    assert remaining(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["psnr", "face", "original", "smoke"])
+def test_recipes_are_valid(name: str) -> None:
+    config = train_recipe(name)
+    assert config.recipe == name
+    if name == "original":
+        assert (config.iterations, config.batch, config.data.crop_px) == (300_000, 8, 0)
+        assert config.data.usm_source
+        assert config.optim.usm_target
+        assert config.optim.periods == (150_000, 150_000)
+    else:
+        assert not config.optim.usm_target
+        assert not config.data.usm_source
+
+
+def test_usm_is_off_by_default() -> None:
+    assert not DataConfig().usm_source
+    assert not OptimConfig().usm_target
+
+
+# The rest runs `facesr train` as a process.
+
+LONG = {
+    "iterations": 60, "log_every": 1, "save_every": 4, "validate_every": 25, "sample_count": 0,
+}  # fmt: skip
+
+
+def command(data: dict[str, Any], out: Path, **settings: Any) -> list[str]:
+    tree = {**LONG, **settings}
+    arguments = [
+        "train", "--recipe", "smoke", "--blocks", "1", "--features", "8", "--crop", "32", "--device", "cpu",
+        "--train-hq", data["train_hq"][0], "--val-hq", data["val_hq"], "--val-lq", data["val_lq"][0],
+        "--out", str(out),
+    ]  # fmt: skip
+    return [*arguments, *(word for key, value in tree.items() for word in ("--set", f"{key}={value}"))]
+
+
+def finish(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "facesr", *arguments],
+        env={**os.environ, "FACESR_NO_PROGRESS": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
+def test_two_processes_give_the_losses_of_one(arch: str, data: dict, tmp_path: Path) -> None:
+    settings = {
+        "arch": arch, "iterations": 8, "log_every": 1, "save_every": 8, "validate_every": 8,
+        "data.workers": 0,
+    }  # fmt: skip
+    finish(command(data, tmp_path / "one", **settings))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [*launcher, "-m", "facesr", *command(data, tmp_path / "two", **settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        arguments, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        [line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("one", "two")
+    )
+    assert len(one) == 8
+    assert one == pytest.approx(two, abs=1e-5)
+    best = [facesr.load_model(tmp_path / name / "best", device="cpu").network for name in ("one", "two")]
+    for a, b in zip(best[0].parameters(), best[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+def test_the_process_group_is_gone_when_training_is_over(tmp_path: Path) -> None:
+    # One that lives on aborts the process at its exit, now and then: a thread of it may want the interpreter.
+    (tmp_path / "two.py").write_text(
+        "import weakref\n"
+        "from facesr.config.train import TrainConfig\n"
+        "from facesr.training.distributed import join_processes\n"
+        "with join_processes(TrainConfig(device='cpu', batch=2)):\n"
+        "    import torch.distributed as dist\n"
+        "    from torch import nn\n"
+        "    nn.parallel.DistributedDataParallel(nn.Linear(1, 1))\n"
+        "    group = weakref.ref(dist.group.WORLD)\n"
+        "assert group() is None\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, str(tmp_path / "two.py")], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(1, 1, 1), (6, 1, 6), (64, 4, 8), (8, 4, 2), (2, 4, 1)]
+)
+def test_workers_share_the_cores_among_the_processes_of_a_node(
+    cores: int, processes: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.training.distributed.cores", lambda: cores)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert worker_count(TrainConfig()) == workers
+    assert worker_count(TrainConfig(data=DataConfig(workers=3))) == 3
