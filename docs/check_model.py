@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 
 import facesr
-from facesr.data.pairs import list_pairs, list_truths
+from facesr.data.pairs import list_hq, list_pairs
 from facesr.images.image import bicubic
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.metrics import measure
 
 Array = NDArray[np.uint8]
@@ -31,10 +31,10 @@ RESAMPLES = 10_000
 def main(name: str, hq: Path, *folders: Path) -> None:
     """Print a line for each measure of each folder."""
     model = facesr.load_model(name)
-    listed = list_truths(hq, hint="check the path")
+    listed = list_hq(hq, hint="check the path")
     for folder in folders:
         pairs = list_pairs(folder, listed, scale=4, hint="check the path")
-        lq, truths = ([read_picture(path).rgb8 for path in paths] for paths in (pairs.lq, pairs.hq))
+        lq, truths = ([read_image(path).rgb8 for path in paths] for paths in (pairs.lq, pairs.hq))
         inputs = [bicubic(pixels, scale=4) for pixels in lq]
         results = [np.asarray(facesr.upscale_image(pixels, model)) for pixels in lq]
         print(folder)

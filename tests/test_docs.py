@@ -13,7 +13,7 @@ from facesr.cli.app import app
 from facesr.config.fields import leaves
 from facesr.config.steps import degradation_preset
 from facesr.config.train import TrainConfig
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.version import __version__
 from facesr.weights.find import BUNDLED
 from tests.conftest import Run
@@ -76,7 +76,7 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 def test_the_example_has_pictures() -> None:
     for path in (ROOT / "docs" / "example").iterdir():
-        assert max(read_picture(path).size) <= 128
+        assert max(read_image(path).size) <= 128
 
 
 def test_licences_and_changelog_match_the_package() -> None:

@@ -35,7 +35,7 @@ def rate(speed: float, unit: str) -> str:
 
 
 class ProgressReporter(AbstractContextManager["ProgressReporter"]):
-    """Draws a bar on a terminal; elsewhere prints one plain line every ten seconds."""
+    """PairDataset a bar on a terminal; elsewhere prints one plain line every ten seconds."""
 
     def __init__(self, *, mute: bool) -> None:
         self._mute = mute or bool(os.environ.get("FACESR_NO_PROGRESS"))

@@ -20,7 +20,7 @@ _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvalProtocol:
     """What exactly is compared.
 
     Attributes:
@@ -38,8 +38,8 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "challenge": Protocol("challenge", y_channel=False, crop=0),
-    "basicsr-y": Protocol("basicsr-y", y_channel=True, crop=4),
+    "challenge": EvalProtocol("challenge", y_channel=False, crop=0),
+    "basicsr-y": EvalProtocol("basicsr-y", y_channel=True, crop=4),
 }
 
 

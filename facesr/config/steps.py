@@ -54,7 +54,7 @@ PositiveRange = Annotated[tuple[_Positive, _Highest], Predicate(low_not_above_hi
 Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
 
 
-Sizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], Predicate(has_an_odd_size)]
+KernelSizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], Predicate(has_an_odd_size)]
 
 
 Modes = Annotated[tuple[Mode, ...], MinLen(1)]
@@ -78,7 +78,7 @@ class Blur(Config):
 
     kind: Literal["blur"] = "blur"
     chance: Chance = 1.0
-    sizes_px: Sizes = (7, 21)
+    sizes_px: KernelSizes = (7, 21)
     sinc_chance: Chance = 0.1
     cutoff: PositiveRange = (1 / 5, 1.0)
     cutoff_small: PositiveRange = (1 / 3, 1.0)
@@ -100,7 +100,7 @@ class Sinc(Config):
 
     kind: Literal["sinc"] = "sinc"
     chance: Chance = 0.8
-    sizes_px: Sizes = (7, 21)
+    sizes_px: KernelSizes = (7, 21)
     cutoff: PositiveRange = (1 / 3, 1.0)
 
 

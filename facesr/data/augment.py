@@ -42,9 +42,11 @@ def jitter(pixels: Array, config: DataConfig, random: Random) -> Array:
     return varied
 
 
-def vary(lq: Array, hq: Array, config: DataConfig, random: Random, *, scale: int) -> tuple[Tensor, Tensor]:
+def vary(
+    lq_pixels: Array, hq_pixels: Array, config: DataConfig, random: Random, *, scale: int
+) -> tuple[Tensor, Tensor]:
     """Crop, mirror and turn both pictures of a pair alike."""
-    lq, hq = torch.tensor(lq), torch.tensor(hq)
+    lq, hq = torch.tensor(lq_pixels), torch.tensor(hq_pixels)
     if config.crop_px:
         side = config.crop_px // scale
         top, left = (random.randint(0, length - side) for length in lq.shape[:2])

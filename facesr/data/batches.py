@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from facesr.data.augment import vary
-from facesr.data.dataset import Draws, Pair
+from facesr.data.dataset import PairDataset, TrainingPair
 from facesr.degradation.degrader import derive_seed
 from facesr.errors import ImageError
 from facesr.processes import STOP_SIGNALS
@@ -65,7 +65,7 @@ class Slice:
         return step * self.batch + self.rank * self.local + offset
 
 
-def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator[Batch]:
+def batches(draws: PairDataset, *, part: Slice, start: int, workers: int) -> Generator[Batch]:
     """Yield this process's batches for ever, from step `start` (the first is 0).
 
     Each pair is used `reuse` times: the last `ring` of them are held, every use takes one of those at random
@@ -90,7 +90,7 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator
         # The loader's own handler would raise in the middle of a step; the next batch notices soon enough.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        ring: deque[Pair] = deque(maxlen=size)
+        ring: deque[TrainingPair] = deque(maxlen=size)
         failed: list[str] = []
         for _ in range(size - 1):
             _push(ring, next(stream), failed)
@@ -111,7 +111,7 @@ def batches(draws: Draws, *, part: Slice, start: int, workers: int) -> Generator
         del stream, loader  # ends the workers, even if a traceback holds on to this frame
 
 
-def _push(ring: deque[Pair], pair: Pair, failed: list[str]) -> None:
+def _push(ring: deque[TrainingPair], pair: TrainingPair, failed: list[str]) -> None:
     if pair.error:
         raise pair.error
     if not pair.lq.size:

@@ -14,13 +14,13 @@ from facesr.data.folders import Folder
 from facesr.degradation.degrader import degrade_pixels, derive_seed, draw
 from facesr.errors import FacesrError, ImageError
 from facesr.images.image import Array
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 
 _TRIES = 8
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrainingPair:
     """A training pair at 8 bits.
 
     Attributes:
@@ -38,7 +38,7 @@ class Pair:
     error: FacesrError | None = None
 
 
-class Draws(Dataset[Pair]):
+class PairDataset(Dataset[TrainingPair]):
     """Numbered draws: which picture, how it is varied, how it is degraded.
 
     Within as many consecutive numbers as a folder has pictures, none of them comes twice.
@@ -54,7 +54,7 @@ class Draws(Dataset[Pair]):
         self.seed = seed
         self.scale = scale
 
-    def __getitem__(self, number: int) -> Pair:
+    def __getitem__(self, number: int) -> TrainingPair:
         nothing = np.empty((0, 0, 3), np.uint8)
         failed: list[str] = []
         for attempt in range(_TRIES):
@@ -72,18 +72,18 @@ class Draws(Dataset[Pair]):
                 failed.append(error.message)
                 continue
             except FacesrError as error:  # raised in a worker, it would reach the user as a traceback
-                return Pair(nothing, nothing, "", error=error)
-            return Pair(lq, hq, str(folder.hq[position]), tuple(failed))
-        return Pair(nothing, nothing, "", tuple(failed))
+                return TrainingPair(nothing, nothing, "", error=error)
+            return TrainingPair(lq, hq, str(folder.hq[position]), tuple(failed))
+        return TrainingPair(nothing, nothing, "", tuple(failed))
 
     def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
-        hq = read_picture(folder.hq[position]).rgb8
+        hq = read_image(folder.hq[position]).rgb8
         size: tuple[int, ...] = hq.shape[:2]
         # Its header may have said something else, and it may have been replaced since.
         if min(size) < max(self.config.crop_px, self.scale) or folder.size not in (None, size):
             raise ImageError(f"is {size[1]}x{size[0]} now", file=folder.hq[position])
         if folder.lq:
-            lq = read_picture(folder.lq[position]).rgb8
+            lq = read_image(folder.lq[position]).rgb8
             if tuple(self.scale * side for side in lq.shape[:2]) != size:
                 raise ImageError(f"is {lq.shape[1]}x{lq.shape[0]} now", file=folder.lq[position])
             return lq, hq

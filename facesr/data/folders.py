@@ -12,8 +12,8 @@ from facesr.data.pairs import (
     check_pair,
     header_size,
     list_folder,
+    list_hq,
     list_pairs,
-    list_truths,
     match_pairs,
     refuse,
 )
@@ -116,7 +116,7 @@ def list_validation(config: DataConfig, *, scale: int, warn: Warn | None = None)
     """
     names = [folder.name for folder in config.val_lq]
     hint = "put HQ faces there, or name them with `--val-hq`; `--set validate_every=0` does without"
-    truths = list_truths(config.val_hq, hint=hint, warn=warn)
+    truths = list_hq(config.val_hq, hint=hint, warn=warn)
     return [
         list_pairs(
             folder,

@@ -34,7 +34,7 @@ class PairSet:
     hq: tuple[Path, ...]
 
 
-def list_truths(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
+def list_hq(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
     """List the truths that pictures are compared with.
 
     Args:
@@ -62,7 +62,7 @@ def list_pairs(
 
     Args:
         folder: Of the pictures.
-        truths: All of `list_truths`.
+        truths: All of `list_hq`.
         scale: How many times larger the truths are.
         hint: What to do where the folder is missing.
         suffix: What the pictures' names have at their end, and the truths' have not.

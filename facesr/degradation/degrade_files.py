@@ -35,8 +35,8 @@ def degrade_files(
     import torch
 
     from facesr.degradation.degrader import degrade_pixels
-    from facesr.images.image import Picture
-    from facesr.images.write import write_picture
+    from facesr.images.image import ImageData
+    from facesr.images.write import write_image
     from facesr.parallel import map_ahead
 
     replayed = read_params(config.replay) if config.replay else None
@@ -57,7 +57,7 @@ def degrade_files(
         if params is None:
             several = ", or several of its name" if alone else ""
             raise ImageError(f"no line for it in {config.replay}{several}", file=job.source.path)
-        pixels, was_cropped = read_truth(config, job.source.path)
+        pixels, was_cropped = read_hq(config, job.source.path)
         if was_cropped:
             cropped.append(job.source.path)
         try:
@@ -69,8 +69,8 @@ def degrade_files(
             reason = f"its line in {config.replay} cannot be used ({type(error).__name__})"
             raise ImageError(reason, file=job.source.path) from error
         if truth := truths.get((job.source, job.copy)):
-            write_picture(truth, Picture(rgb=pixels))
-        write_picture(job.target, Picture(rgb=lq))
+            write_image(truth, ImageData(rgb=pixels))
+        write_image(job.target, ImageData(rgb=lq))
 
     def write_params(made: Iterable[Job], *, replaced: list[Job]) -> None:
         if config.params_out:
@@ -125,7 +125,7 @@ def draw_for(config: DegradeConfig, job: Job) -> Line:
     return {"file": name, "copy": job.copy, "seed": seed, "steps": draw(config.degradation, seed)}
 
 
-def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
+def read_hq(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
     """Read an HQ picture as it is to be degraded; also tell whether it had to be cropped.
 
     Raises:
@@ -133,9 +133,9 @@ def read_truth(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
     """
     from facesr.degradation.degrader import crop_to_multiple
     from facesr.images.image import middle_square
-    from facesr.images.read import read_picture
+    from facesr.images.read import read_image
 
-    pixels = read_picture(path).rgb8
+    pixels = read_image(path).rgb8
     if config.size_px:
         pixels = middle_square(pixels, side=config.size_px)
     try:

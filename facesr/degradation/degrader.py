@@ -17,7 +17,7 @@ from facesr.errors import ConfigError, ImageError
 from facesr.images.image import Array
 from facesr.images.read import from_pil
 
-Kind = TypeVar("Kind", Image.Image, Array)
+AnyImage = TypeVar("AnyImage", Image.Image, Array)
 
 
 def derive_seed(seed: int, name: str, copy: int = 0) -> int:
@@ -109,8 +109,8 @@ def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = 4) ->
 
 
 def degrade_image(
-    image: Kind, config: Degradation | str = "default", seed: int = 0, *, scale: int = 4
-) -> Kind:
+    image: AnyImage, config: Degradation | str = "default", seed: int = 0, *, scale: int = 4
+) -> AnyImage:
     """Make the LQ picture of an HQ one.
 
     Args:

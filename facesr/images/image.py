@@ -19,7 +19,7 @@ MAX_PIXELS = 89_478_485
 
 @final
 @dataclass(frozen=True)
-class Picture:
+class ImageData:
     """A decoded picture, upright.
 
     Attributes:
@@ -52,13 +52,13 @@ class Picture:
         reduced: Array = np.round(self.rgb / np.float32(257)).astype(np.uint8)
         return reduced
 
-    def enlarged(self, rgb: Pixels) -> "Picture":
+    def enlarged(self, rgb: Pixels) -> "ImageData":
         """Return the picture with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
         return replace(
             self, rgb=rgb, alpha=_resize_alpha(self.alpha, height=rgb.shape[0], width=rgb.shape[1])
         )
 
-    def resized(self, height: int, width: int) -> "Picture":
+    def resized(self, height: int, width: int) -> "ImageData":
         """Return the picture resampled to another size (Lanczos), of the same depth."""
         rgb = _resize(self.rgb, height=height, width=width)
         return replace(self, rgb=rgb, alpha=_resize_alpha(self.alpha, height=height, width=width))
@@ -80,7 +80,7 @@ def _resize_alpha(alpha: Array | None, *, height: int, width: int) -> Array | No
     return np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def to_pil(picture: Picture) -> Image.Image:
+def to_pil(picture: ImageData) -> Image.Image:
     """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey, profile and EXIF in its `info`."""
     if picture.rgb.dtype == np.uint16:
         image = Image.fromarray(np.round(picture.rgb.mean(2)).astype(np.uint16))

@@ -17,7 +17,7 @@ from facesr.files.paths import check_regular
 from facesr.images.image import (
     MAX_PIXELS,
     Array,
-    Picture,
+    ImageData,
 )
 
 # Tags about how a file's own pixels are stored, which hold for no other, and orientation, which is applied.
@@ -33,7 +33,7 @@ _PHOTOMETRIC_TAG = 262
 SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
 
 
-def from_pil(image: Image.Image) -> Picture:
+def from_pil(image: Image.Image) -> ImageData:
     """Take the pixels of any Pillow image, its EXIF orientation applied.
 
     Colour under full transparency is replaced by that of its surroundings, so that nothing dark bleeds into
@@ -48,7 +48,7 @@ def from_pil(image: Image.Image) -> Picture:
         raise ImageError(f"cannot be read, {reason_of(error)}") from error
 
 
-def _decode(image: Image.Image) -> Picture:
+def _decode(image: Image.Image) -> ImageData:
     """Take the pixels of an image, with whatever error its decoder raises."""
     if 0 in image.size:
         raise ValueError("it has no pixels")
@@ -72,7 +72,7 @@ def _decode(image: Image.Image) -> Picture:
         deep = _levels(image)
         if white_is_zero:
             deep = 65_535 - deep
-        return Picture(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
+        return ImageData(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
     if image.mode in {"RGBa", "La"}:
         image = image.convert(image.mode.upper())
     if image.mode == "CMYK":
@@ -81,8 +81,8 @@ def _decode(image: Image.Image) -> Picture:
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
         alpha = np.ascontiguousarray(rgba[..., 3])
-        return Picture(_fill_transparent(rgba[..., :3], alpha), grey, alpha, icc, exif, notes)
-    return Picture(np.asarray(image.convert("RGB")), grey, None, icc, exif, notes)
+        return ImageData(_fill_transparent(rgba[..., :3], alpha), grey, alpha, icc, exif, notes)
+    return ImageData(np.asarray(image.convert("RGB")), grey, None, icc, exif, notes)
 
 
 def _carried_exif(source: Image.Exif) -> bytes | None:
@@ -162,7 +162,7 @@ def _fill_transparent(rgb: Array, alpha: Array) -> Array:
     return result
 
 
-def read_picture(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageData:
     """Decode a file.
 
     Args:

@@ -12,7 +12,7 @@ from facesr.errors import ImageError, reason_of
 from facesr.files.atomic import write_atomic
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular, exists
-from facesr.images.image import Picture, to_pil
+from facesr.images.image import ImageData, to_pil
 from facesr.images.read import (
     SUB_DIRECTORY_TAGS,
 )
@@ -57,7 +57,7 @@ def check_writable(path: Path, *, height: int, width: int) -> None:
         )
 
 
-def encode_picture(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
+def encode_image(picture: ImageData, suffix: str, *, quality: int = 95) -> bytes:
     """Encode a picture in the format of a file name's suffix.
 
     JPEG and BMP hold no alpha: the picture is laid on white. 16-bit grey stays so in PNG and TIFF.
@@ -100,7 +100,7 @@ def _has_sub_directories(block: bytes | None) -> bool:
     return bool(SUB_DIRECTORY_TAGS & set(exif))
 
 
-def exif_is_too_long(picture: Picture, suffix: str) -> bool:
+def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
     """Tell whether a JPEG would have to leave EXIF out, which has one segment of 64 KiB there."""
     return picture.exif is not None and len(picture.exif) > 65_500 and _FORMATS[suffix.lower()] == "JPEG"
 
@@ -110,7 +110,7 @@ def holds_alpha(suffix: str) -> bool:
     return _FORMATS[suffix.lower()] not in {"JPEG", "BMP"}
 
 
-def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
+def write_image(path: Path, picture: ImageData, *, quality: int = 95) -> None:
     """Encode a picture in the format of its suffix and write it all or nothing.
 
     Raises:
@@ -120,7 +120,7 @@ def write_picture(path: Path, picture: Picture, *, quality: int = 95) -> None:
     if exists(path):
         check_regular(path)
     try:
-        encoded = encode_picture(picture, path.suffix, quality=quality)
+        encoded = encode_image(picture, path.suffix, quality=quality)
         write_atomic(path, lambda stream: stream.write(encoded))
     except ImageError as error:
         raise ImageError(error.reason, file=path) from error

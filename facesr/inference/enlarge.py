@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from facesr.errors import ImageError
-from facesr.images.image import Array, Picture, Pixels, to_pil
+from facesr.images.image import Array, ImageData, Pixels, to_pil
 from facesr.images.read import from_pil
 from facesr.inference.tiling import enlarge_blended, enlarge_exactly
 from facesr.models.base import SRNetwork, enlarge
@@ -30,7 +30,7 @@ _TILE_PX, _SMALLEST_TILE_PX = 512, 16
 _OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 
-Kind = TypeVar("Kind", Image.Image, Picture, Array, Tensor)
+AnyImage = TypeVar("AnyImage", Image.Image, ImageData, Array, Tensor)
 
 
 @torch.inference_mode()
@@ -153,17 +153,17 @@ def start_upscaling(
     return wait
 
 
-def upscale_image(image: Kind, model: Model) -> Kind:
+def upscale_image(image: AnyImage, model: Model) -> AnyImage:
     """Enlarge one picture, or a batch of them, four times.
 
     Args:
-        image: A Pillow image of any mode, what `read_picture` returns, an (h, w, 3) uint8
+        image: A Pillow image of any mode, what `read_image` returns, an (h, w, 3) uint8
             RGB array, or a (B, 3, h, w) float RGB tensor in [0, 1].
         model: From `facesr.load_model`.
 
     Returns:
         The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
-        `info`), a `Picture`, a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's
+        `info`), a `ImageData`, a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's
         dtype and device.
 
     Raises:
@@ -171,7 +171,7 @@ def upscale_image(image: Kind, model: Model) -> Kind:
     """
     if isinstance(image, Image.Image):
         return to_pil(upscale_image(from_pil(image), model))
-    if isinstance(image, Picture):
+    if isinstance(image, ImageData):
         return image.enlarged(start_upscaling(model, [image.rgb])()[0])
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

@@ -12,7 +12,7 @@ import torch
 
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ImageError
-from facesr.images.image import Picture
+from facesr.images.image import ImageData
 from facesr.inference.enlarge import start_upscaling
 from facesr.models.flip import FlipEnsemble
 from facesr.parallel import Item, Outcome, StageTimes
@@ -38,25 +38,25 @@ def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
     return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
 
 
-def result_px(enlarged: Outcome[Item, tuple[Picture, ...]]) -> int:
+def result_px(enlarged: Outcome[Item, tuple[ImageData, ...]]) -> int:
     """Return the pixels of all results of one picture."""
     return 0 if isinstance(enlarged.value, ImageError) else sum(math.prod(p.size) for p in enlarged.value)
 
 
-Group = list[Outcome[Item, Picture]]
+Group = list[Outcome[Item, ImageData]]
 
 
-Finish = Callable[[], list[Outcome[Item, tuple[Picture, ...]]]]
+Finish = Callable[[], list[Outcome[Item, tuple[ImageData, ...]]]]
 
 
 def enlarge_stream(
     models: Sequence[Model],
-    pictures: Iterable[Outcome[Item, Picture]],
+    pictures: Iterable[Outcome[Item, ImageData]],
     *,
     runtime: RuntimeConfig,
     warn: Callable[[str], None],
     times: StageTimes | None = None,
-) -> Iterator[Outcome[Item, tuple[Picture, ...]]]:
+) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
     """Run every model over decoded pictures, those of equal size together; failures pass through.
 
     The models' notes are told first.
@@ -78,7 +78,7 @@ def enlarge_stream(
     def start(group: Group[Item]) -> Finish[Item]:
         return _start_group(models, group, tile=tile, times=times)
 
-    def enlarge(group: Group[Item], threads: int) -> list[Outcome[Item, tuple[Picture, ...]]]:
+    def enlarge(group: Group[Item], threads: int) -> list[Outcome[Item, tuple[ImageData, ...]]]:
         torch.set_num_threads(threads)  # of this thread alone
         return start(group)()
 
@@ -136,7 +136,7 @@ def _start_group(
     models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
 ) -> Finish[Item]:
     """Begin to enlarge a group, and return what waits for its results."""
-    pictures = [outcome.value for outcome in group if isinstance(outcome.value, Picture)]
+    pictures = [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
     device = models[0].device
     watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
     try:
@@ -146,7 +146,7 @@ def _start_group(
         return lambda: [Outcome(outcome.item, failure) for outcome in group]
     watch.stop()
 
-    def finish() -> list[Outcome[Item, tuple[Picture, ...]]]:
+    def finish() -> list[Outcome[Item, tuple[ImageData, ...]]]:
         results = [wait() for wait in waits]
         times.add("network", cores * watch.seconds())
         try:
@@ -163,10 +163,10 @@ def _start_group(
 
 
 def _equal_sizes(
-    pictures: Iterable[Outcome[Item, Picture]], *, batch: int
-) -> Iterator[list[Outcome[Item, Picture]]]:
+    pictures: Iterable[Outcome[Item, ImageData]], *, batch: int
+) -> Iterator[list[Outcome[Item, ImageData]]]:
     """Gather small pictures of one size into lists of `batch`, holding back at most twice that many."""
-    waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, Picture]]] = {}
+    waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, ImageData]]] = {}
     for outcome in pictures:
         if isinstance(outcome.value, ImageError):
             yield [outcome]

@@ -15,15 +15,15 @@ from facesr.results import UpscaleResult
 from facesr.weights.find import WeightFiles
 
 if TYPE_CHECKING:
-    from facesr.images.image import Picture
+    from facesr.images.image import ImageData
 
 
 def upscale_files(
     config: UpscaleConfig, reporter: Reporter, todo: list[Job], skipped: tuple[Path, ...], files: WeightFiles
 ) -> UpscaleResult:
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
-    from facesr.images.read import read_picture
-    from facesr.images.write import write_picture
+    from facesr.images.read import read_image
+    from facesr.images.write import write_image
     from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
     from facesr.parallel import Outcome, StageTimes, map_ahead
 
@@ -33,20 +33,20 @@ def upscale_files(
     batch = batch_size(runtime, model.device)
     notes: dict[str, list[Path]] = {}
 
-    def read(job: Job) -> "Picture":
+    def read(job: Job) -> "ImageData":
         with times.measure("decode"):
-            picture = read_picture(job.source.path, max_pixels=config.max_pixels)
+            picture = read_image(job.source.path, max_pixels=config.max_pixels)
         check_result(picture, job.target, config)
         for note in (*picture.notes, *result_notes(picture, job.target)):
             notes.setdefault(note, []).append(job.source.path)
         return picture
 
-    def write(enlarged: Outcome[Job, tuple["Picture", ...]]) -> Path:
+    def write(enlarged: Outcome[Job, tuple["ImageData", ...]]) -> Path:
         if isinstance(enlarged.value, ImageError):
             raise enlarged.value
         with times.measure("encode"):
             picture = finish(enlarged.value[0], config)
-            write_picture(enlarged.item.target, picture, quality=config.quality)
+            write_image(enlarged.item.target, picture, quality=config.quality)
         return enlarged.item.target
 
     written: list[Path] = []
@@ -82,7 +82,7 @@ def upscale_files(
     )
 
 
-def check_result(picture: "Picture", target: Path, config: UpscaleConfig) -> None:
+def check_result(picture: "ImageData", target: Path, config: UpscaleConfig) -> None:
     """Refuse, before the network runs, a result that its format cannot hold.
 
     Raises:
@@ -94,7 +94,7 @@ def check_result(picture: "Picture", target: Path, config: UpscaleConfig) -> Non
     check_writable(target, height=height, width=width)
 
 
-def result_notes(picture: "Picture", target: Path) -> list[str]:
+def result_notes(picture: "ImageData", target: Path) -> list[str]:
     """Say what the format of the result loses."""
     from facesr.images.write import exif_is_too_long, holds_alpha
 
@@ -107,7 +107,7 @@ def result_notes(picture: "Picture", target: Path) -> list[str]:
     return notes
 
 
-def finish(picture: "Picture", config: UpscaleConfig) -> "Picture":
+def finish(picture: "ImageData", config: UpscaleConfig) -> "ImageData":
     """Bring a 4x result to the enlargement that was asked for."""
     if config.outscale == SCALE:
         return picture

@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from facesr.config.degrade import DegradeConfig
-from facesr.degradation.degrade_files import draw_for, read_truth
+from facesr.degradation.degrade_files import draw_for, read_hq
 from facesr.degradation.degrader import degrade_pixels, derive_seed
 from facesr.errors import ImageError
 from facesr.files.jobs import Job
 from facesr.files.listing import Source
-from facesr.images.image import Picture
-from facesr.images.write import write_picture
+from facesr.images.image import ImageData
+from facesr.images.write import write_image
 
 _ROWS, _COLUMNS = 4, 5
 
@@ -38,7 +38,7 @@ def write_preview(config: DegradeConfig, paths: list[Path], target: Path) -> Non
     rows = []
     for path in order:
         try:
-            rows.append((path, read_truth(config, path)[0]))
+            rows.append((path, read_hq(config, path)[0]))
         except ImageError:
             continue
         if len(rows) == _ROWS:
@@ -53,7 +53,7 @@ def write_preview(config: DegradeConfig, paths: list[Path], target: Path) -> Non
             steps = draw_for(config, Job(Source(path, Path(path.name)), target, x))["steps"]
             lq = Image.fromarray(degrade_pixels(truth, steps, scale=config.scale))
             _place(sheet, (x + 1) * (_TILE_PX + 4), y * height, lq, [describe(step) for step in steps])
-    write_picture(target, Picture(rgb=np.asarray(sheet)))
+    write_image(target, ImageData(rgb=np.asarray(sheet)))
 
 
 def _place(sheet: Image.Image, left: int, top: int, image: Image.Image, lines: list[str]) -> None:

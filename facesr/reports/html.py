@@ -17,7 +17,7 @@ from PIL import Image
 
 from facesr.files.atomic import write_atomic
 from facesr.images.image import Array
-from facesr.reports.scores import BICUBIC, EvalResult, ImageScore, Paired
+from facesr.reports.scores import BICUBIC, Difference, EvalResult, ImageScore
 from facesr.reports.statistics import Summary
 from facesr.version import __version__
 
@@ -190,7 +190,7 @@ def _summary_table(result: EvalResult) -> str:
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
-def _difference_row(paired: Paired) -> str:
+def _difference_row(paired: Difference) -> str:
     return _row(f"{paired.first} over {paired.second}", "PSNR", paired.difference, "psnr", sign="+")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from facesr.config.evaluate import PROTOCOLS, EvalConfig, Protocol
+from facesr.config.evaluate import PROTOCOLS, EvalConfig, EvalProtocol
 from facesr.events import Failure
 from facesr.files.atomic import write_atomic
 from facesr.reports.statistics import Summary, summarise
@@ -48,7 +48,7 @@ class ImageScore:
 
 
 @dataclass(frozen=True)
-class Paired:
+class Difference:
     """The difference of two methods' PSNR, picture by picture, first minus second."""
 
     first: str
@@ -65,17 +65,17 @@ class EvalResult:
         methods: Bicubic first where there are LQ pictures, then models or the folder.
         images: All scores, in the order of the files.
         summaries: Method to metric to statistics.
-        differences: Paired differences in PSNR: each method over bicubic, and models over each other.
+        differences: Difference differences in PSNR: each method over bicubic, and models over each other.
         worst: The ten files with the lowest PSNR of the first method that is not bicubic.
         failed: Files that could not be scored, and results that could not be written.
         written: Pictures, table and report.
     """
 
-    protocol: Protocol
+    protocol: EvalProtocol
     methods: tuple[Method, ...]
     images: tuple[ImageScore, ...]
     summaries: dict[str, dict[str, Summary]]
-    differences: tuple[Paired, ...]
+    differences: tuple[Difference, ...]
     worst: tuple[str, ...]
     failed: tuple[Failure, ...]
     written: tuple[Path, ...]
@@ -108,7 +108,9 @@ def summarise_scores(
         images=tuple(images),
         summaries={name: {m: summarise(columns[name, m]) for m in config.metric} for name in names},
         differences=tuple(
-            Paired(first, second, summarise(_differences(columns[first, "psnr"], columns[second, "psnr"])))
+            Difference(
+                first, second, summarise(_differences(columns[first, "psnr"], columns[second, "psnr"]))
+            )
             for first, second in pairs
         ),
         worst=tuple(image.file for image in order[:WORST]),

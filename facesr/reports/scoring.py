@@ -72,9 +72,9 @@ def score_files(
     folders: dict[str, Path],
     report: "Report | None",
 ) -> tuple[list[ImageScore], list[Failure], list[Path]]:
-    from facesr.images.image import Picture, bicubic, to_pil
-    from facesr.images.read import from_pil, read_picture
-    from facesr.images.write import write_picture
+    from facesr.images.image import ImageData, bicubic, to_pil
+    from facesr.images.read import from_pil, read_image
+    from facesr.images.write import write_image
     from facesr.inference.stream import batch_size, enlarge_stream, result_px
     from facesr.metrics import measure
     from facesr.parallel import Outcome, map_ahead
@@ -82,17 +82,17 @@ def score_files(
     protocol = PROTOCOLS[config.protocol]
     names = [method.name for method in methods]
 
-    def read(pair: ScoredPair) -> Picture:
-        return read_picture(pair.subject)
+    def read(pair: ScoredPair) -> ImageData:
+        return read_image(pair.subject)
 
-    def score(outcome: "Outcome[ScoredPair, tuple[Picture, ...]]") -> _Scored:
+    def score(outcome: "Outcome[ScoredPair, tuple[ImageData, ...]]") -> _Scored:
         if isinstance(outcome.value, ImageError):
             raise outcome.value
         pair = outcome.item
-        target = read_picture(pair.hq).rgb8
+        target = read_image(pair.hq).rgb8
         # As they would be read from a file: grey ones, say, have one channel there.
         results: list[Array] = [from_pil(to_pil(picture)).rgb8 for picture in outcome.value]
-        lq = read_picture(pair.lq).rgb8 if pair.lq else None
+        lq = read_image(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
             results.insert(0, bicubic(lq, scale=4))
         for pixels in results:
@@ -109,7 +109,7 @@ def score_files(
             for method, picture in zip(names[-len(outcome.value) :], outcome.value, strict=True):
                 path = folders[method] / f"{pair.name}.png"
                 try:
-                    write_picture(path, picture)
+                    write_image(path, picture)
                     saved.append(path)
                 except ImageError as error:
                     unsaved.append(Failure.of(path, error))

@@ -26,7 +26,7 @@ from facesr.transfer import Arrival, send_to_host
 from facesr.weights.save import save_folder
 
 
-class Run:
+class TrainingLoop:
     """Drives a trainer through its iterations and keeps its folder.
 
     Attributes:

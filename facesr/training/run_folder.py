@@ -21,7 +21,7 @@ from facesr.files.atomic import write_atomic
 from facesr.training.layout import BEST, CHECKPOINT, refuse_used
 from facesr.version import __version__
 
-CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
+RUN_CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
 
 
 LOCK_NAME = ".lock"
@@ -62,7 +62,7 @@ class RunFolder:
             for leftover in (".best-new", ".best-old"):
                 shutil.rmtree(self.path / leftover, ignore_errors=True)
             (self.path / METRICS_NAME).unlink(missing_ok=True)
-            self._write(CONFIG_NAME, _text(config))
+            self._write(RUN_CONFIG_NAME, _text(config))
             self._write(ENV_NAME, json.dumps(environment, indent=2) + "\n")
 
     @contextmanager
@@ -97,13 +97,13 @@ class RunFolder:
         """
         text = _text(config)
         with explain_write_errors(self.path):
-            before = (self.path / CONFIG_NAME).read_text(encoding="utf-8")
+            before = (self.path / RUN_CONFIG_NAME).read_text(encoding="utf-8")
             if text == before:
                 return
             earlier = f"config-to-{step}.toml"
             if not (self.path / earlier).exists():  # else what was tried since has led nowhere
                 self._write(earlier, before)
-            self._write(CONFIG_NAME, text)
+            self._write(RUN_CONFIG_NAME, text)
 
     def _write(self, name: str, text: str) -> None:
         try:

@@ -33,11 +33,11 @@ def start(
 ) -> TrainResult:
     # Imported here, so that errors in the configuration answer without the seconds that torch takes to load.
     from facesr.data.batches import Slice, batches
-    from facesr.data.dataset import Draws
+    from facesr.data.dataset import PairDataset
     from facesr.data.folders import fingerprint
     from facesr.device import pick_dtype
     from facesr.models import resolve_args
-    from facesr.training.loop import Run, mean_psnr
+    from facesr.training.loop import TrainingLoop, mean_psnr
     from facesr.training.run_folder import RunFolder
     from facesr.training.trainer import Trainer
     from facesr.training.validation import Validator
@@ -55,26 +55,28 @@ def start(
     trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
     validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
-    run = Run(config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size)
-    draws = Draws(folders, config.data, seed=config.seed, scale=SCALE)
+    loop = TrainingLoop(
+        config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size
+    )
+    draws = PairDataset(folders, config.data, seed=config.seed, scale=SCALE)
     part = Slice(config.batch, ranks.rank, ranks.world_size)
     with folder.lock() if ranks.rank == 0 else nullcontext():
         if resumed:
-            run.resume()
+            loop.resume()
         elif ranks.rank == 0:
             folder.create(config, device=str(device))
-        if not run.finished:
-            run.announce()
+        if not loop.finished:
+            loop.announce()
             workers = worker_count(config)
             with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
-                run.go(stream, stop)
+                loop.go(stream, stop)
     return TrainResult(
         folder.path,
         trainer.step,
         config.iterations,
-        best_psnr=run.best.get("psnr"),
+        best_psnr=loop.best.get("psnr"),
         bicubic_psnr=mean_psnr(validator.bicubic) if validator else None,
-        stopped_by="" if run.finished else stop.name,
+        stopped_by="" if loop.finished else stop.name,
     )
 
 
@@ -88,14 +90,14 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
 
     from facesr.models import build_network, resolve_args
     from facesr.models.base import load_shallower
-    from facesr.weights.find import locate
+    from facesr.weights.find import find_weights
     from facesr.weights.load import read_network
 
     torch.manual_seed(config.seed % 2**63)
     args = config.args
     if config.init is None:
         return build_network(config.arch, args)
-    network, found, _ = read_network(locate(config.init))
+    network, found, _ = read_network(find_weights(config.init))
     begun = resolve_args(found.arch, found.args)
     if (found.arch, begun) == (config.arch, args):
         return network

@@ -20,7 +20,7 @@ from facesr.training.optimisers import build_optimisers
 from facesr.training.schedule import cosine_with_restarts
 from facesr.transfer import send_to_device
 
-State = dict[str, Any]
+TrainState = dict[str, Any]
 
 
 class Trainer:
@@ -129,7 +129,7 @@ class Trainer:
         self._loss_count = 0
         return float(mean)
 
-    def state(self) -> State:
+    def state(self) -> TrainState:
         """Return everything that `load_state` needs to go on to the last bit."""
         loss_sum = self._loss_sum.clone()
         if dist.is_initialized():
@@ -151,7 +151,7 @@ class Trainer:
         """Tell whether all weights are finite numbers; waits for the device."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
 
-    def load_state(self, state: State) -> None:
+    def load_state(self, state: TrainState) -> None:
         """Go back to what `state` returned.
 
         Raises:

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from facesr.data.pairs import PairSet
-from facesr.images.image import Array, Picture, bicubic
-from facesr.images.read import read_picture
-from facesr.images.write import write_picture
+from facesr.images.image import Array, ImageData, bicubic
+from facesr.images.read import read_image
+from facesr.images.write import write_image
 from facesr.inference.enlarge import enlarge_pixels
 from facesr.metrics import Scores, measure
 from facesr.models.base import SRNetwork
@@ -46,7 +46,7 @@ class Validator:
         sets = tuple(sets)
         baseline = {
             one.name: mean_scores(
-                measure(bicubic(read_picture(lq).rgb8, scale=scale), read_picture(hq).rgb8)
+                measure(bicubic(read_image(lq).rgb8, scale=scale), read_image(hq).rgb8)
                 for lq, hq in zip(one.lq, one.hq, strict=True)
             )
             for one in sets
@@ -66,7 +66,7 @@ class Validator:
 
         def score_pair(lq: Path, hq: Path) -> Scores:
             check()
-            return measure(restore(network, read_picture(lq).rgb8, device), read_picture(hq).rgb8)
+            return measure(restore(network, read_image(lq).rgb8, device), read_image(hq).rgb8)
 
         training = network.training
         network.eval()
@@ -80,13 +80,13 @@ class Validator:
         rows = []
         for one in self.sets:
             for lq_path, hq_path in list(zip(one.lq, one.hq, strict=True))[:count]:
-                lq, hq = read_picture(lq_path).rgb8, read_picture(hq_path).rgb8
+                lq, hq = read_image(lq_path).rgb8, read_image(hq_path).rgb8
                 blocky = np.asarray(Image.fromarray(lq).resize(hq.shape[1::-1], Image.Resampling.NEAREST))
                 row = [blocky, bicubic(lq, scale=self.scale), restore(network, lq, device), hq]
                 rows.append(np.concatenate(row, axis=1))
         width = max(row.shape[1] for row in rows)
         padded = [np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows]
-        write_picture(target, Picture(rgb=np.concatenate(padded)))
+        write_image(target, ImageData(rgb=np.concatenate(padded)))
 
 
 def restore(network: SRNetwork, pixels: Array, device: torch.device) -> Array:

@@ -44,7 +44,7 @@ class WeightFiles:
         return self.config.name if self.config else self.tensors.stem
 
 
-def locate(model: str) -> WeightFiles:
+def find_weights(model: str) -> WeightFiles:
     """Resolve a bundled name, a weight folder or file, or a repository on the Hub, in this order.
 
     Raises:

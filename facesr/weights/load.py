@@ -12,7 +12,7 @@ from facesr.device import pick_device, pick_dtype
 from facesr.errors import ConfigError, DeviceError, WeightsError
 from facesr.models import build_network
 from facesr.models.base import SRNetwork, enlarge
-from facesr.weights.find import WeightFiles, locate
+from facesr.weights.find import WeightFiles, find_weights
 from facesr.weights.read import check_state, identify, read_state, shapes_of
 
 _RAMP_PX = 64
@@ -63,7 +63,7 @@ def load_model(
         WeightsError: Damaged, foreign or tampered weights.
         DeviceError: The device or the precision is not to be had.
     """
-    files = name_or_path if isinstance(name_or_path, WeightFiles) else locate(str(name_or_path))
+    files = name_or_path if isinstance(name_or_path, WeightFiles) else find_weights(str(name_or_path))
     if backend not in {"torch", "onnx"}:
         raise DeviceError(f"unknown backend `{backend}`", hint="it is `torch` or `onnx`")
     if backend == "onnx" and device not in {"auto", "cpu"}:

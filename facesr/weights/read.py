@@ -14,7 +14,7 @@ from facesr.errors import WeightsError
 from facesr.models import ARCHITECTURES
 from facesr.models.base import Shapes
 
-State = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 
 
 # Keys that give other people's networks away, so that the error can name what was found.
@@ -32,7 +32,7 @@ _FOREIGN = {
 }
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> Tensors:
     """Read a state dict from `.safetensors` or `.pth`, unwrapped and without `module.` prefixes.
 
     In a `.pth` the tensors may stand under `params_ema` (preferred), under `params`, or bare, and in the

@@ -13,7 +13,7 @@ from facesr.files.listing import Source
 from facesr.files.paths import real
 from facesr.reports.scores import BICUBIC, EvalResult, Method, summarise_scores, write_csv
 from facesr.reports.scoring import ScoredPair, name_methods, score_files, with_file
-from facesr.weights.find import locate
+from facesr.weights.find import find_weights
 
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
@@ -28,7 +28,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     """
     reporter = reporter or Silent()
     pairs = _list_pairs(config, reporter)
-    files = [] if config.sr else [locate(name) for name in config.model]
+    files = [] if config.sr else [find_weights(name) for name in config.model]
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
     from facesr.inference.stream import load_for
 
@@ -59,11 +59,11 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
 
 def _list_pairs(config: EvalConfig, reporter: Reporter) -> list[ScoredPair]:
-    from facesr.data.pairs import list_pairs, list_truths  # imports Pillow
+    from facesr.data.pairs import list_hq, list_pairs  # imports Pillow
 
     assert config.hq is not None
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
-    truths = list_truths(config.hq, hint="check the path given with `--hq`", warn=warn)
+    truths = list_hq(config.hq, hint="check the path given with `--hq`", warn=warn)
     listed = partial(list_pairs, truths=truths, hint="check the path", warn=warn)
     lq = listed(config.lq, scale=4) if config.lq else None
     sr = listed(config.sr, scale=1, suffix=config.sr_suffix) if config.sr else None

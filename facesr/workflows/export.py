@@ -3,7 +3,7 @@
 from facesr.config.export import ExportConfig
 from facesr.errors import ConfigError
 from facesr.results import ExportResult
-from facesr.weights.find import locate
+from facesr.weights.find import find_weights
 
 
 def export(config: ExportConfig) -> ExportResult:
@@ -15,7 +15,7 @@ def export(config: ExportConfig) -> ExportResult:
         MissingExtra: Without the extra `onnx`.
         FacesrError: The file cannot be written.
     """
-    files = locate(config.model)
+    files = find_weights(config.model)
     if config.output.exists() and not config.overwrite:
         raise ConfigError(f"{config.output} exists", hint="`--overwrite` replaces it")
     from facesr.models.onnx import export_onnx

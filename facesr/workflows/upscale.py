@@ -13,7 +13,7 @@ from facesr.files.paths import is_there
 from facesr.inference.upscale_files import check_result, finish, result_notes, upscale_files
 from facesr.processes import pick_shard
 from facesr.results import UpscaleResult
-from facesr.weights.find import locate
+from facesr.weights.find import find_weights
 
 # More than any picture within the limit of pixels takes.
 _MAX_STREAM_BYTES = 1 << 30
@@ -34,7 +34,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     )
     index, count = pick_shard(config.shard)
     jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
-    files = locate(config.model)
+    files = find_weights(config.model)
     todo, done = split_done(jobs, lambda job: not config.overwrite and is_there(job.target))
     skipped = tuple(job.target for job in done)
     if not todo:
@@ -54,16 +54,16 @@ def upscale_stream(
         DeviceError: The device or precision is not to be had.
     """
     reporter = reporter or Silent()
-    files = locate(config.model)
-    from facesr.images.read import read_picture
-    from facesr.images.write import encode_picture, sniff_suffix
+    files = find_weights(config.model)
+    from facesr.images.read import read_image
+    from facesr.images.write import encode_image, sniff_suffix
     from facesr.inference.stream import enlarge_stream, load_for
     from facesr.parallel import Outcome
 
     content = source.read(_MAX_STREAM_BYTES + 1)
     if len(content) > _MAX_STREAM_BYTES:
         raise ImageError(f"more than {_MAX_STREAM_BYTES:,} bytes on stdin", hint="name a file instead")
-    picture = read_picture(io.BytesIO(content), max_pixels=config.max_pixels)
+    picture = read_image(io.BytesIO(content), max_pixels=config.max_pixels)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     check_result(picture, Path(f"stdin{suffix}"), config)
     for note in (*picture.notes, *result_notes(picture, Path(suffix))):
@@ -72,4 +72,4 @@ def upscale_stream(
     (outcome,) = enlarge_stream([model], [Outcome(None, picture)], runtime=config.runtime, warn=reporter.warn)
     if isinstance(outcome.value, ImageError):
         raise outcome.value
-    target.write(encode_picture(finish(outcome.value[0], config), suffix, quality=config.quality))
+    target.write(encode_image(finish(outcome.value[0], config), suffix, quality=config.quality))

@@ -93,7 +93,7 @@ def test_the_hint_of_several_failures_is_given_once(
     def refuse(path: Path) -> NoReturn:
         raise ImageError("is wrong", file=path, hint=hints[path.name])
 
-    monkeypatch.setattr("facesr.images.read.read_picture", refuse)
+    monkeypatch.setattr("facesr.images.read.read_image", refuse)
     hints = {"0.png": "", "1.png": "mend it", "2.png": "mend it"}
     result = run("degrade", faces, tmp_path / "lq", "--json")
     assert result.exit_code == 1

@@ -15,7 +15,7 @@ from PIL import Image
 
 import facesr
 from facesr.cli.app import _Terminated
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.weights.find import BUNDLED, bundled_models
 from tests.conftest import Run, noise
 
@@ -213,7 +213,7 @@ def test_a_signal_leaves_whole_files_and_the_next_run_finishes(
     assert 0 < len(written) < 40
     for path in written:
         assert path.suffix == ".png"
-        read_picture(path)
+        read_image(path)
     command[command.index("msrresnet-b20")] = str(tiny_folder)
     assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
     assert len(list(out.iterdir())) == 40

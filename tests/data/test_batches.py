@@ -19,10 +19,10 @@ from PIL import Image, ImageEnhance
 from facesr.config.data import DataConfig
 from facesr.data.augment import jitter, vary, zoom
 from facesr.data.batches import Batch, Slice, batches
-from facesr.data.dataset import Draws, Pair
+from facesr.data.dataset import PairDataset, TrainingPair
 from facesr.data.folders import list_training
 from facesr.errors import ImageError
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.processes import STOP_SIGNALS
 from tests.conftest import noise
 
@@ -36,13 +36,13 @@ def hq(tmp_path: Path) -> Path:
     return folder
 
 
-def make_draws(hq: Path, *, seed: int = 0, **options: object) -> Draws:
+def make_draws(hq: Path, *, seed: int = 0, **options: object) -> PairDataset:
     config = DataConfig(train_hq=(hq,), crop_px=16, **options)
-    return Draws(list_training(config, scale=4), config, seed=seed, scale=4)
+    return PairDataset(list_training(config, scale=4), config, seed=seed, scale=4)
 
 
 def take(
-    draws: Draws, count: int, *, start: int = 0, workers: int = 0, part: Slice | None = None
+    draws: PairDataset, count: int, *, start: int = 0, workers: int = 0, part: Slice | None = None
 ) -> list[Batch]:
     return list(islice(batches(draws, part=part or Slice(4), start=start, workers=workers), count))
 
@@ -98,7 +98,7 @@ def test_folders_are_drawn_by_their_shares(hq: Path, tmp_path: Path) -> None:
     other.mkdir()
     Image.fromarray(noise(32, 32, seed=9)).save(other / "o.png")
     config = DataConfig(train_hq=(hq, other), train_share=(3.0, 1.0), degradation=("clean",))
-    draws = Draws(list_training(config, scale=4), config, seed=0, scale=4)
+    draws = PairDataset(list_training(config, scale=4), config, seed=0, scale=4)
     count = Counter(Path(draws[number].name).parent.name for number in range(400))
     assert 260 < count["hq"] < 340
 
@@ -106,8 +106,8 @@ def test_folders_are_drawn_by_their_shares(hq: Path, tmp_path: Path) -> None:
 def test_a_ring_holds_few_pairs_uses_each_as_often_as_asked_and_renews_them(hq: Path) -> None:
     made = []
 
-    class Counting(Draws):
-        def __getitem__(self, number: int) -> Pair:
+    class Counting(PairDataset):
+        def __getitem__(self, number: int) -> TrainingPair:
             made.append(number)
             return super().__getitem__(number)
 
@@ -123,17 +123,17 @@ def test_pairs_are_read_as_they_are(hq: Path, tmp_path: Path) -> None:
     for index in range(6):
         Image.fromarray(noise(8, 8, seed=index + 50)).save(lq / f"{index}.png")
     config = DataConfig(train_hq=(hq,), train_lq=(lq,), flip_chance=0)
-    draws = Draws(list_training(config, scale=4), config, seed=0, scale=4)
+    draws = PairDataset(list_training(config, scale=4), config, seed=0, scale=4)
     pair = draws[0]
     name = Path(pair.name).name
-    assert np.array_equal(pair.hq, read_picture(hq / name).rgb)
-    assert np.array_equal(pair.lq, read_picture(lq / name).rgb)
+    assert np.array_equal(pair.hq, read_image(hq / name).rgb)
+    assert np.array_equal(pair.lq, read_image(lq / name).rgb)
 
 
 @pytest.mark.parametrize(("flip", "rotate"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
 def test_both_pictures_are_varied_alike(flip: float, rotate: float) -> None:
     lq = noise(12, 12)
-    pair = Pair(lq, lq.repeat(4, 0).repeat(4, 1), "x")
+    pair = TrainingPair(lq, lq.repeat(4, 0).repeat(4, 1), "x")
     config = DataConfig(crop_px=32, flip_chance=flip, rotate_chance=rotate)
     seen = set()
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""Draws follow their specification; steps equal a plain reference; a seed means the same everywhere."""
+"""PairDataset follow their specification; steps equal a plain reference; a seed means the same everywhere."""
 
 import dataclasses
 import json

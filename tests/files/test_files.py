@@ -11,9 +11,9 @@ from facesr.errors import ConfigError, ImageError
 from facesr.files.atomic import write_atomic
 from facesr.files.jobs import Job, check_files, plan_jobs, result_suffix
 from facesr.files.listing import IMAGE_SUFFIXES, Source, list_images
-from facesr.images.image import Picture
-from facesr.images.read import read_picture
-from facesr.images.write import write_picture
+from facesr.images.image import ImageData
+from facesr.images.read import read_image
+from facesr.images.write import write_image
 from tests.conftest import noise
 
 
@@ -110,7 +110,7 @@ def test_a_result_has_a_suffix_that_can_be_written_in_the_format_of_its_source(
     Image.registered_extensions()  # loads Pillow's own table
     known = Image.EXTENSION.get(suffix.lower(), "")
     Image.fromarray(noise(8, 8)).save(tmp_path / f"a{suffix}", known or "PNG")
-    write_picture(tmp_path / f"b{result}", read_picture(tmp_path / f"a{suffix}"))
+    write_image(tmp_path / f"b{result}", read_image(tmp_path / f"a{suffix}"))
     with Image.open(tmp_path / f"b{result}") as image:
         assert image.format == (known if known and known != "BMP" else "PNG")
     assert Image.EXTENSION[result.lower()] == image.format
@@ -225,7 +225,7 @@ def test_a_pipe_is_written_into_but_takes_no_picture(tmp_path: Path) -> None:
         assert os.read(reader, 10) == b"whole"
         os.close(reader)
         with pytest.raises(ImageError, match="not an ordinary file"):
-            write_picture(path, Picture(rgb=noise(8, 8)))
+            write_image(path, ImageData(rgb=noise(8, 8)))
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
@@ -233,5 +233,5 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         write_atomic(tmp_path, lambda stream: stream.write(b"whole"))
     with pytest.raises(ImageError, match="not an ordinary file"):
-        write_picture(tmp_path, Picture(rgb=noise(8, 8)))
+        write_image(tmp_path, ImageData(rgb=noise(8, 8)))
     assert list(tmp_path.parent.glob(".facesr-*")) == []

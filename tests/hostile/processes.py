@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesr.files.listing import IMAGE_SUFFIXES
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def killed(
         arguments: As on the command line.
         progress: Counts what it has done so far.
         more: How much more of that it may do before.
-        rng: Draws the moment.
+        rng: PairDataset the moment.
         number: SIGKILL goes to the process, any other signal to its children too, as a cluster's does.
     """
     goal = progress() + rng.choice(more)
@@ -104,7 +104,7 @@ def leftovers(folder: Path) -> list[Path]:
 def assert_whole(folder: Path) -> None:
     """Assert that every picture under its final name can be read."""
     for path in pictures_below(folder):
-        read_picture(path)
+        read_image(path)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from facesr.files.listing import list_images
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from tests.conftest import Run, noise
 from tests.hostile.processes import assert_whole, contents, facesr, killed, leftovers, pictures_below
 from tests.weights.test_hub import Hub, hub, upscale  # noqa: F401 (a fixture)
@@ -53,7 +53,7 @@ def assert_same_pictures(left: Path, right: Path) -> None:
     """Assert that two folders hold the same pictures, up to one level."""
     assert {path.name for path in pictures_below(left)} == {path.name for path in pictures_below(right)}
     for path in pictures_below(left):
-        a, b = (read_picture(folder / path.relative_to(left)).rgb.astype(int) for folder in (left, right))
+        a, b = (read_image(folder / path.relative_to(left)).rgb.astype(int) for folder in (left, right))
         assert np.abs(a - b).max() <= 1
 
 

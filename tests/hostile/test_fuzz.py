@@ -21,8 +21,8 @@ from facesr.config.model import ModelConfig
 from facesr.config.train import TrainConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, ImageError, WeightsError
-from facesr.images.read import read_picture
-from facesr.images.write import encode_picture
+from facesr.images.read import read_image
+from facesr.images.write import encode_image
 from facesr.inference.tiling import enlarge_blended, enlarge_exactly
 from facesr.weights.find import WeightFiles
 from facesr.weights.load import read_network
@@ -171,7 +171,7 @@ def test_a_mutated_picture_is_a_picture_or_an_image_error(name: str, seed: int) 
     content = io.BytesIO(mutated(PICTURES[name], seed))
 
     def through() -> None:
-        encode_picture(read_picture(content, max_pixels=1_000_000), ".png")
+        encode_image(read_image(content, max_pixels=1_000_000), ".png")
 
     only(ImageError, through)
 

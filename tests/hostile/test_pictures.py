@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from facesr.cli.app import app
 from facesr.errors import ConfigError, ImageError
 from facesr.files.listing import list_images
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from tests.conftest import Run, noise
 from tests.hostile.pictures import Hostile, broken, encode, plain, write_pictures
 from tests.hostile.processes import assert_whole, facesr, leftovers, pictures_below
@@ -214,7 +214,7 @@ def test_reading_leaves_pillow_as_it_was(hostile: tuple[Path, Hostile]) -> None:
     refused, reasons = set(), []
     for name in files.all:
         try:
-            read_picture(folder / name)
+            read_image(folder / name)
         except ImageError as error:
             refused.add(name)
             reasons.append(error.reason)
@@ -226,7 +226,7 @@ def test_reading_leaves_pillow_as_it_was(hostile: tuple[Path, Hostile]) -> None:
 def test_damaged_exif_is_left_out_with_a_note(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encode(plain(), "JPEG", exif=b"Exif\0\0" + bytes(range(200))))
-    picture = read_picture(path)
+    picture = read_image(path)
     assert (picture.exif, picture.notes) == (None, ("damaged EXIF is left out",))
 
 
@@ -234,7 +234,7 @@ def test_damaged_exif_is_left_out_with_a_note(tmp_path: Path) -> None:
 def test_other_formats_have_no_decoder_here(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(broken()[name])
     with pytest.raises(ImageError, match="not a picture in a known format"):
-        read_picture(tmp_path / name)
+        read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "dangling", "loop", "folder"])

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from facesr.errors import ImageError
-from facesr.images.image import Picture, to_pil
-from facesr.images.read import from_pil, read_picture
-from facesr.images.write import check_writable, exif_is_too_long, holds_alpha, sniff_suffix, write_picture
+from facesr.images.image import ImageData, to_pil
+from facesr.images.read import from_pil, read_image
+from facesr.images.write import check_writable, exif_is_too_long, holds_alpha, sniff_suffix, write_image
 from tests.conftest import noise
 
 
@@ -28,7 +28,7 @@ def test_a_picture_comes_back_as_it_was(mode: str, tmp_path: Path) -> None:
         original.putalpha(Image.fromarray(noise(10, 14)[..., 0].clip(1)))
     assert np.array_equal(np.asarray(to_pil(from_pil(original))), np.asarray(original))
     original.save(tmp_path / "a.png")
-    write_picture(tmp_path / "b.png", read_picture(tmp_path / "a.png"))
+    write_image(tmp_path / "b.png", read_image(tmp_path / "a.png"))
     with Image.open(tmp_path / "b.png") as again:
         assert again.mode == mode
         assert np.array_equal(np.asarray(again), np.asarray(original))
@@ -43,14 +43,14 @@ def test_other_modes_become_grey_or_rgb(mode: str, result: str) -> None:
 def test_16_bit_grey_keeps_its_depth(suffix: str, tmp_path: Path) -> None:
     deep = (noise(10, 14)[..., 0].astype(np.uint16) << 8) + 77
     Image.fromarray(deep).save(tmp_path / f"a{suffix}")
-    picture = read_picture(tmp_path / f"a{suffix}")
+    picture = read_image(tmp_path / f"a{suffix}")
     assert picture.grey
     assert np.array_equal(picture.rgb[..., 1], deep)
     assert picture.rgb8.dtype == np.uint8
-    write_picture(tmp_path / f"b{suffix}", picture)
-    assert np.array_equal(read_picture(tmp_path / f"b{suffix}").rgb, picture.rgb)
-    write_picture(tmp_path / "c.jpg", picture)
-    assert read_picture(tmp_path / "c.jpg").rgb.dtype == np.uint8
+    write_image(tmp_path / f"b{suffix}", picture)
+    assert np.array_equal(read_image(tmp_path / f"b{suffix}").rgb, picture.rgb)
+    write_image(tmp_path / "c.jpg", picture)
+    assert read_image(tmp_path / "c.jpg").rgb.dtype == np.uint8
 
 
 def lanczos(old: int, new: int) -> NDArray[np.float64]:
@@ -66,7 +66,7 @@ def lanczos(old: int, new: int) -> NDArray[np.float64]:
 @pytest.mark.parametrize("size", [(5, 7), (20, 9), (33, 41)])
 def test_16_bit_grey_is_resized_at_its_depth(size: tuple[int, int]) -> None:
     deep = np.random.default_rng(0).integers(0, 65_536, (20, 28, 1), dtype=np.uint16).repeat(3, axis=2)
-    out = Picture(deep, grey=True).resized(*size).rgb
+    out = ImageData(deep, grey=True).resized(*size).rgb
     assert (out.shape, out.dtype) == ((*size, 3), np.uint16)
     exact = lanczos(20, size[0]) @ deep[..., 0].astype(float) @ lanczos(28, size[1]).T
     assert np.abs(out - exact.clip(0, 65_535)[..., None]).max() <= 0.6
@@ -75,7 +75,7 @@ def test_16_bit_grey_is_resized_at_its_depth(size: tuple[int, int]) -> None:
 def test_float_grey_in_the_unit_range_becomes_16_bit_grey(tmp_path: Path) -> None:
     ramp = np.linspace(0, 1, 4 * 6, dtype=np.float32).reshape(4, 6)
     Image.fromarray(ramp).save(tmp_path / "a.tiff")
-    picture = read_picture(tmp_path / "a.tiff")
+    picture = read_image(tmp_path / "a.tiff")
     assert (picture.grey, picture.rgb.dtype) == (True, np.uint16)
     assert np.abs(picture.rgb / 65_535 - ramp[..., None]).max() <= 0.5001 / 65_535
     assert to_pil(picture).mode == "I;16"
@@ -87,7 +87,7 @@ def test_float_grey_of_another_range_is_refused(value: float, tmp_path: Path) ->
     pixels[1, 2] = value
     Image.fromarray(pixels).save(tmp_path / "a.tiff")
     with pytest.raises(ImageError, match=r"a\.tiff: cannot be read, its float values are not"):
-        read_picture(tmp_path / "a.tiff")
+        read_image(tmp_path / "a.tiff")
 
 
 def png_of_16_bits(pixels: np.ndarray, *, colour_type: int, transparent: bytes = b"") -> bytes:
@@ -108,7 +108,7 @@ def png_of_16_bits(pixels: np.ndarray, *, colour_type: int, transparent: bytes =
 def test_transparency_of_16_bit_grey_is_left_out_with_a_note(tmp_path: Path) -> None:
     levels = np.arange(20).reshape(4, 5) * 1000
     (tmp_path / "deep.png").write_bytes(png_of_16_bits(levels, colour_type=0, transparent=b"\0\0"))
-    picture = read_picture(tmp_path / "deep.png")
+    picture = read_image(tmp_path / "deep.png")
     assert picture.notes == ("the transparency of 16-bit grey is left out",)
     assert np.array_equal(picture.rgb[..., 0], levels)
 
@@ -117,11 +117,11 @@ def test_transparency_of_16_bit_grey_is_left_out_with_a_note(tmp_path: Path) -> 
 def test_integer_grey_of_another_range_is_refused(bad: int, tmp_path: Path) -> None:
     pixels = np.full((4, 6), 65_535, np.int32)
     Image.fromarray(pixels).save(tmp_path / "good.tiff")
-    assert (read_picture(tmp_path / "good.tiff").rgb == 65_535).all()
+    assert (read_image(tmp_path / "good.tiff").rgb == 65_535).all()
     pixels[1, 2] = bad
     Image.fromarray(pixels).save(tmp_path / "a.tiff")
     with pytest.raises(ImageError, match=r"a\.tiff: cannot be read, its integer values are not"):
-        read_picture(tmp_path / "a.tiff")
+        read_image(tmp_path / "a.tiff")
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.float32])
@@ -132,7 +132,7 @@ def test_a_tiff_whose_zero_is_white_is_no_negative(kind: type, tmp_path: Path) -
     Image.fromarray(white - levels).save(tmp_path / "white.tiff", tiffinfo={262: 0})
     with Image.open(tmp_path / "white.tiff") as saved:
         assert saved.tag_v2[262] == 0
-    black, inverted = (read_picture(tmp_path / f"{name}.tiff").rgb for name in ("black", "white"))
+    black, inverted = (read_image(tmp_path / f"{name}.tiff").rgb for name in ("black", "white"))
     assert np.abs(black.astype(int) - inverted).max() <= 1
 
 
@@ -158,7 +158,7 @@ def test_lab_is_not_transparent_and_premultiplied_modes_are() -> None:
 
 def test_16_bit_colour_is_read_at_8_bits_with_a_note(tmp_path: Path) -> None:
     (tmp_path / "deep.png").write_bytes(png_of_16_bits(noise(4, 5).astype(int) * 257, colour_type=2))
-    picture = read_picture(tmp_path / "deep.png")
+    picture = read_image(tmp_path / "deep.png")
     assert picture.notes == ("16-bit colour is taken at 8 bits",)
     assert np.array_equal(picture.rgb, noise(4, 5))
 
@@ -168,7 +168,7 @@ def test_the_first_frame_of_an_animation_is_taken_with_a_note(suffix: str, tmp_p
     frames = [Image.fromarray(noise(8, 8, seed=seed)) for seed in range(3)]
     options = {"lossless": True} if suffix == ".webp" else {}
     frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **options)
-    picture = read_picture(tmp_path / f"a{suffix}")
+    picture = read_image(tmp_path / f"a{suffix}")
     what = "page" if suffix == ".tiff" else "frame of an animation"
     assert picture.notes == (f"only the first {what} is taken",)
     assert np.array_equal(picture.rgb, noise(8, 8))
@@ -176,12 +176,12 @@ def test_the_first_frame_of_an_animation_is_taken_with_a_note(suffix: str, tmp_p
 
 def test_cmyk_goes_through_its_profile_which_is_not_carried(tmp_path: Path) -> None:
     image("CMYK").save(tmp_path / "plain.jpg", quality=100)
-    plain = read_picture(tmp_path / "plain.jpg")
+    plain = read_image(tmp_path / "plain.jpg")
     assert plain.icc is None
     # An RGB profile does not fit four channels: the plain conversion is used then.
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image("CMYK").save(tmp_path / "odd.jpg", quality=100, icc_profile=profile)
-    odd = read_picture(tmp_path / "odd.jpg")
+    odd = read_image(tmp_path / "odd.jpg")
     assert odd.icc is None
     assert np.array_equal(odd.rgb, plain.rgb)
 
@@ -214,7 +214,7 @@ def test_exif_is_carried_with_its_sub_directories(of: str, to: str, tmp_path: Pa
         exif[0x0100] = 4000  # as some telephones write it
     options = {"compression": "raw"} if of == ".tiff" else {}
     Image.fromarray(noise(8, 6)).save(tmp_path / f"a{of}", exif=exif.tobytes(), **options)
-    write_picture(tmp_path / f"b{to}", read_picture(tmp_path / f"a{of}"))
+    write_image(tmp_path / f"b{to}", read_image(tmp_path / f"a{of}"))
     with Image.open(tmp_path / f"b{to}") as again:
         again.load()
         exif = again.getexif()
@@ -239,14 +239,14 @@ def test_what_pillow_cannot_encode_is_one_error(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(ImageError, match=r"a\.tiff: cannot be written as TIFF, Error setting"):
-        write_picture(tmp_path / "a.tiff", from_pil(image()))
+        write_image(tmp_path / "a.tiff", from_pil(image()))
 
 
 def test_a_profile_of_grey_goes_to_grey_alone(tmp_path: Path) -> None:
     profile = bytes(16) + b"GRAY" + bytes(108)
     picture = replace(from_pil(Image.new("L", (8, 8))), icc=profile)
     for suffix, kept in ((".png", profile), (".webp", None)):
-        write_picture(tmp_path / f"a{suffix}", picture)
+        write_image(tmp_path / f"a{suffix}", picture)
         with Image.open(tmp_path / f"a{suffix}") as again:
             assert again.info.get("icc_profile") == kept
 
@@ -255,14 +255,14 @@ def test_photographs_of_several_views_are_jpeg(tmp_path: Path) -> None:
     views = [Image.fromarray(noise(8, 8, seed=seed)) for seed in range(2)]
     views[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=views[1:])
     assert sniff_suffix((tmp_path / "a.jpg").read_bytes()) == ".jpg"
-    assert read_picture(tmp_path / "a.jpg").notes == ()
+    assert read_image(tmp_path / "a.jpg").notes == ()
 
 
 def test_a_bitmap_of_16_bits_a_pixel_loses_nothing(tmp_path: Path) -> None:
     header = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 16, 0, 32, 0, 0, 0, 0)
     content = b"BM" + struct.pack("<IHHI", 14 + len(header) + 32, 0, 0, 14 + len(header)) + header + bytes(32)
     (tmp_path / "a.bmp").write_bytes(content)
-    assert read_picture(tmp_path / "a.bmp").notes == ()
+    assert read_image(tmp_path / "a.bmp").notes == ()
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
@@ -271,9 +271,9 @@ def test_exif_too_long_for_jpeg_is_left_out(suffix: str, tmp_path: Path) -> None
     exif[0x010E] = "x" * 70_000
     picture = from_pil(image())
     picture = replace(picture, exif=exif.tobytes())
-    write_picture(tmp_path / f"a{suffix}", picture)
+    write_image(tmp_path / f"a{suffix}", picture)
     assert exif_is_too_long(picture, suffix) == (suffix == ".jpg")
-    write_picture(tmp_path / "a.png", picture)
+    write_image(tmp_path / "a.png", picture)
     with Image.open(tmp_path / "a.png") as again:
         assert len(again.getexif()[0x010E]) == 70_000
 
@@ -287,13 +287,13 @@ def test_formats_without_alpha_are_known(suffix: str) -> None:
 def test_a_header_that_promises_too_much_is_refused_before_decoding(tmp_path: Path) -> None:
     image().save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a\.png: 14x10 is more than 100 pixels"):
-        read_picture(tmp_path / "a.png", max_pixels=100)
+        read_image(tmp_path / "a.png", max_pixels=100)
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     body = b"IHDR" + header
     bomb = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
     with pytest.raises(ImageError, match="bomb"):
-        read_picture(tmp_path / "bomb.png")
+        read_image(tmp_path / "bomb.png")
 
 
 def test_a_transparent_palette_keeps_its_transparency() -> None:
@@ -308,7 +308,7 @@ def test_orientation_is_applied_and_its_tag_reset(orientation: int, tmp_path: Pa
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, "maker"
     original.save(tmp_path / "a.png", exif=exif)
-    write_picture(tmp_path / "b.png", read_picture(tmp_path / "a.png"))
+    write_image(tmp_path / "b.png", read_image(tmp_path / "a.png"))
     with Image.open(tmp_path / "b.png") as again:
         assert again.getexif().get(0x0112, 1) == 1
         assert again.getexif()[0x010F] == "maker"
@@ -316,14 +316,14 @@ def test_orientation_is_applied_and_its_tag_reset(orientation: int, tmp_path: Pa
     turns = {1: 0, 8: 1, 3: 2, 6: -1}
     if orientation in turns:
         expected = np.rot90(np.asarray(original), turns[orientation])
-        assert np.array_equal(read_picture(tmp_path / "b.png").rgb, expected)
+        assert np.array_equal(read_image(tmp_path / "b.png").rgb, expected)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 def test_the_colour_profile_is_carried(suffix: str, tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image().save(tmp_path / f"a{suffix}", icc_profile=profile)
-    write_picture(tmp_path / f"b{suffix}", read_picture(tmp_path / f"a{suffix}"))
+    write_image(tmp_path / f"b{suffix}", read_image(tmp_path / f"a{suffix}"))
     with Image.open(tmp_path / f"b{suffix}") as again:
         assert again.info["icc_profile"] == profile
 
@@ -369,8 +369,8 @@ def test_a_pillow_image_that_is_no_picture_is_one_error(odd: Image.Image, reason
 
 def test_jpeg_lays_alpha_on_white(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    write_picture(tmp_path / "a.jpg", from_pil(clear))
-    assert read_picture(tmp_path / "a.jpg").rgb.min() > 250
+    write_image(tmp_path / "a.jpg", from_pil(clear))
+    assert read_image(tmp_path / "a.jpg").rgb.min() > 250
 
 
 def test_alpha_grows_with_the_picture() -> None:
@@ -399,7 +399,7 @@ def test_a_broken_file_is_named(name: str, content: bytes | str | None, tmp_path
     if isinstance(content, bytes):
         path.write_bytes(content)
     with pytest.raises(ImageError, match=name) as caught:
-        read_picture(path)
+        read_image(path)
     assert str(path) not in caught.value.reason
     assert "\n" not in caught.value.reason
 
@@ -416,4 +416,4 @@ def test_what_a_format_cannot_hold_is_refused() -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ImageError, match=r"file/a\.png: cannot be written"):
-        write_picture(tmp_path / "file" / "a.png", from_pil(image()))
+        write_image(tmp_path / "file" / "a.png", from_pil(image()))

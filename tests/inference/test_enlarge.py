@@ -14,8 +14,8 @@ from torch import Tensor
 
 import facesr
 from facesr.errors import ImageError
-from facesr.images.image import Picture
-from facesr.images.read import read_picture
+from facesr.images.image import ImageData
+from facesr.images.read import read_image
 from facesr.inference import enlarge as inference
 from facesr.inference.enlarge import enlarge_pixels
 from facesr.models import ARCHITECTURES, build_network
@@ -35,7 +35,7 @@ def test_every_kind_gives_the_same_pixels(model: Model) -> None:
     assert expected.shape == (36, 52, 3)
     assert expected.dtype == np.uint8
     assert np.array_equal(np.asarray(facesr.upscale_image(Image.fromarray(array), model)), expected)
-    assert np.array_equal(facesr.upscale_image(Picture(array), model).rgb, expected)
+    assert np.array_equal(facesr.upscale_image(ImageData(array), model).rgb, expected)
     for dtype in (torch.float32, torch.float64):
         tensor = torch.from_numpy(array).permute(2, 0, 1)[None].to(dtype) / 255
         out = facesr.upscale_image(tensor, model)
@@ -102,9 +102,9 @@ def test_the_service_in_the_documents_answers_and_refuses() -> None:
     exec(block, names)
     face = io.BytesIO()
     Image.fromarray(noise(20, 24)).save(face, "JPEG")
-    answer = read_picture(io.BytesIO(names["enlarge"](face.getvalue())))
+    answer = read_image(io.BytesIO(names["enlarge"](face.getvalue())))
     assert np.array_equal(
-        answer.rgb, facesr.upscale_image(read_picture(io.BytesIO(face.getvalue())), names["model"]).rgb
+        answer.rgb, facesr.upscale_image(read_image(io.BytesIO(face.getvalue())), names["model"]).rgb
     )
     large = io.BytesIO()
     Image.new("1", (2001, 2000)).save(large, "PNG")

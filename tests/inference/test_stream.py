@@ -20,14 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from facesr import parallel, upscale_image
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ImageError
-from facesr.images.image import Picture
+from facesr.images.image import ImageData
 from facesr.inference import enlarge as inference
 from facesr.inference import stream as stream_module
 from facesr.inference.stream import enlarge_stream, load_for
 from facesr.inference.tiling import starts
 from facesr.models import build_network
 from facesr.parallel import Outcome, StageTimes, map_ahead
-from facesr.weights.find import locate
+from facesr.weights.find import find_weights
 from facesr.weights.load import load_model
 from tests.conftest import TINY, noise
 
@@ -80,8 +80,8 @@ def no_warning(message: str) -> None:
     raise AssertionError(message)
 
 
-def picture(height: int, width: int, value: int = 0) -> Picture:
-    return Picture(rgb=np.full((height, width, 3), value, np.uint8))
+def picture(height: int, width: int, value: int = 0) -> ImageData:
+    return ImageData(rgb=np.full((height, width, 3), value, np.uint8))
 
 
 @given(st.lists(st.sampled_from([(2, 2), (2, 3), (3, 2), None]), max_size=30), st.integers(1, 4))
@@ -146,9 +146,9 @@ def two_cores() -> Iterator[None]:
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_pictures_side_by_side_equal_one_after_another(count: int, tiny_folder: Path) -> None:
     model = load_model(tiny_folder, device="cpu")
-    pictures = [Outcome(index, Picture(rgb=noise(20, 20 + index, seed=index))) for index in range(count)]
+    pictures = [Outcome(index, ImageData(rgb=noise(20, 20 + index, seed=index))) for index in range(count)]
     pictures.insert(1, Outcome("bad", ImageError("bad")))  # type: ignore[arg-type]
-    pictures.append(Outcome("large", Picture(rgb=noise(260, 260))))  # type: ignore[arg-type]
+    pictures.append(Outcome("large", ImageData(rgb=noise(260, 260))))  # type: ignore[arg-type]
     times = StageTimes()
     start = time.perf_counter()
     outcomes = {
@@ -162,7 +162,7 @@ def test_pictures_side_by_side_equal_one_after_another(count: int, tiny_folder: 
     assert isinstance(outcomes.pop("bad"), ImageError)
     assert outcomes.keys() == {*range(count), "large"}
     for outcome in pictures:
-        if isinstance(outcome.value, Picture):
+        if isinstance(outcome.value, ImageData):
             expected = upscale_image(outcome.value.rgb8, model)
             found = outcomes[outcome.item]
             assert isinstance(found, tuple)
@@ -188,7 +188,7 @@ def test_an_error_in_one_lane_ends_the_run(tiny_folder: Path, monkeypatch: pytes
 
 
 def test_the_ensemble_is_a_matter_of_configuration(tiny_folder: Path) -> None:
-    files = locate(str(tiny_folder))
+    files = find_weights(str(tiny_folder))
     plain, ensemble = (
         load_for(files, RuntimeConfig(device="cpu", self_ensemble=flag)) for flag in (False, True)
     )
@@ -244,7 +244,7 @@ def test_out_of_memory_halves_the_batch_then_the_tile(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(tiny_folder, device="cpu")
-    pictures = [Outcome(index, Picture(rgb=noise(64, 64, seed=index))) for index in range(4)]
+    pictures = [Outcome(index, ImageData(rgb=noise(64, 64, seed=index))) for index in range(4)]
     whole = [
         o.value for o in enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=4), warn=no_warning)
     ]
@@ -274,7 +274,7 @@ def test_a_global_view_falls_back_to_its_windows_where_the_whole_is_too_large(
 
     def enlarged() -> Any:
         (outcome,) = enlarge_stream(
-            [model], [Outcome(0, Picture(rgb=large))], runtime=RuntimeConfig(tile=tile), warn=no_warning
+            [model], [Outcome(0, ImageData(rgb=large))], runtime=RuntimeConfig(tile=tile), warn=no_warning
         )
         return outcome.value
 

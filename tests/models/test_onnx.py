@@ -16,7 +16,7 @@ from facesr.inference.stream import load_for
 from facesr.models import ARCHITECTURES, build_network
 from facesr.models.base import SRNetwork, enlarge
 from facesr.models.onnx import OnnxNetwork
-from facesr.weights.find import locate
+from facesr.weights.find import find_weights
 from facesr.weights.load import load_model
 from tests.conftest import TINY, Run, noise
 
@@ -96,7 +96,7 @@ def test_upscale_gives_the_same_pictures(run: Run, faces: Path, tiny_folder: Pat
 
 
 def test_the_ensemble_gives_the_same_picture(tiny_folder: Path) -> None:
-    files = locate(str(tiny_folder))
+    files = find_weights(str(tiny_folder))
     one, other = (
         upscale_image(noise(20, 30), load_for(files, RuntimeConfig(self_ensemble=True, backend=backend)))
         for backend in ("torch", "onnx")

@@ -13,7 +13,7 @@ import facesr
 from facesr.config.degrade import DegradeConfig
 from facesr.config.steps import Degradation, Fit, Resize, Shrink, degradation_preset
 from facesr.errors import ConfigError
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.workflows.degrade import degrade
 from tests.conftest import Listener, noise
 
@@ -51,7 +51,7 @@ def test_the_command_and_the_library_agree(hq: Path, tmp_path: Path) -> None:
     make(hq, tmp_path / "lq", params_out=params)
     line = json.loads(params.read_text().splitlines()[0])
     expected = facesr.degrade_image(noise(48, 64), "default", line["seed"])
-    assert np.array_equal(read_picture(tmp_path / "lq" / "a.png").rgb, expected)
+    assert np.array_equal(read_image(tmp_path / "lq" / "a.png").rgb, expected)
 
 
 def test_copies_have_draws_of_their_own_and_the_first_is_the_only_one(hq: Path, tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_pairs_from_one_command(hq: Path, tmp_path: Path) -> None:
     lq = make(hq, tmp_path / "lq", hq_out=truth, size_px=40, copies=2)
     assert contents(truth).keys() == lq.keys()
     for name in lq:
-        assert read_picture(truth / name).size == (40, 40)
-        assert read_picture(tmp_path / "lq" / name).size == (10, 10)
+        assert read_image(truth / name).size == (40, 40)
+        assert read_image(tmp_path / "lq" / name).size == (10, 10)
     degrade(DegradeConfig(hq=hq, lq=tmp_path / "plain", hq_out=tmp_path / "plain-truth"))
-    assert np.array_equal(read_picture(tmp_path / "plain-truth" / "a.png").rgb, noise(48, 64))
+    assert np.array_equal(read_image(tmp_path / "plain-truth" / "a.png").rgb, noise(48, 64))
 
 
 def test_a_preset_or_a_degradation_is_used(hq: Path, tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) 
     Image.fromarray(noise(50, 67)).save(hq / "odd.png")
     listener = Listener()
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "1", hq_out=tmp_path / "t"), listener)
-    assert read_picture(tmp_path / "1" / "odd.png").size == (12, 16)
-    assert read_picture(tmp_path / "t" / "odd.png").size == (48, 64)
+    assert read_image(tmp_path / "1" / "odd.png").size == (12, 16)
+    assert read_image(tmp_path / "t" / "odd.png").size == (48, 64)
     assert len(result.written) == 3
     assert len(listener.warnings) == 1
     assert "1 pictures were cropped to multiples of 4 px, such as" in listener.warnings[0]
@@ -380,6 +380,6 @@ def test_a_preview_shows_inputs_beside_draws(hq: Path, tmp_path: Path) -> None:
         assert (result.preview, result.written) == (path, ())
         sheets.append(path.read_bytes())
     assert sheets[0] == sheets[1] != sheets[2]
-    sheet = read_picture(path).rgb
+    sheet = read_image(path).rgb
     assert sheet.shape[1] > 5 * 256
     assert (sheet[256:300, 260:500] < 128).any()  # captions

@@ -16,8 +16,8 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, ImageError
 from facesr.events import Failure
-from facesr.images.image import Picture
-from facesr.images.read import read_picture
+from facesr.images.image import ImageData
+from facesr.images.read import read_image
 from facesr.metrics import measure
 from facesr.reports.scores import EvalResult
 from facesr.reports.statistics import summarise
@@ -79,9 +79,9 @@ def test_scores_are_those_of_the_metrics(root: Path, tiny_folder: Path) -> None:
     assert len(model.sha256) == 64
     values = []
     for image in result.images:
-        truth = read_picture(root / "hq" / f"{image.file}.png").rgb
-        assert image.scores["tiny"] == measure(read_picture(root / "saved" / f"{image.file}.png").rgb, truth)
-        lq = Image.fromarray(read_picture(root / "lq" / f"{image.file}.png").rgb)
+        truth = read_image(root / "hq" / f"{image.file}.png").rgb
+        assert image.scores["tiny"] == measure(read_image(root / "saved" / f"{image.file}.png").rgb, truth)
+        lq = Image.fromarray(read_image(root / "lq" / f"{image.file}.png").rgb)
         enlarged = lq.resize((truth.shape[1], truth.shape[0]), Image.Resampling.BICUBIC)
         assert image.scores["bicubic"] == measure(np.asarray(enlarged), truth)
         values.append(image.scores["tiny"]["psnr"])
@@ -98,7 +98,7 @@ def test_the_protocol_decides_what_is_compared(root: Path, tiny_folder: Path) ->
     result = run(root, tiny_folder, save=root / "saved", protocol="basicsr-y")
     assert str(result.protocol) == "Y, crop 4, 8-bit, mean of images"
     image = result.images[0]
-    pair = (read_picture(root / folder / f"{image.file}.png").rgb for folder in ("saved", "hq"))
+    pair = (read_image(root / folder / f"{image.file}.png").rgb for folder in ("saved", "hq"))
     assert image.scores["tiny"] == measure(*pair, crop=4, y_channel=True)
 
 
@@ -189,7 +189,7 @@ def test_orientation_counts_when_sizes_are_compared(root: Path, tiny_folder: Pat
 def test_a_suffix_is_taken_off(root: Path, tiny_folder: Path) -> None:
     (root / "sr").mkdir()
     for path in (root / "hq").iterdir():
-        Image.fromarray(read_picture(path).rgb // 2).save(root / "sr" / f"{path.stem}_out.png")
+        Image.fromarray(read_image(path).rgb // 2).save(root / "sr" / f"{path.stem}_out.png")
     result = run(root, tiny_folder, lq=None, sr=root / "sr", sr_suffix="_out")
     assert [image.file for image in result.images] == ["0", "1", "2", "3"]
     assert [method.name for method in result.methods] == ["sr"]
@@ -301,12 +301,12 @@ def test_a_truncated_picture_is_reported_and_the_others_scored(
 def test_the_hint_of_a_failure_is_kept(
     root: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> Picture:
+    def refuse(path: Path) -> ImageData:
         if path.parent.name == "hq" and path.stem in bad:
             raise ImageError("is wrong", file=path, hint="mend it")
-        return read_picture(path)
+        return read_image(path)
 
-    monkeypatch.setattr("facesr.images.read.read_picture", refuse)
+    monkeypatch.setattr("facesr.images.read.read_image", refuse)
     bad = {"2"}
     (failure,) = run(root, tiny_folder).failed
     assert (failure.reason, failure.hint) == ("is wrong", "mend it")

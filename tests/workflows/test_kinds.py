@@ -9,7 +9,7 @@ from PIL import Image
 from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.results import UpscaleResult
 from facesr.workflows.upscale import upscale
 from tests.conftest import Listener, noise
@@ -91,12 +91,12 @@ def test_every_kind_gives_what_is_described(awkward: Path, tmp_path: Path, tiny_
 
 def test_a_picture_of_one_dot_keeps_its_colour(awkward: Path, tmp_path: Path, tiny_folder: Path) -> None:
     run(awkward / "dot.png", tmp_path / "out", tiny_folder)
-    assert read_picture(tmp_path / "out" / "dot.png").rgb[..., 0].min() > 150
+    assert read_image(tmp_path / "out" / "dot.png").rgb[..., 0].min() > 150
 
 
 def test_16_bit_grey_is_finer_than_8_bits(awkward: Path, tmp_path: Path, tiny_folder: Path) -> None:
     run(awkward / "deep.png", tmp_path / "out", tiny_folder)
-    deep = read_picture(tmp_path / "out" / "deep.png").rgb
+    deep = read_image(tmp_path / "out" / "deep.png").rgb
     assert deep.dtype == np.uint16
     assert len(np.unique(deep % 257)) > 100
 
@@ -115,7 +115,7 @@ def test_another_final_size(
 ) -> None:
     for name in ("alpha.png", "deep.png", "grey.png"):
         run(awkward / name, tmp_path / "out", tiny_folder, outscale=scale)
-        picture = read_picture(tmp_path / "out" / name)
+        picture = read_image(tmp_path / "out" / name)
         assert (picture.size, picture.rgb.dtype == np.uint16) == (size, name == "deep.png")
 
 

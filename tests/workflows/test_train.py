@@ -27,7 +27,7 @@ from facesr.models.base import SRNetwork
 from facesr.results import TrainResult
 from facesr.training import validation
 from facesr.training.distributed import worker_count
-from facesr.training.loop import Run, remaining
+from facesr.training.loop import TrainingLoop, remaining
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.trainer import Trainer
@@ -633,7 +633,7 @@ def test_the_first_signal_counts_and_none_is_lost_while_processes_agree(
 
     stop = StopSignals()
     monkeypatch.setattr("facesr.training.loop.dist.all_reduce", reduce)
-    run = Run.__new__(Run)
+    run = TrainingLoop.__new__(TrainingLoop)
     run._control = object()  # type: ignore[assignment]
     assert not run._agree(stop)
     monkeypatch.setattr("facesr.training.loop.dist.all_reduce", lambda *_, **__: None)

@@ -11,7 +11,7 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, DeviceError
 from facesr.files.jobs import Job
-from facesr.images.read import read_picture
+from facesr.images.read import read_image
 from facesr.workflows.upscale import upscale
 from tests.conftest import Listener, noise
 
@@ -50,8 +50,8 @@ def test_every_picture_is_enlarged(config: UpscaleConfig, faces: Path, tiny_fold
     model = facesr.load_model(tiny_folder, device="cpu")
     assert result.sha256 == model.sha256
     for path in result.written:
-        expected = facesr.upscale_image(read_picture(faces / path.name).rgb, model)
-        assert np.abs(read_picture(path).rgb.astype(int) - expected).max() <= 1
+        expected = facesr.upscale_image(read_image(faces / path.name).rgb, model)
+        assert np.abs(read_image(path).rgb.astype(int) - expected).max() <= 1
     assert sorted(path.name for path in config.output.iterdir()) == ["0.png", "1.png", "2.png"]
 
 
