@@ -3,21 +3,20 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from facesr.errors import ImageError
+from facesr.events import Failure, Reporter
 
 # Pixels of results that wait to be written, unless there is only one.
 _AHEAD_PX = 64 * 2048 * 2048
 
-
 Item = TypeVar("Item")
-
-
 Out = TypeVar("Out")
 
 
@@ -102,3 +101,162 @@ def map_ahead(
             yield finish()
     while pending:
         yield finish()
+
+
+@dataclass(eq=False)
+class FileInWork:
+    """A decoded file, of which parts may still have to be computed.
+
+    Attributes:
+        item: What was decoded.
+        whole: What decoding gave.
+        results: Of the parts that are done, by their index.
+        missing: Parts that are not.
+        error: Why the file cannot be finished, if so.
+    """
+
+    item: Any
+    whole: Any = None
+    results: dict[int, Any] = field(default_factory=dict)
+    missing: int = 0
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of the parts that a file was split into."""
+
+    file: FileInWork
+    index: int
+
+
+# What is computed: parts in, the same parts with their results out, in any order, failures passed on.
+Parts = Iterator[Outcome[Part, Any]]
+
+
+def one_part(whole: Any) -> list[Any]:
+    """Take a file as one part: how most are split."""
+    return [whole]
+
+
+def only_result(whole: Any, results: Sequence[Any]) -> Any:
+    """Return the result of a file that is one part."""
+    (result,) = results
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """What is done to each file: decode, split into parts, compute them, join the results, encode.
+
+    All but `compute` run on several threads, and may raise an `ImageError` that stops their file alone.
+
+    Attributes:
+        decode: From an item, such as a path, to what it holds.
+        encode: From the item and the joined result to what the caller gets, such as the path written.
+        split: From what decoding gave to parts. There may be none.
+        compute: From a stream of parts to a stream of their results.
+        join: From what decoding gave and the results, in the order of the parts, to one result.
+        pixels: What the results of one file hold in memory.
+    """
+
+    decode: Callable[[Any], Any]
+    encode: Callable[[Any, Any], Any]
+    split: Callable[[Any], Sequence[Any]] = one_part
+    compute: Callable[[Parts], Parts] = iter
+    join: Callable[[Any, Sequence[Any]], Any] = only_result
+    pixels: Callable[[Sequence[Any]], int] = lambda results: 0
+
+
+def run_files(
+    items: Iterable[Item], stages: Stages, *, threads: int, depth: int
+) -> Generator[Outcome[Item, Any]]:
+    """Run every file through all stages at once, with bounded memory.
+
+    Files are decoded ahead of the computation and encoded behind it. Those whose last part is computed first
+    come first.
+
+    Args:
+        items: The files, taken as they are needed.
+        stages: What is done to each.
+        threads: That decode and encode.
+        depth: Files that are decoded ahead, and results that wait to be encoded, at most.
+
+    Yields:
+        For each item what `encode` returned, or the error that stopped it.
+    """
+
+    def decode(item: Item) -> tuple[Any, Sequence[Any]]:
+        whole = stages.decode(item)
+        return whole, stages.split(whole)
+
+    def encode(file: FileInWork) -> Any:
+        if file.error:
+            raise file.error
+        results = [file.results[index] for index in range(len(file.results))]
+        return stages.encode(file.item, stages.join(file.whole, results))
+
+    def pixels(file: FileInWork) -> int:
+        return stages.pixels(list(file.results.values()))
+
+    executor = ThreadPoolExecutor(threads)
+    try:
+        whole_ready: deque[FileInWork] = deque()  # files without parts, which pass by the computation
+        parts = _split(map_ahead(executor, decode, items, depth=depth), whole_ready)
+        files = _gather(stages.compute(parts), whole_ready)
+        for outcome in map_ahead(executor, encode, files, depth=depth, pixels=pixels):
+            yield Outcome(outcome.item.item, outcome.value)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _split(decoded: Iterable[Outcome[Any, Any]], whole_ready: deque[FileInWork]) -> Parts:
+    for outcome in decoded:
+        file = FileInWork(outcome.item)
+        if isinstance(outcome.value, ImageError):
+            file.missing = 1
+            yield Outcome(Part(file, 0), outcome.value)
+            continue
+        file.whole, parts = outcome.value
+        file.missing = len(parts)
+        if not parts:
+            whole_ready.append(file)
+        yield from (Outcome(Part(file, index), part) for index, part in enumerate(parts))
+
+
+def _gather(computed: Parts, whole_ready: deque[FileInWork]) -> Iterator[FileInWork]:
+    for outcome in computed:
+        while whole_ready:
+            yield whole_ready.popleft()
+        file = outcome.item.file
+        file.missing -= 1
+        if isinstance(outcome.value, ImageError):
+            file.error = file.error or outcome.value
+        else:
+            file.results[outcome.item.index] = outcome.value
+        if not file.missing:
+            yield file
+    yield from whole_ready
+
+
+def succeeded(
+    outcomes: Iterable[Outcome[Item, Out]],
+    reporter: Reporter,
+    failed: list[Failure],
+    *,
+    path_of: Callable[[Item], Path],
+) -> Iterator[Out]:
+    """Yield what went well, note the rest in `failed`, and advance the reporter by each.
+
+    Args:
+        outcomes: From `run_files`.
+        reporter: Is told of each that is done.
+        failed: Failures are appended.
+        path_of: From an item to the file that a failure names, where its error names none.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome.value, ImageError):
+            failed.append(Failure.of(path_of(outcome.item), outcome.value))
+        else:
+            yield outcome.value
+        reporter.advance()

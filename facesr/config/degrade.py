@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 
 from facesr.config.fields import Auto, Config, arg, key, opt
+from facesr.config.presets import DEFAULT_SCALE
 from facesr.config.steps import (
     Degradation,
     Preset,
@@ -26,7 +27,9 @@ class DegradeConfig(Config):
     preset: Preset | None = opt(
         None, "A bundled degradation; `default` unless a file brings steps.", panel="Degradation", short="-p"
     )
-    scale: Annotated[int, Ge(1)] = opt(4, "How many times smaller the LQ side is.", panel="Degradation")
+    scale: Annotated[int, Ge(1)] = opt(
+        DEFAULT_SCALE, "How many times smaller the LQ side is.", panel="Degradation"
+    )
     seed: int = opt(0, "Changes every draw.", panel="Degradation")
     copies: Annotated[int, Ge(1)] = opt(
         1, "LQ pictures of each HQ one, each with draws of its own.", panel="Degradation"

@@ -1,7 +1,7 @@
 """What a weight folder says about itself (`config.json`)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from facesr.config.fields import Config
 
@@ -41,7 +41,7 @@ class ModelConfig(Config):
         name: Short, lower case, with dashes.
         arch: A key of `facesr.models.ARCHITECTURES`.
         args: Every constructor argument of the network, resolved.
-        scale: Enlargement, 4.
+        scale: Enlargement; 0 when unknown.
         parameters: Number of trained values.
         multiply_adds: For one 128x128 input.
         license: SPDX identifier of the weights' licence; empty when unknown.
@@ -59,8 +59,8 @@ class ModelConfig(Config):
 
     name: str
     arch: Arch
-    args: dict[str, int | float]
-    scale: int = 4
+    args: dict[str, Any]
+    scale: int = 0
     parameters: int = 0
     multiply_adds: int = 0
     license: str = ""
@@ -77,5 +77,3 @@ class ModelConfig(Config):
 
 
 DEFAULT_MODEL = "faceunet"
-
-SCALE = 4

@@ -10,9 +10,6 @@ from facesr.config.fields import Auto, Config, key, opt
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
 
-Backend = Literal["torch", "onnx"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(Config):
     """Where a network runs, and how."""
@@ -37,11 +34,6 @@ class RuntimeConfig(Config):
         "Pictures up to this side, input pixels, are taken whole, larger ones in pieces; 0 takes all whole.",
         panel="Model",
         metavar="auto|0|N",
-    )
-    backend: Backend = opt(
-        "torch",
-        "What computes the network; onnx (extra `onnx`) is ONNX Runtime on the CPU.",
-        panel="Model",
     )
     self_ensemble: bool = key(
         "Take the mean with the result for the mirror image: about 0.05 dB for twice the time.", default=False

@@ -34,8 +34,11 @@ class TrainConfig(Config):
     blocks: Count | None = opt(
         None, "Its residual blocks; the network's default if not given.", panel="Training"
     )
-    features: Count | None = opt(None, "Its channels; the network's default if not given.", panel="Training")
-    args: Mapping[str, int | float] = key("Constructor arguments of the network.", make=dict)
+    scale: Count | None = opt(
+        None, "Its enlargement.", panel="Training", shown_default="the network's default"
+    )
+    features: Count | None = key("Its channels. The network's default if not given.", default=None)
+    args: Mapping[str, Any] = key("Constructor arguments of the network.", make=dict)
     iterations: Count = opt(
         300_000, "Steps of the optimiser.", panel="Training", shown_default="by the recipe"
     )
@@ -72,9 +75,9 @@ class TrainConfig(Config):
     tensorboard: bool = key("Write TensorBoard events too (extra `tensorboard`).", default=False)
 
     def __post_init__(self) -> None:
-        given = {"blocks": self.blocks, "features": self.features}
+        given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
         args = {**self.args, **{name: value for name, value in given.items() if value is not None}}
-        for name, value in {"args": args, "blocks": None, "features": None}.items():
+        for name, value in {"args": args, "blocks": None, "features": None, "scale": None}.items():
             object.__setattr__(self, name, value)
         if self.batch % self.optim.accumulate:
             raise ConfigError(f"batch {self.batch} does not divide into {self.optim.accumulate} parts")

@@ -16,7 +16,7 @@ Format = Literal["auto", "png", "jpg", "webp", "tiff"]
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleConfig(Config):
-    """Enlarge pictures four times."""
+    """Enlarge images of faces."""
 
     inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures; - reads from stdin.", metavar="INPUT")
     output: Path = arg("Folder for the results, made if missing; - writes to stdout.", metavar="OUTPUT")
@@ -45,8 +45,12 @@ class UpscaleConfig(Config):
         shown_default="everything, or auto under torchrun",
     )
     name: str = opt("{stem}", "Name of the results, without extension.", panel="Output", metavar="TEMPLATE")
-    outscale: Annotated[float, Gt(0), Le(16)] = opt(
-        4.0, "Final enlargement; other than 4, the result is resampled.", panel="Output", metavar="F"
+    outscale: Annotated[float, Gt(0), Le(16)] | None = opt(
+        None,
+        "Final enlargement. Other than the network's, the result is resampled.",
+        panel="Output",
+        metavar="F",
+        shown_default="the network's scale",
     )
     format: Format = opt(
         "auto", "File format of the results; auto keeps the input's, and makes BMP to PNG.", panel="Output"

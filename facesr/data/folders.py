@@ -9,7 +9,8 @@ from facesr.config.data import DataConfig
 from facesr.data.pairs import (
     FIX,
     PairSet,
-    check_pair,
+    UnreadableHeader,
+    check_sizes,
     header_size,
     list_folder,
     list_hq,
@@ -17,84 +18,112 @@ from facesr.data.pairs import (
     match_pairs,
     refuse,
 )
-from facesr.errors import shorten
+from facesr.errors import ConfigError, shorten
 from facesr.files.listing import Warn
 from facesr.files.paths import exists
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of HQ pictures, and of their LQ partners where there are any.
+    """A folder of HQ images, and of their LQ images where there are any.
 
     Attributes:
-        hq: The pictures, sorted.
-        lq: Their partners in the same order; empty where LQ is made.
-        share: How often the folder is drawn, in any unit.
-        size: (height, width) of every HQ picture where whole pictures are taken; None for crops.
+        hq: The images, sorted.
+        lq: Their LQ images in the same order; empty where LQ is made.
+        share: Relative sampling weight of the folder.
+        size: (height, width) of every HQ image where whole images are taken; None for crops.
+        scale: How many times larger HQ is than LQ; 0 where LQ is made, or could not be read.
     """
 
     hq: tuple[Path, ...]
     lq: tuple[Path, ...]
     share: float
     size: tuple[int, int] | None = None
+    scale: int = 0
 
 
-def list_training(config: DataConfig, *, scale: int, warn: Warn | None = None) -> list[Folder]:
-    """List and check all training pictures by their headers.
+def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folder]:
+    """List and check all training images by their headers.
 
     Args:
         config: Names the folders.
-        scale: How many times larger than LQ the pictures are.
-        warn: Is told if pictures in formats that are not read were left out.
+        warn: Is told if images in formats that are not read were left out.
 
     Raises:
-        ConfigError: A missing folder, a missing partner, a size that does not fit; offenders are named.
+        ConfigError: A missing folder, a missing match, a size that does not fit. Offenders are named.
     """
     shares = config.train_share or (1.0,) * len(config.train_hq)
     folders = []
+    sizes: dict[tuple[int, int], Path] = {}
+    problems: list[str] = []
     for index, hq_folder in enumerate(config.train_hq):
         hint = "put HQ faces there, or name their folder with `--train-hq`"
-        sources = list_folder(hq_folder, "training pictures", hint, warn)
+        sources = list_folder(hq_folder, "training images", hint, warn)
         hq = tuple(source.path for source in sources)
         lq: tuple[Path, ...] = ()
-        if config.train_lq:
-            lq_folder = config.train_lq[index]
-            hint = f"make them with `facesr degrade {hq_folder} {lq_folder} -r`, or leave out `--train-lq`"
-            pairs = match_pairs(list_folder(lq_folder, "LQ partners", hint, warn), sources)
-            lq, hq = zip(*pairs.values(), strict=True)
-        folders.append(Folder(hq, lq, shares[index]))
-    sizes: dict[tuple[int, int], Path] = {}
-    problems = []
-    for folder in folders:
-        for position, path in enumerate(folder.hq):
+        scale = 0
+        for path in hq:
             try:
                 height, width = header_size(path)
-                if folder.lq:
-                    check_pair(folder.lq[position], height=height, width=width, scale=scale)
-            except ValueError as error:
+            except UnreadableHeader as error:
                 problems.append(str(error))
                 continue
-            if min(height, width) < max(config.crop_px, scale):
+            if min(height, width) < config.crop_px:
                 problems.append(f"{path}: {width}x{height} is smaller than the crop of {config.crop_px} px")
             elif not config.crop_px:
                 sizes.setdefault((height, width), path)
-    if config.crop_px % scale:
-        problems.append(f"--crop {config.crop_px} is not a multiple of {scale}")
+        if config.train_lq:
+            lq_folder = config.train_lq[index]
+            hint = f"make them with `facesr degrade {hq_folder} {lq_folder} -r`, or leave out `--train-lq`"
+            pairs = match_pairs(list_folder(lq_folder, "LQ images", hint, warn), sources)
+            scale = check_sizes(list(pairs.values()), f"{lq_folder} and its HQ images")
+            lq, hq = zip(*pairs.values(), strict=True)
+        folders.append(Folder(hq, lq, shares[index], scale=scale))
     hint = FIX
     if len(sizes) > 1:
         examples = [f"{path} is {width}x{height}" for (height, width), path in sizes.items()]
         shown = shorten(examples, limit=3)
-        problems.append(f"whole pictures must all be of one size, or need `--crop`: {shown}")
+        problems.append(f"whole images must all be of one size, or need `--crop`: {shown}")
         hint = f"`facesr degrade {config.train_hq[0]} lq -r --hq-out hq --size 512` makes them of one size"
-    else:
-        for height, width in sizes:
-            if height % scale or width % scale:
-                problems.append(f"{width}x{height} is not divisible by {scale}, use `--crop`")
-            if height != width and config.rotate_chance:
-                problems.append(f"{width}x{height} pictures cannot be turned in a batch, use `--crop`")
+    elif config.rotate_chance:
+        problems += [
+            f"{width}x{height} images cannot be turned in a batch, use `--crop`"
+            for height, width in sizes
+            if height != width
+        ]
     refuse(problems, "training data", hint=hint)
     size = next(iter(sizes), None)  # there is one at most, or it was refused
     return [replace(folder, size=size) for folder in folders]
+
+
+def check_scale(
+    config: DataConfig, folders: Sequence[Folder], sets: Sequence[PairSet], *, scale: int
+) -> None:
+    """Refuse training and validation data that a network of a scale cannot use.
+
+    Args:
+        config: Says whether crops are taken.
+        folders: The training images.
+        sets: The validation pairs.
+        scale: Enlargement of the network.
+
+    Raises:
+        ConfigError: Pairs of another scale, or sizes that the scale does not divide.
+    """
+    hint = f"make them with `facesr degrade --scale {scale}`, or choose `--scale`"
+    for folder, lq in zip(folders, config.train_lq, strict=False):
+        if folder.scale not in {0, scale}:
+            raise ConfigError(f"{lq} is {folder.scale} times smaller than HQ, not {scale}", hint=hint)
+    for one in sets:
+        if one.scale not in {0, scale}:
+            raise ConfigError(f"{one.name} is {one.scale} times smaller than HQ, not {scale}", hint=hint)
+    if config.crop_px % scale:
+        raise ConfigError(f"`--crop {config.crop_px}` is not a multiple of {scale}", hint="choose a multiple")
+    height, width = folders[0].size or (scale, scale)
+    if height % scale or width % scale:
+        raise ConfigError(
+            f"training data: {width}x{height} is not divisible by {scale}", hint="take crops with `--crop`"
+        )
 
 
 def fingerprint(folders: Sequence[Folder]) -> str:
@@ -108,20 +137,19 @@ def fingerprint(folders: Sequence[Folder]) -> str:
     return digest.hexdigest()
 
 
-def list_validation(config: DataConfig, *, scale: int, warn: Warn | None = None) -> list[PairSet]:
+def list_validation(config: DataConfig, *, warn: Warn | None = None) -> list[PairSet]:
     """List and check the validation pairs, one set for each LQ folder; as `list_training`.
 
     Raises:
         ConfigError: As `list_training`.
     """
     names = [folder.name for folder in config.val_lq]
-    hint = "put HQ faces there, or name them with `--val-hq`; `--set validate_every=0` does without"
-    truths = list_hq(config.val_hq, hint=hint, warn=warn)
+    hint = "put HQ faces there, or name them with `--val-hq`. `--set validate_every=0` trains without them"
+    hq = list_hq(config.val_hq, hint=hint, warn=warn)
     return [
         list_pairs(
             folder,
-            truths,
-            scale=scale,
+            hq,
             hint=f"make them with `facesr degrade {config.val_hq} {folder} -r`, or name them with `--val-lq`",
             name=folder.name if names.count(folder.name) == 1 else str(folder),
             warn=warn,

@@ -1,7 +1,9 @@
 """Finding pairs of LQ and HQ images, and refusing those that do not fit."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from facesr.errors import ConfigError, ImageError, shorten
 from facesr.files.listing import READ_FORMATS, Source, Warn, list_images
 from facesr.files.paths import check_regular
 
-FIX = "mend or remove these"
+FIX = "fix or remove these files"
 
 
 _ORIENTATION = 0x0112
@@ -19,97 +21,121 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pictures and their truths, in the same order.
+    """Images and their HQ images, in the same order.
 
     Attributes:
-        name: Of the folder of pictures.
+        name: Of the folder of images.
         names: Of the pairs, as `match_pairs` gives them.
-        lq: The pictures, LQ or already restored.
-        hq: The truths.
+        lq: The images, LQ or already restored.
+        hq: Their HQ images.
+        scale: How many times larger the HQ images are; 0 if no header could be read.
     """
 
     name: str
     names: tuple[str, ...]
     lq: tuple[Path, ...]
     hq: tuple[Path, ...]
+    scale: int = 0
 
 
 def list_hq(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
-    """List the truths that pictures are compared with.
+    """List the HQ images that others are compared with.
 
     Args:
         folder: Where they are.
         hint: What to do where it is missing.
-        warn: Is told if pictures in formats that are not read were left out.
+        warn: Is told if images in formats that are not read were left out.
 
     Raises:
-        ConfigError: A missing folder, or one without pictures.
+        ConfigError: A missing folder, or one without images.
     """
-    return list_folder(folder, "truths", hint, warn)
+    return list_folder(folder, "HQ images", hint, warn)
 
 
 def list_pairs(
     folder: Path,
-    truths: Sequence[Source],
+    hq: Sequence[Source],
     *,
-    scale: int,
+    scale: int = 0,
     hint: str,
     suffix: str = "",
     name: str = "",
     warn: Warn | None = None,
 ) -> PairSet:
-    """List the pictures of a folder beside their truths, and check their sizes by their headers.
+    """List the images of a folder with their HQ images, and check their sizes by their headers.
 
     Args:
-        folder: Of the pictures.
-        truths: All of `list_hq`.
-        scale: How many times larger the truths are.
+        folder: Of the images.
+        hq: All of `list_hq`.
+        scale: How many times larger the HQ images are; 0 takes what most pairs have.
         hint: What to do where the folder is missing.
-        suffix: What the pictures' names have at their end, and the truths' have not.
+        suffix: What the images' names have at their end, and those of the HQ images have not.
         name: Of the set; the folder's if not given.
-        warn: Is told if pictures in formats that are not read were left out.
+        warn: Is told if images in formats that are not read were left out.
 
     Raises:
-        ConfigError: A missing folder, pictures without a partner, sizes that do not fit. Files whose headers
+        ConfigError: A missing folder, images without a match, sizes that do not fit. Files whose headers
             cannot be read are left for later.
     """
-    pairs = match_pairs(list_folder(folder, "pictures to compare", hint, warn), truths, suffix=suffix)
-    problems = []
-    for lq_path, hq_path in pairs.values():
-        try:
-            height, width = header_size(hq_path)
-            check_pair(lq_path, height=height, width=width, scale=scale)
-        except UnreadableHeader:
-            continue
-        except ValueError as error:
-            problems.append(str(error))
-    refuse(problems, f"{folder} and its truths")
-    lq, hq = zip(*pairs.values(), strict=True)
-    return PairSet(name or folder.name, tuple(pairs), lq, hq)
+    pairs = match_pairs(list_folder(folder, "images to compare", hint, warn), hq, suffix=suffix)
+    scale = check_sizes(list(pairs.values()), f"{folder} and its HQ images", scale=scale)
+    lq_paths, hq_paths = zip(*pairs.values(), strict=True)
+    return PairSet(name or folder.name, tuple(pairs), lq_paths, hq_paths, scale)
+
+
+def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, *, scale: int = 0) -> int:
+    """Check by their headers that each HQ image is `scale` times as large as its LQ image.
+
+    Args:
+        pairs: LQ and HQ files. Those whose headers cannot be read are left out.
+        what: Named in the error.
+        scale: The enlargement expected; 0 takes what most pairs have.
+
+    Returns:
+        The scale; 0 if nothing could be read.
+
+    Raises:
+        ConfigError: Sizes that do not fit.
+    """
+    sizes: dict[Path, tuple[tuple[int, int], tuple[int, int]]] = {}
+    for lq_path, hq_path in pairs:
+        with suppress(UnreadableHeader):
+            sizes[lq_path] = header_size(lq_path), header_size(hq_path)
+    exact = Counter(hq[0] // lq[0] for lq, hq in sizes.values() if hq[0] * lq[1] == hq[1] * lq[0])
+    scale = scale or max(exact, key=lambda ratio: exact[ratio], default=min(len(sizes), 1))
+    refuse(
+        [
+            f"{path}: {lq[1]}x{lq[0]}, but its HQ image is {hq[1]}x{hq[0]}, not {scale} times"
+            for path, (lq, hq) in sizes.items()
+            if (lq[0] * scale, lq[1] * scale) != hq
+        ],
+        what,
+    )
+    return scale
 
 
 class UnreadableHeader(ValueError):
-    """A file that is not a picture, or damaged from its first bytes."""
+    """A file that is not an image, or damaged from its first bytes."""
 
 
 def match_pairs(
     lq: Sequence[Source], hq: Sequence[Source], *, suffix: str = ""
 ) -> dict[str, tuple[Path, Path]]:
-    """Find the truth of each picture by the names without extension.
+    """Find the HQ image of each image by the names without extension.
 
     If each name occurs once on either side, it does not matter where the files lie. Otherwise the paths below
     the two folders are compared.
 
     Args:
-        lq: The pictures.
-        hq: Their truths.
+        lq: The images.
+        hq: Their HQ images.
         suffix: What the stems of `lq` have at their end, and those of `hq` have not.
 
     Returns:
-        From the names, or the paths with `/` between their parts, to picture and truth, sorted.
+        From the names, or the paths with `/` between their parts, to the image and its HQ image, sorted.
 
     Raises:
-        ConfigError: A picture without a partner, or two of one name in a list.
+        ConfigError: An image without a match, or two of one name in a list.
     """
     stems = [source.path.stem.removesuffix(suffix) for source in lq], [source.path.stem for source in hq]
     by_path = any(len(set(names)) < len(names) for names in stems)
@@ -123,17 +149,20 @@ def match_pairs(
                 problems.append(f"{table[name]} and {source.path} have the same name")
             table[name] = source.path
         tables.append(table)
-    pictures, truths = tables
-    problems += [
-        f"{pictures[name]} has no partner among the truths" for name in pictures.keys() - truths.keys()
-    ]
-    problems += [f"{truths[name]} has no partner to compare" for name in truths.keys() - pictures.keys()]
+    images, hq_images = tables
+    problems += [f"{images[name]} has no matching HQ image" for name in images.keys() - hq_images.keys()]
+    problems += [f"{hq_images[name]} has no matching image" for name in hq_images.keys() - images.keys()]
     hint = f"{FIX}; names that occur twice need the same sub-folders on both sides" if by_path else FIX
     refuse(sorted(problems), "pairs", hint=hint)
-    return {name: (pictures[name], truths[name]) for name in sorted(pictures)}
+    return {name: (images[name], hq_images[name]) for name in sorted(images)}
 
 
 def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[Source]:
+    """List all images in a folder and below it.
+
+    Raises:
+        ConfigError: A missing folder, or one without images, said of `what`.
+    """
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder} for the {what}", hint=hint)
     try:
@@ -143,6 +172,11 @@ def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[S
 
 
 def header_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of an image, upright, without decoding it.
+
+    Raises:
+        UnreadableHeader: Not an image, or a damaged one.
+    """
     try:
         check_regular(path)
         with warnings.catch_warnings(), Image.open(path, formats=READ_FORMATS) as image:
@@ -165,14 +199,7 @@ def _is_turned(image: Image.Image) -> bool:
         return False
 
 
-def check_pair(lq: Path, *, height: int, width: int, scale: int) -> None:
-    lq_height, lq_width = header_size(lq)
-    if (lq_height * scale, lq_width * scale) != (height, width):
-        raise ValueError(
-            f"{lq}: {lq_width}x{lq_height}, but its truth is {width}x{height}, not {scale} times"
-        )
-
-
 def refuse(problems: list[str], what: str, *, hint: str = FIX) -> None:
+    """Raise one `ConfigError` for all problems with `what`, if there are any."""
     if problems:
         raise ConfigError(f"{what}: {shorten(problems)}", hint=hint)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facesr.config.presets import DEFAULT_SCALE
 from facesr.config.steps import Degradation, degradation_preset
 from facesr.degradation.kernels import usm_sharpen
 from facesr.degradation.steps import STEPS, Params, Sizes
@@ -54,7 +55,7 @@ def draw(config: Degradation, seed: int) -> list[Params]:
     return drawn
 
 
-def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = 4) -> Tensor:
+def apply(images: Tensor, drawn: Iterable[Params], *, scale: int) -> Tensor:
     """Run drawn steps on one picture.
 
     Args:
@@ -84,7 +85,7 @@ def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = 4) -> Tensor:
 
 
 @torch.inference_mode()
-def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int = 4) -> Tensor:
+def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int) -> Tensor:
     """Degrade pictures, each with draws of its own; equal to doing them one by one.
 
     Args:
@@ -101,7 +102,7 @@ def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, 
 
 
 @torch.inference_mode()
-def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = 4) -> Array:
+def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int) -> Array:
     """Run drawn steps on an (H, W, 3) uint8 picture whose sides are multiples of `scale`."""
     images = torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2).float().div_(255)
     out = apply(images.contiguous(), drawn, scale=scale)
@@ -109,7 +110,7 @@ def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = 4) ->
 
 
 def degrade_image(
-    image: AnyImage, config: Degradation | str = "default", seed: int = 0, *, scale: int = 4
+    image: AnyImage, config: Degradation | str = "default", seed: int = 0, *, scale: int = DEFAULT_SCALE
 ) -> AnyImage:
     """Make the LQ picture of an HQ one.
 

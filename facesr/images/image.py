@@ -104,7 +104,6 @@ def middle_square(pixels: Array, *, side: int) -> Array:
     return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
 
 
-def bicubic(pixels: Array, *, scale: int) -> Array:
-    """Enlarge an (h, w, 3) picture by Pillow's bicubic, the baseline of every comparison."""
-    size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+def bicubic(pixels: Array, *, height: int, width: int) -> Array:
+    """Enlarge an (h, w, 3) image by Pillow's bicubic, the baseline of every comparison."""
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))

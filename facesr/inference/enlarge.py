@@ -1,7 +1,7 @@
 """Running a loaded model on pictures."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from facesr.errors import ImageError
 from facesr.images.image import Array, ImageData, Pixels, to_pil
 from facesr.images.read import from_pil
-from facesr.inference.tiling import enlarge_blended, enlarge_exactly
-from facesr.models.base import SRNetwork, enlarge
+from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows
+from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.transfer import Arrival, host_empty, send_to_device, send_to_host
 from facesr.weights.load import Model
 
@@ -48,9 +48,10 @@ def enlarge_pixels(
             in windows of the size that it was trained on.
 
     Returns:
-        (B, 4h, 4w, 3) of the same type; on its way to the CPU if the pixels came from there, else on the
-        device.
+        (B, scale h, scale w, 3) of the same type; on its way to the CPU if the pixels came from there, else
+        on the device.
     """
+    scale, view = network.traits.scale, network.traits.view
     count, height, width = pixels.shape[:3]
     side = piece_side(network) if tile is None else tile
     peak = _PEAKS[pixels.dtype]
@@ -59,16 +60,16 @@ def enlarge_pixels(
     if not side or max(height, width) <= side:
         whole = _run_rounded(network, pixels).contiguous()
         return Arrival(whole) if stays else send_to_host(whole)
-    shape = (count, height * network.scale, width * network.scale, 3)
+    shape = (count, height * scale, width * scale, 3)
     out = pixels.new_empty(shape) if stays else host_empty(shape, pixels.dtype, device)
     arrival = Arrival(out)
     for picture, target in zip(pixels, out, strict=True):
-        if network.halo is None:
+        if isinstance(view, Window):
             run = partial(_run, network)
-            bands = enlarge_blended(run, picture, window=network.window, scale=network.scale, peak=peak)
+            bands = enlarge_by_windows(run, picture, window=view.px, scale=scale, peak=peak)
         else:
             run = partial(_run_rounded, network)
-            bands = enlarge_exactly(run, picture, tile=side, halo=network.halo, scale=network.scale)
+            bands = enlarge_by_tiles(run, picture, tile=side, margin=view.px, scale=scale)
         top = 0
         for band in bands:
             rows = target[top : top + band.shape[0]]
@@ -100,9 +101,9 @@ def enlarge_within_memory(
         return Arrival(torch.cat(list(halves)))
     height, width = pixels.shape[1:3]
     side = (piece_side(network) if tile is None else tile) or max(height, width)
-    smaller = side // 2
-    if network.halo is None:
-        smaller = network.window if network.window < max(height, width) <= side else 0
+    smaller, view = side // 2, network.traits.view
+    if isinstance(view, Window):
+        smaller = view.px if view.px < max(height, width) <= side else 0
     if smaller < _SMALLEST_TILE_PX:
         raise ImageError(f"{width}x{height} needs more memory than {device} has")
     return enlarge_within_memory(network, pixels, device, tile=smaller)
@@ -110,11 +111,12 @@ def enlarge_within_memory(
 
 def piece_side(network: SRNetwork) -> int:
     """Return the side of the pieces that a larger picture is computed in, LQ px."""
-    return network.window if network.halo is None else _TILE_PX
+    view = network.traits.view
+    return view.px if isinstance(view, Window) else _TILE_PX
 
 
 def _run(network: SRNetwork, pixels: Tensor) -> Tensor:
-    """Enlarge (B, h, w, 3) pixels to (B, 4h, 4w, 3) float in the same range, on their device."""
+    """Enlarge (B, h, w, 3) pixels to (B, scale h, scale w, 3) float in the same range, on their device."""
     peak = _PEAKS[pixels.dtype]
     # Interleaved pixels seen as (B, 3, h, w) are in the channels-last layout that convolutions like.
     lq = pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True).div_(peak)
@@ -125,36 +127,33 @@ def _run_rounded(network: SRNetwork, pixels: Tensor) -> Tensor:
     return _run(network, pixels).round_().to(pixels.dtype)
 
 
-def start_upscaling(
-    model: Model, pictures: Sequence[Pixels], *, tile: int | None = None
-) -> Callable[[], Any]:
-    """Begin to enlarge (h, w, 3) pictures of one size and type, uint8 or uint16.
+def start_enlarging(model: Model, images: Sequence[Pixels], *, tile: int | None = None) -> Arrival:
+    """Begin to enlarge (h, w, 3) images of one size and type, uint8 or uint16.
 
     Args:
         model: The loaded model.
-        pictures: The pictures.
+        images: The images.
         tile: As `enlarge_pixels`.
 
     Returns:
-        A function that waits for the result, (B, 4h, 4w, 3) of the same type.
+        What `take` waits for.
 
     Raises:
         ImageError: Memory runs out, with the smallest batch and tile.
     """
-    stack = np.stack(pictures)
-    deep = stack.dtype == np.uint16
-    pixels = torch.from_numpy(stack.astype(np.int32) if deep else stack)
-    arrival = enlarge_within_memory(model.network, pixels, model.device, tile=tile)
+    stack = np.stack(images)
+    pixels = torch.from_numpy(stack.astype(np.int32) if stack.dtype == np.uint16 else stack)
+    return enlarge_within_memory(model.network, pixels, model.device, tile=tile)
 
-    def wait() -> Any:
-        out = arrival.wait().numpy()
-        return out.astype(np.uint16) if deep else out
 
-    return wait
+def take(arrival: Arrival) -> Any:
+    """Wait for what `start_enlarging` began: (B, scale h, scale w, 3) of the images' type."""
+    pixels = arrival.wait().numpy()
+    return pixels.astype(np.uint16) if pixels.dtype == np.int32 else pixels
 
 
 def upscale_image(image: AnyImage, model: Model) -> AnyImage:
-    """Enlarge one picture, or a batch of them, four times.
+    """Enlarge one image, or a batch of them, by the network's scale.
 
     Args:
         image: A Pillow image of any mode, what `read_image` returns, an (h, w, 3) uint8
@@ -163,8 +162,8 @@ def upscale_image(image: AnyImage, model: Model) -> AnyImage:
 
     Returns:
         The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
-        `info`), a `ImageData`, a (4h, 4w, 3) uint8 array, or a (B, 3, 4h, 4w) tensor in [0, 1] of the input's
-        dtype and device.
+        `info`), an `ImageData`, a (scale h, scale w, 3) uint8 array, or a (B, 3, scale h, scale w) tensor in
+        [0, 1] of the input's dtype and device.
 
     Raises:
         ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.
@@ -172,11 +171,11 @@ def upscale_image(image: AnyImage, model: Model) -> AnyImage:
     if isinstance(image, Image.Image):
         return to_pil(upscale_image(from_pil(image), model))
     if isinstance(image, ImageData):
-        return image.enlarged(start_upscaling(model, [image.rgb])()[0])
+        return image.enlarged(take(start_enlarging(model, [image.rgb]))[0])
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
-        enlarged: Array = start_upscaling(model, [image])()[0]
+        enlarged: Array = take(start_enlarging(model, [image]))[0]
         return enlarged
     if isinstance(image, Tensor):
         if not image.is_floating_point() or image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:

@@ -3,20 +3,21 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Generic
 
 import torch
 
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.images.image import ImageData
-from facesr.inference.enlarge import start_upscaling
+from facesr.inference.enlarge import start_enlarging, take
 from facesr.models.flip import FlipEnsemble
 from facesr.parallel import Item, Outcome, StageTimes
-from facesr.transfer import Stopwatch
+from facesr.transfer import Arrival, Stopwatch
 from facesr.weights.find import WeightFiles
 from facesr.weights.load import Model, load_model
 
@@ -34,19 +35,63 @@ def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
     Raises:
         ConfigError: As `load_model`; so for all others.
     """
-    model = load_model(files, device=runtime.device, dtype=runtime.dtype, backend=runtime.backend)
+    model = load_model(files, device=runtime.device, dtype=runtime.dtype)
     return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
 
 
-def result_px(enlarged: Outcome[Item, tuple[ImageData, ...]]) -> int:
-    """Return the pixels of all results of one picture."""
-    return 0 if isinstance(enlarged.value, ImageError) else sum(math.prod(p.size) for p in enlarged.value)
+def result_px(results: Sequence[tuple[ImageData, ...]]) -> int:
+    """Return the pixels of all results of one file."""
+    return sum(math.prod(image.size) for images in results for image in images)
 
 
 Group = list[Outcome[Item, ImageData]]
+Results = list[Outcome[Item, tuple[ImageData, ...]]]
 
 
-Finish = Callable[[], list[Outcome[Item, tuple[ImageData, ...]]]]
+@dataclass(frozen=True)
+class _Flight(Generic[Item]):
+    """A group of images on its way through every model."""
+
+    group: Group[Item]
+    arrivals: list[Arrival]
+    watch: Stopwatch
+    cores: int
+    times: StageTimes
+    error: ImageError | None = None
+
+    def result(self) -> Results[Item]:
+        """Wait until the group has arrived."""
+        if self.error:
+            return [Outcome(outcome.item, self.error) for outcome in self.group]
+        batches = [take(arrival) for arrival in self.arrivals]
+        self.times.add("network", self.cores * self.watch.seconds())
+        try:
+            enlarged = [
+                tuple(image.enlarged(batch[index]) for batch in batches)
+                for index, image in enumerate(_images(self.group))
+            ]
+        except MemoryError:
+            return replace(self, error=ImageError("needs more memory than there is")).result()
+        return [Outcome(outcome.item, value) for outcome, value in zip(self.group, enlarged, strict=True)]
+
+
+def _images(group: Group[Item]) -> list[ImageData]:
+    return [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
+
+
+def _start(
+    models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
+) -> _Flight[Item]:
+    """Send a group of images of one size through every model."""
+    device = models[0].device
+    watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
+    pixels = [image.rgb for image in _images(group)]
+    try:
+        arrivals = [start_enlarging(model, pixels, tile=tile) for model in models]
+    except ImageError as error:
+        return _Flight(group, [], watch, cores, times, error)
+    watch.stop()
+    return _Flight(group, arrivals, watch, cores, times)
 
 
 def enlarge_stream(
@@ -72,15 +117,15 @@ def enlarge_stream(
     tile = None if runtime.tile == "auto" else runtime.tile
     device = models[0].device
     lanes = torch.get_num_threads() if device.type == "cpu" else 1
-    in_flight: deque[Finish[Item]] = deque()
+    in_flight: deque[_Flight[Item] | Future[Results[Item]]] = deque()
     waiting: list[Group[Item]] = []
 
-    def start(group: Group[Item]) -> Finish[Item]:
-        return _start_group(models, group, tile=tile, times=times)
+    def start(group: Group[Item]) -> _Flight[Item]:
+        return _start(models, group, tile=tile, times=times)
 
-    def enlarge(group: Group[Item], threads: int) -> list[Outcome[Item, tuple[ImageData, ...]]]:
+    def enlarge(group: Group[Item], threads: int) -> Results[Item]:
         torch.set_num_threads(threads)  # of this thread alone
-        return start(group)()
+        return start(group).result()
 
     for note in chain.from_iterable(model.notes for model in models):
         warn(note)
@@ -93,24 +138,24 @@ def enlarge_stream(
             if device.type != "cpu":
                 in_flight.append(start(group))  # while the device works, the one before is brought home
                 while len(in_flight) > 1:
-                    yield from in_flight.popleft()()
+                    yield from in_flight.popleft().result()
             elif lanes == 1 or first.size[0] * first.size[1] > _LANE_PX:
                 while in_flight:
-                    yield from in_flight.popleft()()
-                yield from start(group)()
+                    yield from in_flight.popleft().result()
+                yield from start(group).result()
             else:
                 waiting.append(group)
                 if len(waiting) == lanes:
-                    in_flight.extend(executor.submit(enlarge, one, 1).result for one in waiting)
+                    in_flight.extend(executor.submit(enlarge, one, 1) for one in waiting)
                     waiting.clear()
                 while len(in_flight) > lanes:
-                    yield from in_flight.popleft()()
+                    yield from in_flight.popleft().result()
         while in_flight:
-            yield from in_flight.popleft()()
+            yield from in_flight.popleft().result()
         cores = lanes // max(1, len(waiting))
-        in_flight.extend(executor.submit(enlarge, one, cores).result for one in waiting)
+        in_flight.extend(executor.submit(enlarge, one, cores) for one in waiting)
         while in_flight:
-            yield from in_flight.popleft()()
+            yield from in_flight.popleft().result()
 
 
 @contextmanager
@@ -130,36 +175,6 @@ def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
     if runtime.batch != "auto":
         return runtime.batch
     return 1 if device.type == "cpu" else 8
-
-
-def _start_group(
-    models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
-) -> Finish[Item]:
-    """Begin to enlarge a group, and return what waits for its results."""
-    pictures = [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
-    device = models[0].device
-    watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
-    try:
-        waits = [start_upscaling(model, [p.rgb for p in pictures], tile=tile) for model in models]
-    except ImageError as error:
-        failure = error  # `error` ends with its handler
-        return lambda: [Outcome(outcome.item, failure) for outcome in group]
-    watch.stop()
-
-    def finish() -> list[Outcome[Item, tuple[ImageData, ...]]]:
-        results = [wait() for wait in waits]
-        times.add("network", cores * watch.seconds())
-        try:
-            enlarged = [
-                tuple(picture.enlarged(rgb[index]) for rgb in results)
-                for index, picture in enumerate(pictures)
-            ]
-        except MemoryError:
-            error = ImageError("needs more memory than there is")
-            return [Outcome(outcome.item, error) for outcome in group]
-        return [Outcome(outcome.item, value) for outcome, value in zip(group, enlarged, strict=True)]
-
-    return finish
 
 
 def _equal_sizes(

@@ -30,41 +30,41 @@ class Tile:
     core: tuple[int, int, int, int]
 
 
-def plan_tiles(height: int, width: int, *, tile: int, halo: int) -> Iterator[Tile]:
-    """Cover a picture with cores of at most `tile` px, each in a window with a halo around it.
+def plan_tiles(height: int, width: int, *, tile: int, margin: int) -> Iterator[Tile]:
+    """Cover a picture with cores of at most `tile` px, each in a window with a margin around it.
 
     A window ends where the picture does, so that the network pads there as it would for the whole picture.
     """
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             bottom, right = min(top + tile, height), min(left + tile, width)
-            y, x = max(0, top - halo), max(0, left - halo)
+            y, x = max(0, top - margin), max(0, left - margin)
             yield Tile(
                 y,
                 x,
-                min(height, bottom + halo) - y,
-                min(width, right + halo) - x,
+                min(height, bottom + margin) - y,
+                min(width, right + margin) - x,
                 (top, left, bottom - top, right - left),
             )
 
 
-def enlarge_exactly(
-    run: Callable[[Tensor], Tensor], pixels: Tensor, *, tile: int, halo: int, scale: int
+def enlarge_by_tiles(
+    run: Callable[[Tensor], Tensor], pixels: Tensor, *, tile: int, margin: int, scale: int
 ) -> Iterator[Tensor]:
-    """Enlarge by tiles with a halo; the result is that of the whole picture.
+    """Enlarge by tiles with a margin; with a margin as wide as the network sees, as the whole image.
 
     Args:
         run: The network: (1, h, w, 3) uint8 to (1, scale h, scale w, 3) of any type, on the same device.
         pixels: (h, w, 3) uint8.
-        tile: Side of a tile without its halo, LQ px.
-        halo: Radius outside which an output pixel depends on nothing, LQ px.
+        tile: Side of a tile without its margin, LQ px.
+        margin: What a tile sees of its neighbours on every side, LQ px.
         scale: Enlargement.
 
     Yields:
         Bands of the result from top to bottom, (rows, scale w, 3), of the type that `run` returns.
     """
     for _, row in groupby(
-        plan_tiles(*pixels.shape[:2], tile=tile, halo=halo), key=lambda piece: piece.core[0]
+        plan_tiles(*pixels.shape[:2], tile=tile, margin=margin), key=lambda piece: piece.core[0]
     ):
         band = []
         for piece in row:
@@ -75,7 +75,7 @@ def enlarge_exactly(
         yield torch.cat(band, dim=1)
 
 
-def enlarge_blended(
+def enlarge_by_windows(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int, peak: int = 255
 ) -> Iterator[Tensor]:
     """Enlarge by overlapping windows of the size that the network knows, blended where they overlap.

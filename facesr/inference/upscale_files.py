@@ -1,79 +1,82 @@
-"""Enlarging files: read, enlarge, finish, write."""
+"""Enlarging files: read, enlarge, bring to the final size, write."""
 
+import io
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from facesr.config.model import SCALE
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ImageError
 from facesr.events import Failure, Reporter
 from facesr.files.jobs import Job
+from facesr.images.image import ImageData
+from facesr.images.read import read_image
+from facesr.images.write import (
+    check_writable,
+    encode_image,
+    exif_is_too_long,
+    holds_alpha,
+    sniff_suffix,
+    write_image,
+)
+from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
+from facesr.parallel import Outcome, Stages, StageTimes, run_files, succeeded
 from facesr.processes import cores
 from facesr.results import UpscaleResult
 from facesr.weights.find import WeightFiles
 
-if TYPE_CHECKING:
-    from facesr.images.image import ImageData
-
 
 def upscale_files(
-    config: UpscaleConfig, reporter: Reporter, todo: list[Job], skipped: tuple[Path, ...], files: WeightFiles
+    config: UpscaleConfig, jobs: Sequence[Job], weights: WeightFiles, reporter: Reporter
 ) -> UpscaleResult:
-    # Imported here, so that the errors above answer without the seconds that torch takes to load.
-    from facesr.images.read import read_image
-    from facesr.images.write import write_image
-    from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
-    from facesr.parallel import Outcome, StageTimes, map_ahead
+    """Enlarge every job's source into its target.
 
-    runtime = config.runtime
-    model = load_for(files, runtime)
+    A file that cannot be read or written is noted in the result, and the others are done.
+
+    Raises:
+        WeightsError: Unusable weights.
+        DeviceError: The device or precision is not available.
+    """
+    model = load_for(weights, config.runtime)
+    scale = model.network.traits.scale
+    outscale = config.outscale or scale
     times = StageTimes()
-    batch = batch_size(runtime, model.device)
     notes: dict[str, list[Path]] = {}
 
-    def read(job: Job) -> "ImageData":
+    def decode(job: Job) -> ImageData:
         with times.measure("decode"):
-            picture = read_image(job.source.path, max_pixels=config.max_pixels)
-        check_result(picture, job.target, config)
-        for note in (*picture.notes, *result_notes(picture, job.target)):
+            image = read_image(job.source.path, max_pixels=config.max_pixels)
+        check_result(image, job.target, outscale=outscale)
+        for note in (*image.notes, *result_notes(image, job.target)):
             notes.setdefault(note, []).append(job.source.path)
-        return picture
+        return image
 
-    def write(enlarged: Outcome[Job, tuple["ImageData", ...]]) -> Path:
-        if isinstance(enlarged.value, ImageError):
-            raise enlarged.value
+    def encode(job: Job, enlarged: tuple[ImageData, ...]) -> Path:
         with times.measure("encode"):
-            picture = finish(enlarged.value[0], config)
-            write_image(enlarged.item.target, picture, quality=config.quality)
-        return enlarged.item.target
+            image = finish(enlarged[0], scale=scale, outscale=outscale)
+            write_image(job.target, image, quality=config.quality)
+        return job.target
 
-    written: list[Path] = []
+    enlarge = partial(enlarge_stream, [model], runtime=config.runtime, warn=reporter.warn, times=times)
+    stages = Stages(decode=decode, compute=enlarge, encode=encode, pixels=result_px)
+    depth = 2 * batch_size(config.runtime, model.device) + 2
     failed: list[Failure] = []
     start = time.perf_counter()
-    reporter.begin(len(todo), "images")
-    executor = ThreadPoolExecutor(max_workers=min(8, cores()))
+    reporter.begin(len(jobs), "images")
     try:
-        decoded = map_ahead(executor, read, todo, depth=2 * batch + 2)
-        enlarged = enlarge_stream([model], decoded, runtime=runtime, warn=reporter.warn, times=times)
-        for outcome in map_ahead(executor, write, enlarged, depth=2 * batch + 2, pixels=result_px):
-            if isinstance(outcome.value, ImageError):
-                failed.append(Failure.of(outcome.item.item.source.path, outcome.value))
-            else:
-                written.append(outcome.value)
-            reporter.advance()
+        with closing(run_files(jobs, stages, threads=min(8, cores()), depth=depth)) as outcomes:
+            written = tuple(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
     finally:
-        executor.shutdown(cancel_futures=True)
-        for note, paths in notes.items():
-            others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            reporter.warn(f"{note}: {min(paths)}{others}")
+        for line in _summed_up(notes):
+            reporter.warn(line)
     return UpscaleResult(
-        tuple(written),
-        skipped,
+        written,
+        (),
         tuple(failed),
         config.output,
-        files.name,
+        weights.name,
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
         sha256=model.sha256,
@@ -82,34 +85,60 @@ def upscale_files(
     )
 
 
-def check_result(picture: "ImageData", target: Path, config: UpscaleConfig) -> None:
+def _summed_up(notes: dict[str, list[Path]]) -> Iterator[str]:
+    for note, paths in notes.items():
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        yield f"{note}: {min(paths)}{others}"
+
+
+def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, reporter: Reporter) -> bytes:
+    """Enlarge one encoded image, in the format that the options ask for.
+
+    Raises:
+        ImageError: Not an image, or one that is too large.
+        WeightsError: Unusable weights.
+        DeviceError: The device or precision is not available.
+    """
+    image = read_image(io.BytesIO(content), max_pixels=config.max_pixels)
+    suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
+    model = load_for(weights, config.runtime)
+    scale = model.network.traits.scale
+    outscale = config.outscale or scale
+    check_result(image, Path(f"stdin{suffix}"), outscale=outscale)
+    for note in (*image.notes, *result_notes(image, Path(suffix))):
+        reporter.warn(note)
+    (outcome,) = enlarge_stream([model], [Outcome(None, image)], runtime=config.runtime, warn=reporter.warn)
+    if isinstance(outcome.value, ImageError):
+        raise outcome.value
+    return encode_image(
+        finish(outcome.value[0], scale=scale, outscale=outscale), suffix, quality=config.quality
+    )
+
+
+def check_result(image: ImageData, target: Path, *, outscale: float) -> None:
     """Refuse, before the network runs, a result that its format cannot hold.
 
     Raises:
         ImageError: A side is too long.
     """
-    from facesr.images.write import check_writable
-
-    height, width = (max(1, round(side * config.outscale)) for side in picture.size)
+    height, width = (max(1, round(side * outscale)) for side in image.size)
     check_writable(target, height=height, width=width)
 
 
-def result_notes(picture: "ImageData", target: Path) -> list[str]:
+def result_notes(image: ImageData, target: Path) -> list[str]:
     """Say what the format of the result loses."""
-    from facesr.images.write import exif_is_too_long, holds_alpha
-
     suffix = target.suffix or target.name
     notes = []
-    if picture.alpha is not None and not holds_alpha(suffix):
+    if image.alpha is not None and not holds_alpha(suffix):
         notes.append("transparency is laid on white")
-    if exif_is_too_long(picture, suffix):
+    if exif_is_too_long(image, suffix):
         notes.append("EXIF is too long for JPEG and left out")
     return notes
 
 
-def finish(picture: "ImageData", config: UpscaleConfig) -> "ImageData":
-    """Bring a 4x result to the enlargement that was asked for."""
-    if config.outscale == SCALE:
-        return picture
-    height, width = (max(1, round(side / SCALE * config.outscale)) for side in picture.size)
-    return picture.resized(height, width)
+def finish(image: ImageData, *, scale: int, outscale: float) -> ImageData:
+    """Bring what a network enlarged to the enlargement that was asked for."""
+    if outscale == scale:
+        return image
+    height, width = (max(1, round(side / scale * outscale)) for side in image.size)
+    return image.resized(height, width)

@@ -1,14 +1,25 @@
 """The networks, by name, and what can be asked of any of them."""
 
 import inspect
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import Shapes, SRNetwork, enlarge, load_shallower
+from facesr.models.base import (
+    Halo,
+    Margin,
+    Shapes,
+    SizeRule,
+    SRNetwork,
+    Traits,
+    Window,
+    enlarge,
+    load_shallower,
+)
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
 from facesr.models.flip import FlipEnsemble
@@ -22,28 +33,42 @@ ARCHITECTURES: dict[str, type[SRNetwork]] = {
 }
 
 
-# Beyond these nothing useful is trained, and a typing slip would ask for terabytes.
-_LIMITS = {"blocks": 512, "detail_blocks": 512, "features": 1024}
-
-
 def resolve_args(arch: str, args: Mapping[str, Any]) -> dict[str, Any]:
     """Check `args` against the architecture's constructor and fill in its defaults.
 
+    Values may be of any JSON type that the constructor's annotations allow; lists become tuples.
+
     Raises:
-        ConfigError: An unknown architecture or argument, or a value out of range.
+        ConfigError: An unknown architecture or argument, or a value of another type or out of range.
     """
     if arch not in ARCHITECTURES:
         raise ConfigError(f"unknown architecture `{arch}`", hint=f"known are {', '.join(ARCHITECTURES)}")
     parameters = inspect.signature(ARCHITECTURES[arch]).parameters
-    for name, value in args.items():
-        if name not in parameters:
-            raise ConfigError(f"`{arch}` has no argument `{name}`", hint=f"it has {', '.join(parameters)}")
-        kind = type(parameters[name].default)
-        if not isinstance(value, (int, float) if kind is float else int) or isinstance(value, bool):
-            raise ConfigError(f"`{name}` of `{arch}` must be of type {kind.__name__}, found {value!r}")
-        if kind is int and not 1 <= value <= _LIMITS[name]:
-            raise ConfigError(f"`{name}` of `{arch}` must be 1 to {_LIMITS[name]}, found {value}")
-    return {name: args.get(name, parameter.default) for name, parameter in parameters.items()}
+    if unknown := args.keys() - parameters.keys():
+        raise ConfigError(
+            f"`{arch}` has no argument `{min(unknown)}`", hint=f"it has {', '.join(parameters)}"
+        )
+    return {
+        name: _check_arg(arch, name, args[name]) if name in args else parameter.default
+        for name, parameter in parameters.items()
+    }
+
+
+def _check_arg(arch: str, name: str, value: Any) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    network = ARCHITECTURES[arch]
+    kind = get_type_hints(network.__init__)[name]
+    try:  # as JSON, in which a list may stand for a tuple but `true` not for 1
+        value = TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError, ValueError):
+        expected = getattr(kind, "__name__", str(kind))
+        raise ConfigError(f"`{name}` of `{arch}` must be of type {expected}, found {value!r}") from None
+    limits = network.limits.get(name)
+    if limits is not None and value not in limits:
+        allowed = f"{limits[0]} to {limits[-1]}" if isinstance(limits, range) else ", ".join(map(str, limits))
+        raise ConfigError(f"`{name}` of `{arch}` must be {allowed}, found {value}")
+    return value
 
 
 def build_network(arch: str, args: Mapping[str, Any]) -> SRNetwork:
@@ -74,8 +99,13 @@ def count_multiply_adds(arch: str, args: Mapping[str, Any], *, height: int = 128
 __all__ = [
     "ARCHITECTURES",
     "FlipEnsemble",
+    "Halo",
+    "Margin",
     "SRNetwork",
     "Shapes",
+    "SizeRule",
+    "Traits",
+    "Window",
     "build_network",
     "count_multiply_adds",
     "count_parameters",

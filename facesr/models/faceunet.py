@@ -1,13 +1,14 @@
 """FaceUNet, facesr's own network: a wide view of the face at low resolution, for little work."""
 
+import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr.models.base import Shapes, SRNetwork, count_blocks
+from facesr.models.base import Shapes, SizeRule, SRNetwork, Traits, Window, count_blocks
 from facesr.models.blocks import Residual
 
 # Channels of each level over those of the first, which is at half the LQ size.
@@ -16,25 +17,41 @@ _GROWTH = (1.0, 1.25, 1.5, 1.5)
 
 _LEVELS = len(_GROWTH)
 
+# Side of the LQ images it is trained on, unless its weights say otherwise.
+_WINDOW_PX = 128
+
 
 class FaceUNet(SRNetwork):
     """A U-Net of plain 3x3 residual blocks from half the LQ size down to a sixteenth, without normalisation.
 
     The input enters by a pixel unshuffle. Down by 2x2 convolutions of stride 2, up by 1x1 convolutions and
     pixel shuffles with the skips added. Thin blocks at LQ size join the input again for its detail; their 48
-    channels are shuffled to 4x, and the bilinear enlargement is added.
+    channels (at 4x) are shuffled, and the bilinear enlargement is added.
 
     Args:
         blocks: Residual blocks at each level, on the way down and on the way up; one more at the first.
         features: Channels of the first level; deeper ones have up to 1.5 times as many, LQ size half.
         detail_blocks: Residual blocks at LQ size.
+        scale: Enlargement.
     """
 
-    multiple_of = 2**_LEVELS
-    dtypes = (torch.float32, torch.float16, torch.bfloat16)
+    limits: ClassVar = {
+        "blocks": range(1, 513),
+        "features": range(2, 1025),
+        "detail_blocks": range(1, 513),
+        "scale": (2, 4),
+    }
 
-    def __init__(self, *, blocks: int = 2, features: int = 64, detail_blocks: int = 5) -> None:
+    def __init__(
+        self, *, blocks: int = 2, features: int = 64, detail_blocks: int = 5, scale: int = 4
+    ) -> None:
         super().__init__()
+        self.traits = Traits(
+            scale=scale,
+            view=Window(_WINDOW_PX),
+            size=SizeRule(multiple_of=2**_LEVELS),
+            dtypes=(torch.float32, torch.float16, torch.bfloat16),
+        )
         widths = [int(features * growth) for growth in _GROWTH]
         counts = [blocks + 1, *[blocks] * (_LEVELS - 1)]
         thin = features // 2
@@ -46,7 +63,7 @@ class FaceUNet(SRNetwork):
         self.lift = nn.Conv2d(widths[0], 4 * thin, 1)
         self.detail = nn.Conv2d(3, thin, 3, padding=1)
         self.join = _level(thin, detail_blocks)
-        self.out = nn.Conv2d(thin, 3 * self.scale**2, 3, padding=1)
+        self.out = nn.Conv2d(thin, 3 * scale**2, 3, padding=1)
         for module in self.modules():
             if isinstance(module, _Block):  # each block starts as nearly nothing, so that depth does no harm
                 with torch.no_grad():
@@ -57,12 +74,14 @@ class FaceUNet(SRNetwork):
         blocks = count_blocks(shapes, "enc.1.{}.a.weight")
         detail_blocks = count_blocks(shapes, "join.{}.a.weight")
         first = shapes.get("stem.weight", ())
-        if not blocks or not detail_blocks or len(first) != 4 or "detail.weight" not in shapes:
+        last = shapes.get("out.weight", ())
+        if not blocks or not detail_blocks or len(first) != 4 or len(last) != 4:
             return None
-        return {"blocks": blocks, "features": first[0], "detail_blocks": detail_blocks}
+        scale = math.isqrt(last[0] // 3)
+        return {"blocks": blocks, "features": first[0], "detail_blocks": detail_blocks, "scale": scale}
 
     def forward(self, x: Tensor) -> Tensor:
-        base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        base = F.interpolate(x, scale_factor=self.traits.scale, mode="bilinear", align_corners=False)
         x = x.to(self.stem.weight.dtype)
         out = self.stem(F.pixel_unshuffle(x, 2))
         skips = []
@@ -74,7 +93,7 @@ class FaceUNet(SRNetwork):
         for decode, up in zip(reversed(self.dec), reversed(self.up), strict=True):
             out = decode(F.pixel_shuffle(up(out), 2) + skips.pop())
         out = self.join(F.pixel_shuffle(self.lift(out), 2) + self.detail(x))
-        return torch.add(base, F.pixel_shuffle(self.out(out), self.scale))
+        return torch.add(base, F.pixel_shuffle(self.out(out), self.traits.scale))
 
 
 class _Block(Residual):

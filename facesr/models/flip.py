@@ -10,7 +10,7 @@ class FlipEnsemble(SRNetwork):
 
     def __init__(self, network: SRNetwork) -> None:
         super().__init__()
-        self.declare_like(network)
+        self.traits = network.traits
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:

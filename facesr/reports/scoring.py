@@ -94,7 +94,7 @@ def score_files(
         results: list[Array] = [from_pil(to_pil(picture)).rgb8 for picture in outcome.value]
         lq = read_image(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
-            results.insert(0, bicubic(lq, scale=4))
+            results.insert(0, bicubic(lq, height=target.shape[0], width=target.shape[1]))
         for pixels in results:
             if pixels.shape != target.shape:
                 raise ImageError(f"its truth is of another size, {target.shape[1]}x{target.shape[0]}")
@@ -116,6 +116,9 @@ def score_files(
         card = report.card(image, lq=lq, results=results, target=target) if report else ""
         return _Scored(image, saved, unsaved, card)
 
+    def pixels(outcome: "Outcome[ScoredPair, tuple[ImageData, ...]]") -> int:
+        return 0 if isinstance(outcome.value, ImageError) else result_px([outcome.value])
+
     images: list[ImageScore] = []
     failed: list[Failure] = []
     written: list[Path] = []
@@ -130,7 +133,7 @@ def score_files(
             if models
             else _as_they_are(decoded)
         )
-        for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=result_px):
+        for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=pixels):
             if isinstance(outcome.value, ImageError):
                 failed.append(Failure.of(outcome.item.item.subject, outcome.value))
             else:

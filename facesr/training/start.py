@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facesr.config.model import SCALE
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError
 from facesr.events import Reporter
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from facesr.data.folders import Folder
     from facesr.data.pairs import PairSet
+    from facesr.models import Traits
 
 
 def start(
@@ -34,9 +34,9 @@ def start(
     # Imported here, so that errors in the configuration answer without the seconds that torch takes to load.
     from facesr.data.batches import Slice, batches
     from facesr.data.dataset import PairDataset
-    from facesr.data.folders import fingerprint
+    from facesr.data.folders import check_scale, fingerprint
     from facesr.device import pick_dtype
-    from facesr.models import resolve_args
+    from facesr.models import Window, resolve_args
     from facesr.training.loop import TrainingLoop, mean_psnr
     from facesr.training.run_folder import RunFolder
     from facesr.training.trainer import Trainer
@@ -48,17 +48,19 @@ def start(
     # A checkpoint holds all weights, so those that the run began with need not be there any more.
     network = initial_network(replace(config, init=None) if resumed else config)
     if config.dtype != "auto":
-        pick_dtype(config.dtype, device, network.dtypes)  # refuses what the network cannot do
-    size = lq_size(config, folders, multiple_of=network.multiple_of)
-    if network.halo is None:
-        network.window = max(size)
+        pick_dtype(config.dtype, device, network.traits.dtypes)  # refuses what the network cannot do
+    scale = network.traits.scale
+    check_scale(config.data, folders, sets, scale=scale)
+    size = lq_size(config, folders, network.traits)
+    if isinstance(network.traits.view, Window):
+        network.traits = replace(network.traits, view=Window(max(size)))
     trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
-    validator = Validator.prepare(sets, scale=SCALE) if sets and ranks.rank == 0 else None
+    validator = Validator.prepare(sets) if sets and ranks.rank == 0 else None
     loop = TrainingLoop(
         config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size
     )
-    draws = PairDataset(folders, config.data, seed=config.seed, scale=SCALE)
+    draws = PairDataset(folders, config.data, seed=config.seed, scale=scale)
     part = Slice(config.batch, ranks.rank, ranks.world_size)
     with folder.lock() if ranks.rank == 0 else nullcontext():
         if resumed:
@@ -112,17 +114,18 @@ def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
     return grown
 
 
-def lq_size(config: TrainConfig, folders: "list[Folder]", *, multiple_of: int) -> tuple[int, int]:
+def lq_size(config: TrainConfig, folders: "list[Folder]", traits: "Traits") -> tuple[int, int]:
     """Return (height, width) of what the network sees in training, in LQ pixels.
 
     Raises:
         ConfigError: The network cannot take it.
     """
     crop_px = config.data.crop_px
-    height, width = (side // SCALE for side in folders[0].size or (crop_px, crop_px))
-    if height % multiple_of or width % multiple_of:
+    height, width = (side // traits.scale for side in folders[0].size or (crop_px, crop_px))
+    fitting = traits.size.fit(height, width)
+    if fitting != (height, width):
         raise ConfigError(
-            f"{config.arch} trains on LQ sides that are multiples of {multiple_of}, not on {width}x{height}",
-            hint=f"choose a multiple of {multiple_of * SCALE} for `--crop`",
+            f"{config.arch} trains on LQ images of {fitting[1]}x{fitting[0]}, not of {width}x{height}",
+            hint=f"choose `--crop {traits.scale * max(fitting)}`",
         )
     return height, width

@@ -33,25 +33,23 @@ class Validator:
     Attributes:
         sets: The pairs.
         bicubic: Mean scores of bicubic, by set.
-        scale: Of the network.
     """
 
     sets: tuple[PairSet, ...]
     bicubic: dict[str, Scores]
-    scale: int
 
     @classmethod
-    def prepare(cls, sets: Iterable[PairSet], *, scale: int) -> "Validator":
+    def prepare(cls, sets: Iterable[PairSet]) -> "Validator":
         """Score bicubic on each set once."""
         sets = tuple(sets)
         baseline = {
             one.name: mean_scores(
-                measure(bicubic(read_image(lq).rgb8, scale=scale), read_image(hq).rgb8)
-                for lq, hq in zip(one.lq, one.hq, strict=True)
+                measure(enlarge_like(read_image(lq).rgb8, hq), hq)
+                for lq, hq in ((lq, read_image(hq).rgb8) for lq, hq in zip(one.lq, one.hq, strict=True))
             )
             for one in sets
         }
-        return cls(sets, baseline, scale)
+        return cls(sets, baseline)
 
     def score(
         self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
@@ -82,11 +80,16 @@ class Validator:
             for lq_path, hq_path in list(zip(one.lq, one.hq, strict=True))[:count]:
                 lq, hq = read_image(lq_path).rgb8, read_image(hq_path).rgb8
                 blocky = np.asarray(Image.fromarray(lq).resize(hq.shape[1::-1], Image.Resampling.NEAREST))
-                row = [blocky, bicubic(lq, scale=self.scale), restore(network, lq, device), hq]
+                row = [blocky, enlarge_like(lq, hq), restore(network, lq, device), hq]
                 rows.append(np.concatenate(row, axis=1))
         width = max(row.shape[1] for row in rows)
         padded = [np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows]
         write_image(target, ImageData(rgb=np.concatenate(padded)))
+
+
+def enlarge_like(pixels: Array, hq: Array) -> Array:
+    """Enlarge by bicubic to the size of the HQ image."""
+    return bicubic(pixels, height=hq.shape[0], width=hq.shape[1])
 
 
 def restore(network: SRNetwork, pixels: Array, device: torch.device) -> Array:

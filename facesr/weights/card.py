@@ -16,8 +16,9 @@ def model_card(config: ModelConfig) -> str:
     license_ = config.license.lower() or "unknown"
     front = ["---", f"license: {license_}", "library_name: facesr", "pipeline_tag: image-to-image"]
     front += ["tags: [super-resolution, face-restoration]", "---", ""]
+    args = ", ".join(f"{name} {value}" for name, value in config.args.items() if name != "scale")
     facts: list[tuple[str, Any]] = [
-        ("Architecture", f"{config.arch}, " + ", ".join(f"{k} {v}" for k, v in config.args.items())),
+        ("Architecture", f"{config.arch}, {args}"),
         ("Scale", f"{config.scale}x, RGB"),
         ("Parameters", f"{config.parameters:,}"),
         ("Multiply-adds at 128x128", f"{config.multiply_adds / 1e9:.2f} G"),

@@ -2,16 +2,16 @@
 
 import hashlib
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from facesr.config.model import DEFAULT_MODEL, ModelConfig
 from facesr.device import pick_device, pick_dtype
-from facesr.errors import ConfigError, DeviceError, WeightsError
-from facesr.models import build_network
-from facesr.models.base import SRNetwork, enlarge
+from facesr.errors import ConfigError, WeightsError
+from facesr.models import build_network, resolve_args
+from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.weights.find import WeightFiles, find_weights
 from facesr.weights.read import check_state, identify, read_state, shapes_of
 
@@ -23,8 +23,8 @@ class Model:
     """A network with its weights, in place and ready for inference.
 
     Attributes:
-        network: An `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, 4h, 4w), RGB in [0, 1]. The input
-            is fp32, its sides multiples of `network.multiple_of`; the result is not clamped.
+        network: An `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, scale h, scale w), RGB in [0, 1].
+            The input is fp32, of a size that `network.traits.size` allows; the result is not clamped.
         config: What its weight folder says; for a bare file only name, architecture and arguments.
         device: Where it lies.
         dtype: In which its weights are held.
@@ -45,7 +45,6 @@ def load_model(
     *,
     device: str = "auto",
     dtype: str = "auto",
-    backend: str = "torch",
 ) -> Model:
     """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
 
@@ -55,26 +54,16 @@ def load_model(
         name_or_path: As `facesr upscale --model` takes it.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto`, `fp32`, `fp16` or `bf16`.
-        backend: `torch`, or `onnx` for ONNX Runtime on the CPU in fp32.
 
     Raises:
         ConfigError: No such model.
-        MissingExtra: The backend's packages are not installed.
         WeightsError: Damaged, foreign or tampered weights.
         DeviceError: The device or the precision is not to be had.
     """
     files = name_or_path if isinstance(name_or_path, WeightFiles) else find_weights(str(name_or_path))
-    if backend not in {"torch", "onnx"}:
-        raise DeviceError(f"unknown backend `{backend}`", hint="it is `torch` or `onnx`")
-    if backend == "onnx" and device not in {"auto", "cpu"}:
-        raise DeviceError(f"the backend `onnx` does not run on {device}", hint="use `--device cpu`")
-    place = pick_device("cpu" if backend == "onnx" else device)
+    place = pick_device(device)
     network, config, sha256 = read_network(files)
-    if backend == "onnx":
-        from facesr.models.onnx import OnnxNetwork
-
-        network = OnnxNetwork(network.requires_grad_(False).eval(), identity=sha256)
-    precision = pick_dtype(dtype, place, network.dtypes)
+    precision = pick_dtype(dtype, place, network.traits.dtypes)
     network.requires_grad_(False).eval()
     notes: tuple[str, ...] = ()
     if precision is not torch.float32 and not _is_usable(_place(deepcopy(network), place, precision), place):
@@ -118,24 +107,31 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
     state = read_state(files.tensors)
     arch, args = identify(shapes_of(state), path=files.tensors)
     config = files.config or ModelConfig(name=files.name, arch=arch, args=args)  # type: ignore[arg-type]
-    # Sizes must agree before anything is built, so that a wrong number asks for no memory.
-    sizes = {key: value for key, value in args.items() if isinstance(value, int)}
-    if config.arch != arch or any(config.args.get(key) != value for key, value in sizes.items()):
-        raise WeightsError(
-            f"{files.tensors}: holds {arch} {args}, but its config.json says {config.arch} {config.args}"
-        )
     try:
+        resolved = resolve_args(config.arch, config.args)
+        # Sizes must agree before anything is built, so that a wrong number asks for no memory. No tensor
+        # records a factor.
+        sizes = {key: value for key, value in args.items() if not isinstance(value, float)}
+        if config.arch != arch or any(resolved[key] != value for key, value in sizes.items()):
+            raise WeightsError(
+                f"{files.tensors}: holds {arch} {args}, but its config.json says {config.arch} {config.args}"
+            )
         # First without memory: the tensors' names alone can ask for a network of many gigabytes.
         with torch.device("meta"):
-            expected = shapes_of(build_network(config.arch, config.args).state_dict())
+            expected = shapes_of(build_network(config.arch, resolved).state_dict())
     except ConfigError as error:
         raise WeightsError(f"{files.tensors}: {error.message}", hint=error.hint) from error
     check_state(state, expected, path=files.tensors, arch=arch)
-    network = build_network(config.arch, config.args)
+    network = build_network(config.arch, resolved)
     network.load_state_dict(state)
-    if network.halo is None and config.patch_px >= network.multiple_of:
-        network.window = config.patch_px
-    return network, config, sha256
+    traits = network.traits
+    if config.scale not in {0, traits.scale}:
+        raise WeightsError(
+            f"{files.tensors}: enlarges {traits.scale} times, but its config.json says {config.scale}"
+        )
+    if isinstance(traits.view, Window) and config.patch_px >= traits.size.multiple_of:
+        network.traits = replace(traits, view=Window(config.patch_px))
+    return network, replace(config, args=resolved, scale=traits.scale), sha256
 
 
 def _check_sha256(path: Path, *, expected: str, found: str) -> None:

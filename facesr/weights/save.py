@@ -45,6 +45,7 @@ def save_folder(
     config = dataclasses.replace(
         config,
         args=args,
+        scale=network.traits.scale,
         parameters=count_parameters(network),
         multiply_adds=count_multiply_adds(config.arch, args),
         sha256=hashlib.sha256(tensors).hexdigest(),

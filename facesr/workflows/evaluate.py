@@ -27,12 +27,21 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         ImageError: No picture could be scored.
     """
     reporter = reporter or Silent()
-    pairs = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
+    # A bare file says no scale of its own; `load_for` reads it from the tensors.
+    scales = [one.config.scale for one in files if one.config]
+    pairs, scale = _list_pairs(config, reporter, scale=max(scales, default=0))
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
     from facesr.inference.stream import load_for
 
     models = [load_for(one, config.runtime) for one in files]
+    for model in models:
+        if scale not in {0, model.network.traits.scale}:
+            raise ConfigError(
+                f"{model.config.name} enlarges {model.network.traits.scale} times,"
+                f" but the HQ images are {scale} times as large as the LQ images",
+                hint="leave it out, or evaluate it with other pairs",
+            )
     methods = name_methods(config, models)
     folders = _save_folders(config, methods)
     _check_outputs(config, folders, pairs, weights=[one.tensors for one in files])
@@ -58,20 +67,21 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     return result
 
 
-def _list_pairs(config: EvalConfig, reporter: Reporter) -> list[ScoredPair]:
+def _list_pairs(config: EvalConfig, reporter: Reporter, *, scale: int) -> tuple[list[ScoredPair], int]:
+    """Return the pairs and how many times larger HQ is than LQ, which should be `scale` if it is not 0."""
     from facesr.data.pairs import list_hq, list_pairs  # imports Pillow
 
     assert config.hq is not None
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
-    truths = list_hq(config.hq, hint="check the path given with `--hq`", warn=warn)
-    listed = partial(list_pairs, truths=truths, hint="check the path", warn=warn)
-    lq = listed(config.lq, scale=4) if config.lq else None
+    hq = list_hq(config.hq, hint="check the path given with `--hq`", warn=warn)
+    listed = partial(list_pairs, hq=hq, hint="check the path", warn=warn)
+    lq = listed(config.lq, scale=scale) if config.lq else None
     sr = listed(config.sr, scale=1, suffix=config.sr_suffix) if config.sr else None
     either = lq or sr
     assert either is not None
     nothing = (None,) * len(either.hq)
     columns = (either.names, lq.lq if lq else nothing, either.hq, sr.lq if sr else nothing)
-    return [ScoredPair(*row) for row in zip(*columns, strict=True)]
+    return [ScoredPair(*row) for row in zip(*columns, strict=True)], lq.scale if lq else 0
 
 
 def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:

@@ -22,6 +22,7 @@ def export(config: ExportConfig) -> ExportResult:
     from facesr.weights.load import read_network
 
     network, model, sha256 = read_network(files)
-    facts = {"name": model.name, "license": model.license, "sha256": sha256, "scale": str(network.scale)}
+    scale = str(network.traits.scale)
+    facts = {"name": model.name, "license": model.license, "sha256": sha256, "scale": scale}
     export_onnx(network.requires_grad_(False).eval(), config.output, facts=facts)
     return ExportResult(config.output, model.name, config.output.stat().st_size)

@@ -5,7 +5,6 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from facesr.config.model import SCALE
 from facesr.config.train import TrainConfig
 from facesr.events import Reporter, Silent
 from facesr.processes import refuse_lone_tasks
@@ -36,8 +35,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     if config.resume is None and config.out is not None:
         refuse_used(config.out)
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
-    folders = list_training(config.data, scale=SCALE, warn=warn)
-    sets = list_validation(config.data, scale=SCALE, warn=warn) if config.validate_every else []
+    folders = list_training(config.data, warn=warn)
+    sets = list_validation(config.data, warn=warn) if config.validate_every else []
     run = config.resume or config.out or Path("runs") / f"{config.arch}-{datetime.now():%Y%m%d-%H%M%S}"
     # A run that was stopped before its first checkpoint starts again.
     resumed = config.resume is not None and (run / CHECKPOINT).exists()

@@ -23,7 +23,7 @@ def arguments(tmp_path: Path) -> list[str]:
     for index in range(2):
         Image.fromarray(noise(12, 12, seed=index)).save(tmp_path / "lq" / f"{index}.png")
     options = {
-        "--recipe": "smoke", "--blocks": "1", "--features": "8", "--crop": "32", "--device": "cpu",
+        "--recipe": "smoke", "--blocks": "1", "--set": "features=8", "--crop": "32", "--device": "cpu",
         "--train-hq": tmp_path / "train", "--val-hq": tmp_path / "val", "--val-lq": tmp_path / "lq",
         "--iterations": "2",
     }  # fmt: skip

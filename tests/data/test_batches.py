@@ -38,7 +38,7 @@ def hq(tmp_path: Path) -> Path:
 
 def make_draws(hq: Path, *, seed: int = 0, **options: object) -> PairDataset:
     config = DataConfig(train_hq=(hq,), crop_px=16, **options)
-    return PairDataset(list_training(config, scale=4), config, seed=seed, scale=4)
+    return PairDataset(list_training(config), config, seed=seed, scale=4)
 
 
 def take(
@@ -98,7 +98,7 @@ def test_folders_are_drawn_by_their_shares(hq: Path, tmp_path: Path) -> None:
     other.mkdir()
     Image.fromarray(noise(32, 32, seed=9)).save(other / "o.png")
     config = DataConfig(train_hq=(hq, other), train_share=(3.0, 1.0), degradation=("clean",))
-    draws = PairDataset(list_training(config, scale=4), config, seed=0, scale=4)
+    draws = PairDataset(list_training(config), config, seed=0, scale=4)
     count = Counter(Path(draws[number].name).parent.name for number in range(400))
     assert 260 < count["hq"] < 340
 
@@ -123,7 +123,7 @@ def test_pairs_are_read_as_they_are(hq: Path, tmp_path: Path) -> None:
     for index in range(6):
         Image.fromarray(noise(8, 8, seed=index + 50)).save(lq / f"{index}.png")
     config = DataConfig(train_hq=(hq,), train_lq=(lq,), flip_chance=0)
-    draws = PairDataset(list_training(config, scale=4), config, seed=0, scale=4)
+    draws = PairDataset(list_training(config), config, seed=0, scale=4)
     pair = draws[0]
     name = Path(pair.name).name
     assert np.array_equal(pair.hq, read_image(hq / name).rgb)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facesr.config.data import DataConfig
-from facesr.data.folders import list_training, list_validation
+from facesr.data.folders import check_scale, list_training, list_validation
 from facesr.data.pairs import match_pairs
 from facesr.errors import ConfigError
 from facesr.files.listing import Source
@@ -45,33 +45,33 @@ def refused(call: object, *parts: str) -> None:
 
 
 def test_pictures_and_pairs_are_listed_in_order(root: Path) -> None:
-    (folder,) = list_training(config(root, train_lq=(root / "lq",), train_share=(2.0,)), scale=4)
+    (folder,) = list_training(config(root, train_lq=(root / "lq",), train_share=(2.0,)))
     assert [path.name for path in folder.hq] == [path.name for path in folder.lq] == ["a.png", "b.png"]
     assert folder.share == 2
-    (pairs,) = list_validation(config(root), scale=4)
+    (pairs,) = list_validation(config(root))
     assert (pairs.name, len(pairs.lq)) == ("lq", 2)
 
 
 def test_missing_folders_say_how_to_make_them(root: Path) -> None:
     missing = root / "none"
     refused(
-        lambda: list_training(config(root, train_hq=(missing,)), scale=4),
+        lambda: list_training(config(root, train_hq=(missing,))),
         f"no folder {missing}",
         "--train-hq",
     )
-    refused(lambda: list_validation(config(root, val_hq=missing), scale=4), "--val-hq", "validate_every=0")
+    refused(lambda: list_validation(config(root, val_hq=missing)), "--val-hq", "validate_every=0")
     refused(
-        lambda: list_validation(config(root, val_lq=(missing,)), scale=4),
+        lambda: list_validation(config(root, val_lq=(missing,))),
         f"facesr degrade {root / 'hq'} {missing}",
     )
     refused(
-        lambda: list_training(config(root, train_lq=(missing,)), scale=4),
+        lambda: list_training(config(root, train_lq=(missing,))),
         f"facesr degrade {root / 'hq'} {missing}",
     )
     (root / "empty").mkdir()
     refused(
-        lambda: list_training(config(root, train_hq=(root / "empty",)), scale=4),
-        f"training pictures: no pictures in {root / 'empty'}",
+        lambda: list_training(config(root, train_hq=(root / "empty",))),
+        f"training images: no pictures in {root / 'empty'}",
         ".png",
     )
 
@@ -80,8 +80,8 @@ def test_pictures_in_other_formats_are_told_of(root: Path) -> None:
     (root / "hq" / "c.heic").write_bytes(b"")
     shutil.copytree(root / "lq", root / "lq_2")
     told: list[str] = []
-    list_training(config(root), scale=4, warn=told.append)
-    list_validation(config(root, val_lq=(root / "lq", root / "lq_2")), scale=4, warn=told.append)
+    list_training(config(root), warn=told.append)
+    list_validation(config(root, val_lq=(root / "lq", root / "lq_2")), warn=told.append)
     assert len(told) == 2
     assert all("c.heic" in message for message in told)
 
@@ -93,49 +93,71 @@ def test_a_folder_that_cannot_be_listed_is_not_called_empty(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("os.scandir", refuse)
-    refused(lambda: list_training(config(root), scale=4), "training pictures: cannot list", "permissions")
+    refused(lambda: list_training(config(root)), "training images: cannot list", "permissions")
 
 
 def test_offenders_are_listed(root: Path) -> None:
     save(root / "hq" / "small.png", 12, 40)
     (root / "hq" / "text.png").write_text("no")
     refused(
-        lambda: list_training(config(root, crop_px=16), scale=4),
+        lambda: list_training(config(root, crop_px=16)),
         "small.png: 40x12 is smaller than the crop of 16 px",
         "text.png: cannot be read",
     )
-    refused(lambda: list_training(config(root, crop_px=18), scale=4), "--crop 18 is not a multiple of 4")
-    refused(lambda: list_training(config(root), scale=4), "must all be of one size, or need `--crop`")
+    crops = config(root, crop_px=18)
+    refused(
+        lambda: check_scale(crops, list_training(crops), [], scale=4), "`--crop 18` is not a multiple of 4"
+    )
+    refused(lambda: list_training(config(root)), "must all be of one size, or need `--crop`")
 
 
 def test_of_many_sizes_three_are_shown_and_the_command_that_makes_one(tmp_path: Path) -> None:
     for index in range(15):
         save(tmp_path / "hq" / f"{index:02}.png", 20 + index, 20)
     refused(
-        lambda: list_training(config(tmp_path), scale=4),
+        lambda: list_training(config(tmp_path)),
         "00.png is 20x20; ",
         "02.png is 20x22; and 12 more",
         f"`facesr degrade {tmp_path / 'hq'} lq -r --hq-out hq --size 512`",
     )
     with pytest.raises(ConfigError) as caught:
-        list_training(config(tmp_path), scale=4)
+        list_training(config(tmp_path))
     assert "03.png" not in caught.value.message
     assert "divisible" not in caught.value.message  # which --crop or the command see to
 
 
 def test_whole_pictures_must_divide_by_the_scale(tmp_path: Path) -> None:
     save(tmp_path / "hq" / "a.png", 30, 32)
-    refused(lambda: list_training(config(tmp_path), scale=4), "32x30 is not divisible by 4")
+    whole = config(tmp_path)
+    refused(lambda: check_scale(whole, list_training(whole), [], scale=4), "32x30 is not divisible by 4")
+    check_scale(whole, list_training(whole), [], scale=2)
 
 
 def test_pairs_that_do_not_fit_are_listed(root: Path) -> None:
     save(root / "hq" / "lonely.png", 32, 32)
-    refused(lambda: list_validation(config(root), scale=4), "lonely.png has no partner to compare")
+    refused(lambda: list_validation(config(root)), "lonely.png has no matching image")
     (root / "hq" / "lonely.png").unlink()
     save(root / "lq" / "a.png", 9, 8)
-    expected = "a.png: 8x9, but its truth is 32x32, not 4 times"
-    refused(lambda: list_validation(config(root), scale=4), expected)
-    refused(lambda: list_training(config(root, train_lq=(root / "lq",)), scale=4), expected)
+    expected = "a.png: 8x9, but its HQ image is 32x32, not 4 times"
+    refused(lambda: list_validation(config(root)), expected)
+    refused(lambda: list_training(config(root, train_lq=(root / "lq",))), expected)
+
+
+def test_crops_must_divide_by_the_scale(tmp_path: Path) -> None:
+    save(tmp_path / "hq" / "a.png", 32, 32)
+    crops = config(tmp_path, crop_px=18)
+    found = list_training(crops)
+    refused(lambda: check_scale(crops, found, [], scale=4), "`--crop 18` is not a multiple of 4")
+    check_scale(crops, found, [], scale=3)
+
+
+def test_pairs_know_their_scale_and_a_network_of_another_is_refused(root: Path) -> None:
+    one = config(root, train_lq=(root / "lq",))
+    folders, sets = list_training(one), list_validation(one)
+    assert {folders[0].scale, sets[0].scale} == {4}
+    check_scale(one, folders, sets, scale=4)
+    refused(lambda: check_scale(one, folders, [], scale=2), "lq is 4 times smaller than HQ, not 2", "--scale")
+    refused(lambda: check_scale(one, [], sets, scale=2), "lq is 4 times smaller than HQ, not 2", "--scale")
 
 
 def sources(folder: str, names: Iterable[str], suffix: str) -> list[Source]:
@@ -178,27 +200,27 @@ def test_a_missing_partner_is_named(names: set[str], side: bool, random: Random)
         for gone in [("lq", "hq")[side]]
         for folder in ("lq", "hq")
     )
-    refused(lambda: match_pairs(lq, hq), f"{('hq', 'lq')[side]}/{lost}.png has no partner")
+    refused(lambda: match_pairs(lq, hq), f"{('hq', 'lq')[side]}/{lost}.png has no matching")
 
 
 def test_names_that_are_ambiguous_are_refused() -> None:
     twice = sources("lq", ["x/a", "y/a"], ".png")
     hint = "names that occur twice need the same sub-folders on both sides"
-    refused(lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice), "y/a.png has no partner", hint)
+    refused(lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice), "y/a.png has no matching", hint)
     refused(lambda: match_pairs(twice, sources("hq", ["x/a", "z/a"], ".png")), "z/a.png has no", hint)
     same = [*sources("lq", ["x/a"], ".png"), *sources("lq", ["x/a"], ".jpg")]
     refused(lambda: match_pairs(same, twice), "lq/x/a.png and lq/x/a.jpg have the same name")
     bare = sources("lq", ["x/_out", "y/_out"], ".png")
-    refused(lambda: match_pairs(bare, twice, suffix="_out"), "lq/x/_out.png has no partner")
+    refused(lambda: match_pairs(bare, twice, suffix="_out"), "lq/x/_out.png has no matching")
 
 
 def test_nested_folders_are_trained_and_validated_on(tmp_path: Path) -> None:
     for name in ("id1/001", "id2/001"):
         save(tmp_path / "hq" / f"{name}.jpg", 32, 32)
         save(tmp_path / "lq" / f"{name}.png", 8, 8)
-    (folder,) = list_training(config(tmp_path, train_lq=(tmp_path / "lq",)), scale=4)
+    (folder,) = list_training(config(tmp_path, train_lq=(tmp_path / "lq",)))
     assert [path.parent.name for path in folder.hq] == [path.parent.name for path in folder.lq]
-    (pairs,) = list_validation(config(tmp_path), scale=4)
+    (pairs,) = list_validation(config(tmp_path))
     assert pairs.names == ("id1/001", "id2/001")
 
 
@@ -206,7 +228,7 @@ def test_a_long_list_of_offenders_is_cut(tmp_path: Path) -> None:
     for index in range(15):
         (tmp_path / "hq").mkdir(exist_ok=True)
         (tmp_path / "hq" / f"{index}.png").write_text("no")
-    refused(lambda: list_training(config(tmp_path), scale=4), "; and 5 more")
+    refused(lambda: list_training(config(tmp_path)), "; and 5 more")
 
 
 def test_counts_of_options_must_agree() -> None:

@@ -23,7 +23,7 @@ from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, ImageError, WeightsError
 from facesr.images.read import read_image
 from facesr.images.write import encode_image
-from facesr.inference.tiling import enlarge_blended, enlarge_exactly
+from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows
 from facesr.weights.find import WeightFiles
 from facesr.weights.load import read_network
 from tests.conftest import tiny_state
@@ -195,13 +195,13 @@ def test_pieces_put_together_are_the_whole_picture(
     def double(part: torch.Tensor) -> torch.Tensor:
         return part.repeat_interleave(2, 1).repeat_interleave(2, 2)
 
-    exact = torch.cat(list(enlarge_exactly(double, pixels, tile=tile, halo=halo, scale=2)))
+    exact = torch.cat(list(enlarge_by_tiles(double, pixels, tile=tile, halo=halo, scale=2)))
     assert torch.equal(exact, whole)
 
     def double_float(part: torch.Tensor) -> torch.Tensor:
         return double(part).float()
 
-    blended = torch.cat(list(enlarge_blended(double_float, pixels, window=window, scale=2)))
+    blended = torch.cat(list(enlarge_by_windows(double_float, pixels, window=window, scale=2)))
     assert torch.equal(blended, whole)
 
 

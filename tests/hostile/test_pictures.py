@@ -176,7 +176,7 @@ def test_train_refuses_headers_and_passes_over_what_is_damaged_behind_them(
         (tmp_path / side).mkdir()
         Image.fromarray(noise(size, size)).save(tmp_path / side / "a.png")
     shared = (
-        "--recipe", "smoke", "--blocks", "1", "--features", "8", "--val-hq", "hq", "--val-lq", "lq",
+        "--recipe", "smoke", "--blocks", "1", "--set", "features=8", "--val-hq", "hq", "--val-lq", "lq",
         "--crop", "8", "--set", "iterations=12", "--set", "sample_count=1", "-d", "cpu", "--out", "run",
         "--train-hq",
     )  # fmt: skip

@@ -367,7 +367,8 @@ def test_a_damaged_checkpoint_of_a_run_is_one_error(run: Run, tmp_path: Path) ->
 
     (tmp_path / "hq").mkdir()
     Image.fromarray(noise(16, 16)).save(tmp_path / "hq" / "a.png")
-    arguments = ("--train-hq", tmp_path / "hq", "--crop", 16, "--blocks", 1, "--features", 8, "-d", "cpu")
+    arguments: tuple[object, ...] = ("--train-hq", tmp_path / "hq", "--crop", 16, "--blocks", 1)
+    arguments += ("--set", "features=8", "-d", "cpu")
     small = (
         "--recipe",
         "smoke",

@@ -19,7 +19,7 @@ from facesr.images.read import read_image
 from facesr.inference import enlarge as inference
 from facesr.inference.enlarge import enlarge_pixels
 from facesr.models import ARCHITECTURES, build_network
-from facesr.models.base import SRNetwork, enlarge
+from facesr.models.base import Halo, SizeRule, SRNetwork, Traits, enlarge
 from facesr.weights.load import Model, load_model
 from tests.conftest import TINY, noise
 
@@ -140,6 +140,8 @@ def test_a_batch_equals_the_loop(model: Model) -> None:
 
 def test_results_are_rounded_half_to_even(model: Model) -> None:
     class Halves(SRNetwork):
+        traits = Traits(scale=4, view=Halo(1))
+
         def forward(self, x: Tensor) -> Tensor:
             values = torch.tensor([0.5, 1.5, 2.5, 300.0]) / 255
             return values.view(1, 1, 1, 4).expand(x.shape[0], 3, 4, 4)
@@ -153,7 +155,7 @@ def test_results_are_rounded_half_to_even(model: Model) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (8, 16), (9, 23)])
 def test_sides_are_padded_to_the_multiple_and_cropped(size: tuple[int, int]) -> None:
     class Nearest(SRNetwork):
-        multiple_of = 8
+        traits = Traits(scale=4, view=Halo(1), size=SizeRule(multiple_of=8))
 
         def forward(self, x: Tensor) -> Tensor:
             assert x.shape[-1] % 8 == x.shape[-2] % 8 == 0

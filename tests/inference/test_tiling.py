@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from skimage import data
 from torch import Tensor
 
-from facesr.inference.enlarge import _run, enlarge_pixels
-from facesr.inference.tiling import enlarge_blended, enlarge_exactly, overlap_of, plan_tiles, starts
+from facesr.inference.enlarge import _run, enlarge_pixels, piece_side
+from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows, overlap_of, plan_tiles, starts
 from facesr.models import ARCHITECTURES, build_network
-from facesr.models.base import SRNetwork
+from facesr.models.base import Halo, SRNetwork
 from tests.conftest import TINY, noise
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ def network(arch: str) -> SRNetwork:
 
 
 NETWORKS = {arch: network(arch) for arch in ARCHITECTURES}
-EXACT = [arch for arch, one in NETWORKS.items() if one.halo is not None]
+EXACT = {arch: one.traits.view.px for arch, one in NETWORKS.items() if isinstance(one.traits.view, Halo)}
 
 
 @pytest.mark.parametrize("arch", EXACT)
@@ -38,7 +38,7 @@ def test_a_tiled_result_equals_the_whole_one(arch: str, height: int, width: int,
     run = partial(_run, one)
     with torch.inference_mode():
         whole = run(pixels[None])[0] / 255
-        bands = enlarge_exactly(run, pixels, tile=tile, halo=one.halo, scale=4)  # type: ignore[arg-type]
+        bands = enlarge_by_tiles(run, pixels, tile=tile, margin=EXACT[arch], scale=one.traits.scale)
         tiled = torch.cat(list(bands)) / 255
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
 
@@ -46,7 +46,7 @@ def test_a_tiled_result_equals_the_whole_one(arch: str, height: int, width: int,
 @given(height=sizes, width=sizes, tile=st.integers(1, 24), halo=st.integers(0, 9))
 def test_tiles_cover_every_pixel_once_and_stay_inside(height: int, width: int, tile: int, halo: int) -> None:
     count = torch.zeros(height, width, dtype=torch.int)
-    for piece in plan_tiles(height, width, tile=tile, halo=halo):
+    for piece in plan_tiles(height, width, tile=tile, margin=halo):
         top, left, rows, columns = piece.core
         count[top : top + rows, left : left + columns] += 1
         assert 0 <= piece.top <= top
@@ -78,7 +78,7 @@ def shade(pixels: Tensor, spread: float = 0.0) -> Tensor:
 def test_a_constant_stays_constant(height: int, width: int, level: int) -> None:
     shade.calls = 0  # type: ignore[attr-defined]
     pixels = torch.full((height, width, 3), level, dtype=torch.uint8)
-    out = torch.cat(list(enlarge_blended(shade, pixels, window=16, scale=4)))
+    out = torch.cat(list(enlarge_by_windows(shade, pixels, window=16, scale=4)))
     assert out.shape == (4 * height, 4 * width, 3)
     assert (out == level).all()
 
@@ -86,14 +86,14 @@ def test_a_constant_stays_constant(height: int, width: int, level: int) -> None:
 def test_without_differences_blending_changes_nothing() -> None:
     shade.calls = 0  # type: ignore[attr-defined]
     pixels = torch.tensor(noise(50, 37))
-    out = torch.cat(list(enlarge_blended(shade, pixels, window=16, scale=4)))
+    out = torch.cat(list(enlarge_by_windows(shade, pixels, window=16, scale=4)))
     assert torch.equal(out, pixels.repeat_interleave(4, 0).repeat_interleave(4, 1))
 
 
 def test_differing_windows_leave_no_step() -> None:
     shade.calls = 0  # type: ignore[attr-defined]
     pixels = torch.full((64, 64, 3), 100, dtype=torch.uint8)
-    out = torch.cat(list(enlarge_blended(partial(shade, spread=12.0), pixels, window=32, scale=4))).int()
+    out = torch.cat(list(enlarge_by_windows(partial(shade, spread=12.0), pixels, window=32, scale=4))).int()
     assert int(out.diff(dim=0).abs().max()) <= 1
     assert int(out.diff(dim=1).abs().max()) <= 1
     assert int(out.max()) - int(out.min()) >= 12
@@ -107,12 +107,13 @@ def test_a_global_network_works_in_windows_without_seams() -> None:
     pixels = torch.tensor(data.astronaut()[:height, 96 : 96 + width])
     out = enlarge_pixels(one, pixels[None], CPU).wait()[0].int()
     assert out.shape == (600, 1040, 3)
+    side = piece_side(one)
     steps = out.diff(dim=1).abs().float().mean((0, 2))
     whole = (
         enlarge_pixels(one, pixels[None], CPU, tile=0).wait()[0].int().diff(dim=1).abs().float().mean((0, 2))
     )
-    for left in starts(width, one.window)[1:]:
-        for border in (4 * left, 4 * (left + overlap_of(one.window))):
+    for left in starts(width, side)[1:]:
+        for border in (4 * left, 4 * (left + overlap_of(side))):
             assert float(steps[border - 1]) - float(whole[border - 1]) <= 1
 
 
@@ -123,6 +124,6 @@ def test_small_pictures_and_tile_zero_are_taken_whole() -> None:
         assert torch.equal(enlarge_pixels(one, pixels, CPU).wait(), whole), arch
         large = torch.tensor(noise(60, 140))[None]
         exact, tiled = (enlarge_pixels(one, large, CPU, tile=tile).wait().int() for tile in (0, 48))
-        if one.halo is not None:
+        if arch in EXACT:
             assert (exact - tiled).abs().max() <= 1
         assert tiled.shape == (1, 240, 560, 3)

@@ -48,4 +48,4 @@ def test_the_ensemble_gives_the_mirrored_result_for_the_mirrored_picture() -> No
     with torch.inference_mode():
         torch.testing.assert_close(network(x.flip(-1)), network(x).flip(-1), atol=1e-6, rtol=0)
         assert not torch.allclose(network.network(x.flip(-1)), network.network(x).flip(-1), atol=1e-6)
-    assert (network.multiple_of, network.halo) == (network.network.multiple_of, None)
+    assert network.traits == network.network.traits

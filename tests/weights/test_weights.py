@@ -15,6 +15,7 @@ from facesr.config.model import ModelConfig
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, WeightsError
 from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters, resolve_args
+from facesr.models.base import Window
 from facesr.models.msrresnet import MSRResNet
 from facesr.weights.card import model_card
 from facesr.weights.find import BUNDLED, bundled_models
@@ -51,7 +52,7 @@ def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
     args = {"blocks": 1, "features": 8}
     config = ModelConfig(name="x", arch="faceunet", args=args, patch_px=patch_px)
     save_folder(tmp_path, build_network("faceunet", args).state_dict(), config)
-    assert load(tmp_path).network.window == window
+    assert load(tmp_path).network.traits.view == Window(window)
 
 
 def test_bundled_models_lists_them_all() -> None:
@@ -60,7 +61,7 @@ def test_bundled_models_lists_them_all() -> None:
 
 def test_a_folder_gives_back_what_was_saved(tiny_folder: Path) -> None:
     model = load(tiny_folder)
-    assert model.config.args == TINY
+    assert model.config.args == {**TINY, "scale": 4}
     for key, tensor in tiny_state().items():
         assert torch.equal(model.network.state_dict()[key], tensor)
 

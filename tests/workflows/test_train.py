@@ -23,7 +23,7 @@ from facesr.config.train import TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
 from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
 from facesr.models import build_network
-from facesr.models.base import SRNetwork
+from facesr.models.base import SRNetwork, Window
 from facesr.results import TrainResult
 from facesr.training import validation
 from facesr.training.distributed import worker_count
@@ -152,7 +152,7 @@ def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
     original = validation.enlarge_pixels
 
     def enlarge_pixels(network: SRNetwork, *arguments: Any) -> Any:
-        windows.append(network.window)
+        windows.append(network.traits.view)
         return original(network, *arguments)
 
     monkeypatch.setattr(validation, "enlarge_pixels", enlarge_pixels)
@@ -160,7 +160,7 @@ def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
     Image.fromarray(noise(64, 128)).save(tmp_path / "large" / "0.png")
     data = {**data, "crop_px": crop_px, "train_hq": [str(tmp_path / "large")]}
     train(make(data, tmp_path / "run", arch="faceunet", args={"blocks": 1, "features": 8}, iterations=1))
-    assert set(windows) == {window}
+    assert set(windows) == {Window(window)}
     assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["patch_px"] == window
 
 
@@ -745,7 +745,7 @@ LONG = {
 def command(data: dict[str, Any], out: Path, **settings: Any) -> list[str]:
     tree = {**LONG, **settings}
     arguments = [
-        "train", "--recipe", "smoke", "--blocks", "1", "--features", "8", "--crop", "32", "--device", "cpu",
+        "train", "--recipe", "smoke", "--blocks", "1", "--set", "features=8", "--crop", "32", "-d", "cpu",
         "--train-hq", data["train_hq"][0], "--val-hq", data["val_hq"], "--val-lq", data["val_lq"][0],
         "--out", str(out),
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, DeviceError
 from facesr.files.jobs import Job
 from facesr.images.read import read_image
+from facesr.results import UpscaleResult
 from facesr.workflows.upscale import upscale
 from tests.conftest import Listener, noise
 
@@ -78,7 +79,9 @@ def test_many_pictures_are_looked_through_once(
         (tmp_path / folder).mkdir(exist_ok=True)
         for name in names[:count]:
             (tmp_path / folder / name).touch()
-    monkeypatch.setattr("facesr.workflows.upscale.upscale_files", lambda *_: None)
+    monkeypatch.setattr(
+        "facesr.inference.upscale_files.upscale_files", lambda *_: UpscaleResult((), (), (), tmp_path, "")
+    )
     hashed = 0
     original = Job.__hash__
 
