@@ -24,8 +24,8 @@ class EvalProtocol:
     """What exactly is compared.
 
     Attributes:
-        name: As `--protocol` takes it.
-        y_channel: Luma (BT.601) instead of RGB.
+        name: Name for `--protocol`.
+        y_channel: Whether luma (BT.601) is compared instead of RGB.
         crop: Pixels left out along each border.
     """
 
@@ -45,35 +45,41 @@ PROTOCOLS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(Config):
-    """Score restored pictures against the truth."""
+    """Compare restored images with the ground truth."""
 
-    hq: Path | None = opt(None, "Folder of truths.", panel=_DATA, metavar="FOLDER")
-    lq: Path | None = opt(None, "Folder of LQ pictures, to be restored.", panel=_DATA, metavar="FOLDER")
+    hq: Path | None = opt(None, "Folder of ground-truth (HQ) images.", panel=_DATA, metavar="FOLDER")
+    lq: Path | None = opt(None, "Folder of LQ images to restore and score.", panel=_DATA, metavar="FOLDER")
     sr: Path | None = opt(
         None,
-        "Folder of pictures restored by any tool, to be scored as they are.",
+        "Folder of images restored by any tool, scored as they are.",
         panel=_DATA,
         metavar="FOLDER",
     )
-    sr_suffix: str = opt("", "What their names have at the end, such as _out.", panel=_DATA, metavar="TEXT")
+    sr_suffix: str = opt(
+        "", "Ending of the names in --sr, such as _out, ignored when matching.", panel=_DATA, metavar="TEXT"
+    )
     model: tuple[str, ...] = opt(
         (DEFAULT_MODEL,),
-        "As `upscale --model`; may be repeated to compare.",
+        "Model to score, as in `upscale --model`. Repeat it to compare models.",
         panel="Model",
         short="-m",
         metavar="NAME|PATH",
     )
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     protocol: ProtocolName = opt(
-        "challenge", "challenge: RGB, no crop; basicsr-y: luma, 4 px cropped.", panel=_MEASURE
+        "challenge",
+        "challenge compares RGB without a crop, basicsr-y compares luma with 4 px cropped.",
+        panel=_MEASURE,
     )
     metric: tuple[MetricName, ...] = opt(
-        ("psnr", "ssim"), "May be repeated; lpips needs the extra `metrics`.", panel=_MEASURE
+        ("psnr", "ssim"),
+        "Metric to report. Repeat it for several. lpips needs the extra `metrics`.",
+        panel=_MEASURE,
     )
-    save: Path | None = opt(None, "Folder for the restored pictures.", panel=_OUTPUT, metavar="FOLDER")
-    csv: Path | None = opt(None, "File for a table, one line a picture.", panel=_OUTPUT, metavar="FILE")
+    save: Path | None = opt(None, "Folder for the restored images.", panel=_OUTPUT, metavar="FOLDER")
+    csv: Path | None = opt(None, "CSV file for the scores of each image.", panel=_OUTPUT, metavar="FILE")
     report: Path | None = opt(
-        None, "HTML file to look at, complete in itself.", panel=_OUTPUT, metavar="FILE"
+        None, "HTML file that shows scores and images, complete in itself.", panel=_OUTPUT, metavar="FILE"
     )
 
     def __post_init__(self) -> None:
