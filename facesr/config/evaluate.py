@@ -13,6 +13,10 @@ from facesr.errors import ConfigError
 MetricName = Literal["psnr", "ssim", "lpips"]
 
 
+# What methods and images are ranked by: their differences, the worst images, the order of the report.
+RANKING_METRIC: MetricName = "psnr"
+
+
 ProtocolName = Literal["challenge", "basicsr-y"]
 
 

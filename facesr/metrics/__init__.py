@@ -1,7 +1,9 @@
-"""Measures of how near a prediction is to the truth."""
+"""Metrics of restored images: how near they are to the ground truth, or how good they look by themselves."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,26 +14,72 @@ from facesr.metrics.fidelity import psnr, ssim
 from facesr.metrics.perceptual import lpips
 
 
-@dataclass(frozen=True)
+class SetScore(Protocol):
+    """A value of a whole set of images, which come one after another and need not be kept."""
+
+    def add(self, prediction: Tensor, target: Tensor) -> None:
+        """Take in (B, 3, H, W) uint8 predictions and their targets. Called on one thread, in order."""
+
+    def value(self) -> float:
+        """Return the value of all images so far, NaN where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A measure of a (B, 3, H, W) prediction against its target, one value a picture.
+    """A metric, and all that tables and reports say of it.
 
     Attributes:
-        function: `(prediction, target, *, crop, y_channel) -> (B,)`.
-        unit: Shown beside the number.
-        higher_is_better: Its direction.
+        function: What computes it from (B, 3, H, W) tensors, uint8 or float RGB in [0, 1], by `kind`.
+            paired: `(prediction, target, *, crop, y_channel) -> (B,)`.
+            no-reference: `(prediction, *, crop, y_channel) -> (B,)`.
+            set: `(*, crop, y_channel) -> SetScore`, called once for each method.
+        label: Name shown.
+        higher_is_better: Direction.
+        digits: Decimals shown.
+        unit: Unit of the values, empty without one.
+        kind: Images that one value needs.
+        missing: Reason why a value may be NaN, as it follows "no SSIM for 3 of 400 images: ".
     """
 
-    function: Callable[..., Tensor]
-    unit: str
+    function: Callable[..., Any]
+    label: str
     higher_is_better: bool
+    digits: int = 4
+    unit: str = ""
+    kind: Literal["paired", "no-reference", "set"] = "paired"
+    missing: str = "the value is not a number"
+
+    @property
+    def title(self) -> str:
+        """The label with the unit."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def show(self, value: float | None, *, sign: str = "") -> str:
+        """Write a value as text, a dash where there is none; `sign="+"` marks positive ones too."""
+        if value is None or math.isnan(value):
+            return "-"
+        if math.isinf(value):
+            return "identical" if self.kind == "paired" else "infinite"
+        return f"{value:{sign}.{self.digits}f}"
 
 
-# To add a metric: write its function, and a line here.
+# To add a metric: write its function, a row here, and its name in `facesr.config.evaluate.MetricName`.
 METRICS: dict[str, Metric] = {
-    "psnr": Metric(psnr, "dB", True),
-    "ssim": Metric(ssim, "", True),
-    "lpips": Metric(lpips, "", False),
+    "psnr": Metric(
+        function=psnr,
+        label="PSNR",
+        unit="dB",
+        digits=2,
+        higher_is_better=True,
+        missing="the crop leaves no pixels",
+    ),
+    "ssim": Metric(
+        function=ssim,
+        label="SSIM",
+        higher_is_better=True,
+        missing="it needs 11 px a side after the crop",
+    ),
+    "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
 }
 
 
@@ -46,9 +94,39 @@ def measure(
     crop: int = 0,
     y_channel: bool = False,
 ) -> Scores:
-    """Score one (H, W, 3) uint8 picture against its target, by the metrics named."""
-    a, b = (torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2) for pixels in (prediction, target))
-    return {name: float(METRICS[name].function(a, b, crop=crop, y_channel=y_channel)[0]) for name in names}
+    """Score one (H, W, 3) uint8 image by the metrics named; `set` metrics have no value for one image."""
+    a, b = _batch(prediction), _batch(target)
+    scores = {}
+    for name in names:
+        metric = METRICS[name]
+        if metric.kind != "set":
+            images = (a,) if metric.kind == "no-reference" else (a, b)
+            scores[name] = float(metric.function(*images, crop=crop, y_channel=y_channel)[0])
+    return scores
 
 
-__all__ = ["METRICS", "Metric", "Scores", "measure", "psnr", "ssim"]
+class SetScorer:
+    """Scores the images of one method, added one by one, by the `set` metrics among those named."""
+
+    def __init__(self, names: Iterable[str], *, crop: int = 0, y_channel: bool = False) -> None:
+        self._scores: dict[str, SetScore] = {
+            name: METRICS[name].function(crop=crop, y_channel=y_channel)
+            for name in names
+            if METRICS[name].kind == "set"
+        }
+
+    def add(self, prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
+        """Take in an (H, W, 3) image and its target of the same size."""
+        for score in self._scores.values():
+            score.add(_batch(prediction), _batch(target))
+
+    def values(self) -> Scores:
+        """Return the values of all images so far."""
+        return {name: score.value() for name, score in self._scores.items()}
+
+
+def _batch(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2)
+
+
+__all__ = ["METRICS", "Metric", "Scores", "SetScore", "SetScorer", "measure", "psnr", "ssim"]

@@ -22,23 +22,23 @@ _Y_WEIGHTS = (65.481, 128.553, 24.966)
 
 
 def psnr(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return the peak signal-to-noise ratio in dB, infinite for identical pictures.
+    """Return the peak signal-to-noise ratio in dB, infinite for identical images.
 
     Args:
-        prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]; floats are rounded to 8 bits.
+        prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]. Floats are rounded to 8 bits.
         target: The same shape.
         crop: Pixels left out along each border.
-        y_channel: Whether to compare luma (BT.601) instead of RGB; the peak stays 255.
+        y_channel: Whether to compare luma (BT.601) instead of RGB. The peak stays 255.
 
     Returns:
-        (B,) float64.
+        (B,) float64, NaN where the crop leaves no pixels.
     """
     a, b = (_prepare(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
     return 10 * torch.log10(_PEAK**2 / (a - b).square().mean((1, 2, 3)))
 
 
 def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return the structural similarity (Wang et al. 2004), 1 for identical pictures.
+    """Return the structural similarity (Wang et al. 2004), 1 for identical images.
 
     An 11x11 Gaussian window of sigma 1.5, valid positions only, mean over positions and channels.
 
@@ -49,7 +49,7 @@ def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
         y_channel: As `psnr`.
 
     Returns:
-        (B,) float64; NaN where a side is below 11 px.
+        (B,) float64, NaN where a side is below 11 px after the crop.
     """
     a, b = (_prepare(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
     if min(a.shape[-2:]) < _SSIM_WINDOW_PX:
@@ -77,7 +77,7 @@ def _prepare(images: Tensor, *, crop: int, y_channel: bool) -> Tensor:
 
 
 def _smooth(values: Tensor) -> Tensor:
-    """Average in a Gaussian window, one axis after the other, as sums of shifted pictures.
+    """Average in a Gaussian window, one axis after the other, as sums of shifted images.
 
     In float64 that is eight times as fast on a CPU as a convolution.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facesr.errors import ConfigError, FacesrError, MissingExtra
 
-_loading = threading.Lock()  # pictures are scored on several threads, and the first ones come at once
+_loading = threading.Lock()  # images are scored on several threads, and the first ones come at once
 
 
 @cache
@@ -23,26 +23,26 @@ def _network() -> Any:
     except Exception as error:  # the download of its backbone fails in many ways
         raise FacesrError(
             f"LPIPS cannot load its AlexNet backbone ({type(error).__name__})",
-            hint="run it once with a network, so that torchvision keeps the backbone in its cache",
+            hint="run `facesr eval --metric lpips` once with internet access, which stores the backbone",
         ) from error
 
 
 @torch.inference_mode()
 def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return LPIPS (Zhang et al. 2018, AlexNet), 0 for identical pictures.
+    """Return LPIPS (Zhang et al. 2018, AlexNet), 0 for identical images.
 
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1].
         target: The same shape.
         crop: Pixels left out along each border.
-        y_channel: Must be off; the backbone wants colour.
+        y_channel: Must be off, since the backbone needs colour.
 
     Returns:
         (B,) float64.
 
     Raises:
         MissingExtra: The package is not installed.
-        FacesrError: Its backbone cannot be loaded.
+        FacesrError: The backbone cannot be loaded.
         ConfigError: `y_channel` is on.
     """
     if y_channel:
