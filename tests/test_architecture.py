@@ -53,6 +53,7 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ["eval"],
         ["eval", "--hq", "nowhere", "--lq", "nowhere"],
         ["eval", "--hq", "docs/example", "--lq", "docs/example"],
+        ["eval", "--hq", "docs/example", "--sr", "docs/example", "--save", "docs/example"],
         ["train", "--help"],
         ["train"],
         ["train", "--recipe", "none"],

@@ -1,11 +1,11 @@
-"""The report of an evaluation: one HTML file, complete in itself, that shows every face."""
+"""The report of an evaluation: one HTML file, complete in itself, that shows every image."""
 
 import base64
 import io
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -15,10 +15,18 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from facesr.config.evaluate import RANKING_METRIC
 from facesr.files.atomic import write_atomic
 from facesr.images.image import Array
-from facesr.reports.scores import BICUBIC, Difference, EvalResult, ImageScore
-from facesr.reports.statistics import Summary
+from facesr.metrics import METRICS
+from facesr.reports.scores import (
+    BICUBIC,
+    SUMMARY_COLUMNS,
+    EvalResult,
+    ImageScore,
+    explain_directions,
+    summary_rows,
+)
 from facesr.version import __version__
 
 _TEMPLATE = Path(__file__).parent / "report.html"
@@ -33,8 +41,11 @@ _ERROR_GAIN = 4
 _BINS = 24
 
 
+_HQ = "ground truth"
+
+
 class Report:
-    """Collects a card a face in a temporary file, so that memory does not grow with their number.
+    """Collects a card for each image in a temporary file, so that memory does not grow with their number.
 
     Args:
         path: The HTML file.
@@ -58,27 +69,34 @@ class Report:
             self._cards.close()
 
     def card(self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array) -> str:
-        """Return the HTML of one face; may be called from several threads."""
+        """Return the HTML of one image. May be called from several threads.
+
+        Args:
+            image: Name and scores.
+            lq: (h, w, 3) input, if there is one.
+            results: (H, W, 3) image of each method.
+            target: (H, W, 3) ground truth.
+        """
         layers: dict[str, Array] = {} if lq is None else {"LQ": lq}
         layers |= dict(zip(self.methods, results, strict=True))
         subject = results[self.methods.index(self.subject)]
         difference = np.abs(subject.astype(np.int16) - target).mean(2, keepdims=True)
-        layers |= {"truth": target, "error": np.repeat(_dim(difference), 3, axis=2)}
-        pictures = "".join(_img(name, pixels) for name, pixels in layers.items())
-        psnr = image.scores[self.subject]["psnr"]
-        gain = psnr - image.scores[BICUBIC]["psnr"] if BICUBIC in image.scores else 0.0
+        layers |= {_HQ: target, "error": np.repeat(_dim(difference), 3, axis=2)}
+        images = "".join(_img(name, pixels) for name, pixels in layers.items())
+        score = image.scores[self.subject][RANKING_METRIC]
+        gain = score - image.scores[BICUBIC][RANKING_METRIC] if BICUBIC in image.scores else 0.0
         ratio = f"{target.shape[1]}/{target.shape[0]}"
         name = escape(image.file, quote=True)
         return (
             f'<figure class="card" data-file="{name}"'
-            f' data-psnr="{_sortable(psnr)}" data-gain="{_sortable(gain)}">'
-            f'<h3>{name}</h3><div class="view" style="--ratio:{ratio}">{pictures}</div>'
+            f' data-score="{_sortable(score)}" data-gain="{_sortable(gain)}">'
+            f'<h3>{name}</h3><div class="view" style="--ratio:{ratio}">{images}</div>'
             f'<input type="range" min="0" max="100" value="50" aria-label="Compare {name}">'
             f"<figcaption>{_scores_table(image)}</figcaption></figure>\n"
         )
 
     def add(self, card: str) -> None:
-        """Append a card; that the disk is full for it is told in the end."""
+        """Append a card. `finish` raises the error of a full disk."""
         try:
             self._cards.write(card.encode(errors="replace"))
         except OSError as error:
@@ -105,27 +123,29 @@ class Report:
     def _page(self, result: EvalResult) -> str:
         has_bicubic = BICUBIC in self.methods
         subject = self.subject
-        values = [image.scores[subject]["psnr"] for image in result.images]
-        title = f"PSNR of {subject}, dB"
+        ranking = METRICS[RANKING_METRIC]
+        values = [image.scores[subject][RANKING_METRIC] for image in result.images]
+        title = f"{ranking.title} of {subject}"
         if has_bicubic:
-            baseline = [image.scores[BICUBIC]["psnr"] for image in result.images]
+            baseline = [image.scores[BICUBIC][RANKING_METRIC] for image in result.images]
             values = [a - b for a, b in zip(values, baseline, strict=True)]
-            title = f"PSNR of {subject} over bicubic, dB"
-        orders = {"psnr:up": "worst first", "psnr:down": "best first", "file:up": "by name"}
+            title = f"Gain of {subject} over bicubic in {ranking.title}"
+        low, high = ("up", "down") if ranking.higher_is_better else ("down", "up")
+        orders = {f"score:{low}": "worst first", f"score:{high}": "best first", "file:up": "by name"}
         if has_bicubic:
-            orders |= {"gain:up": "least gain first", "gain:down": "most gain first"}
-        layers = [*(["LQ"] if has_bicubic else []), *self.methods, "truth", "error"]
+            orders |= {f"gain:{low}": "least gain first", f"gain:{high}": "most gain first"}
+        layers = [*(["LQ"] if has_bicubic else []), *self.methods, _HQ, "error"]
         fill = {
             "TITLE": escape(" / ".join(name for name in self.methods if name != BICUBIC)),
             "FACTS": _facts(result),
-            "SUMMARY": _summary_table(result),
+            "SUMMARY": _table(SUMMARY_COLUMNS, summary_rows(result)),
             "HISTOGRAM_TITLE": escape(title),
             "HISTOGRAM": histogram([value for value in values if math.isfinite(value)]),
             "ORDERS": "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items()),
             "LAYERS": "".join(
                 f'<option value="{escape(x)}">{_layer_label(x, subject)}</option>' for x in layers
             ),
-            "LEFT": escape(BICUBIC if has_bicubic else "truth"),
+            "LEFT": escape(BICUBIC if has_bicubic else _HQ),
             "RIGHT": escape(subject),
             "VERSION": __version__,
         }
@@ -136,7 +156,7 @@ class Report:
 
 
 def _layer_label(name: str, subject: str) -> str:
-    return escape(f"error of {subject}, {_ERROR_GAIN} times" if name == "error" else name)
+    return escape(f"error of {subject}, amplified {_ERROR_GAIN} times" if name == "error" else name)
 
 
 def _dim(difference: Array) -> Array:
@@ -158,13 +178,14 @@ def _sortable(value: float) -> str:
 
 
 def _scores_table(image: ImageScore) -> str:
-    metrics = list(next(iter(image.scores.values())))
-    head = "".join(f"<th>{metric.upper()}</th>" for metric in metrics)
-    rows = "".join(
-        f"<tr><td>{escape(method)}</td>" + "".join(f"<td>{number(row[m], m)}</td>" for m in metrics) + "</tr>"
+    metrics = {name: METRICS[name] for name in next(iter(image.scores.values()))}
+    arrows = {True: "\N{UPWARDS ARROW}", False: "\N{DOWNWARDS ARROW}"}
+    head = [f"{metric.label} {arrows[metric.higher_is_better]}" for metric in metrics.values()]
+    rows = [
+        [method, *(metric.show(row[name]) for name, metric in metrics.items())]
         for method, row in image.scores.items()
-    )
-    return f"<table><tr><th></th>{head}</tr>{rows}</table>"
+    ]
+    return _table(["", *head], rows)
 
 
 def _facts(result: EvalResult) -> str:
@@ -175,45 +196,18 @@ def _facts(result: EvalResult) -> str:
         if method.sha256:
             facts.append(f"{method.name}: sha256 {method.sha256}, {method.device}, {method.dtype}")
         elif method.source:
-            facts.append(f"{method.name}: pictures in {method.source}")
-    return "".join(f"<p>{escape(fact)}</p>" for fact in facts)
+            facts.append(f"{method.name}: images in {method.source}")
+    return "".join(f"<p>{escape(fact)}</p>" for fact in [*facts, *explain_directions(result)])
 
 
-def _summary_table(result: EvalResult) -> str:
-    rows = []
-    for method, summaries in result.summaries.items():
-        for metric, summary in summaries.items():
-            rows.append(_row(method, metric.upper(), summary, metric))
-    rows += [_difference_row(paired) for paired in result.differences]
-    names = ("", "metric", "mean", "95 % interval", "median", "deviation")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
-
-
-def _difference_row(paired: Difference) -> str:
-    return _row(f"{paired.first} over {paired.second}", "PSNR", paired.difference, "psnr", sign="+")
-
-
-def _row(name: str, label: str, summary: Summary, metric: str, *, sign: str = "") -> str:
-    cells = [number(value, metric, sign=sign) for value in (summary.mean, summary.median, summary.std)]
-    interval = " to ".join(number(value, metric, sign=sign) for value in (summary.low, summary.high))
-    return (
-        f"<tr><td>{escape(name)}</td><td>{label}</td><td>{cells[0]}</td><td>{interval}</td>"
-        f"<td>{cells[1]}</td><td>{cells[2].removeprefix('+')}</td></tr>"
-    )
-
-
-def number(value: float | None, metric: str, *, sign: str = "") -> str:
-    """Write a score with as many digits as mean something; a dash where there is none."""
-    if value is None or math.isnan(value):
-        return "-"
-    if math.isinf(value):
-        return "identical"
-    return f"{value:{sign}.{2 if metric == 'psnr' else 4}f}"
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    return f"<table>{''.join(lines)}</table>"
 
 
 def histogram(values: Sequence[float]) -> str:
-    """Return a histogram as SVG; zero is marked where it lies inside."""
+    """Return a histogram as SVG, with zero marked where it lies inside."""
     if not values:
         return "<p>No finite values.</p>"
     width, height, base = 640, 170, 140

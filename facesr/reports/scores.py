@@ -1,15 +1,22 @@
-"""What an evaluation finds."""
+"""What an evaluation finds, as a Python object, a table, CSV and JSON (free of torch)."""
 
 import csv
 import io
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from facesr.config.evaluate import PROTOCOLS, EvalConfig, EvalProtocol
+from facesr.config.evaluate import PROTOCOLS, RANKING_METRIC, EvalConfig, EvalProtocol
+from facesr.errors import ConfigError
 from facesr.events import Failure
 from facesr.files.atomic import write_atomic
 from facesr.reports.statistics import Summary, summarise
+
+if TYPE_CHECKING:
+    from facesr.metrics import Metric
 
 BICUBIC = "bicubic"
 
@@ -17,16 +24,43 @@ BICUBIC = "bicubic"
 WORST = 10
 
 
+SUMMARY_COLUMNS = ("", "metric", "mean", "95 % interval", "median", "deviation")
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """The files of one image to score: `sr` is restored already, and without it `lq` will be.
+
+    Attributes:
+        name: Name without extension, or path below the folder where names occur twice.
+        lq: LQ image.
+        hq: Ground truth.
+        sr: Restored image.
+    """
+
+    name: str
+    lq: Path | None
+    hq: Path
+    sr: Path | None
+
+    @property
+    def subject(self) -> Path:
+        """The image that is restored, or already is."""
+        path = self.sr or self.lq
+        assert path is not None
+        return path
+
+
 @dataclass(frozen=True)
 class Method:
     """A way of restoring, and where its numbers come from.
 
     Attributes:
-        name: Of the model, or of the folder of pictures.
-        source: Path of the weights or of the folder; empty for bicubic.
-        sha256: Of the weights' file; empty for pictures.
-        device: Where it ran; empty for pictures.
-        dtype: In which precision.
+        name: Name of the model or of the folder of images.
+        source: Path of the weights or of the folder, empty for bicubic.
+        sha256: Hash of the weight file, empty for images.
+        device: Device used, empty for images.
+        dtype: Precision used, empty for images.
     """
 
     name: str
@@ -38,9 +72,11 @@ class Method:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Scores of one picture: method to metric to value, infinite for the PSNR of identical pictures.
+    """Scores of one image.
 
-    `file` is its name without extension, or its path below the folder where names occur twice.
+    Attributes:
+        file: Name without extension, or path below the folder where names occur twice.
+        scores: Method to metric to value. The PSNR of identical images is infinite, a missing value NaN.
     """
 
     file: str
@@ -49,7 +85,7 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two methods' PSNR, picture by picture, first minus second."""
+    """The difference of two methods by the ranking metric, image by image, first minus second."""
 
     first: str
     second: str
@@ -62,16 +98,18 @@ class EvalResult:
 
     Attributes:
         protocol: What was compared.
-        methods: Bicubic first where there are LQ pictures, then models or the folder.
-        images: All scores, in the order of the files.
+        metrics: Name to unit, direction and kind of each metric.
+        methods: Bicubic first where there are LQ images, then models or the folder.
+        images: Scores of each image, in the order of the files.
         summaries: Method to metric to statistics.
-        differences: Difference differences in PSNR: each method over bicubic, and models over each other.
+        differences: Differences in PSNR: each method minus bicubic, and models with each other.
         worst: The ten files with the lowest PSNR of the first method that is not bicubic.
         failed: Files that could not be scored, and results that could not be written.
-        written: Pictures, table and report.
+        written: Images, table and report.
     """
 
     protocol: EvalProtocol
+    metrics: "Mapping[str, Metric]"
     methods: tuple[Method, ...]
     images: tuple[ImageScore, ...]
     summaries: dict[str, dict[str, Summary]]
@@ -88,46 +126,174 @@ class EvalResult:
 
 def summarise_scores(
     config: EvalConfig,
-    methods: list[Method],
-    images: list[ImageScore],
-    failed: list[Failure],
-    written: list[Path],
+    metrics: "Mapping[str, Metric]",
+    methods: Iterable[Method],
+    images: Iterable[ImageScore],
+    set_scores: Mapping[str, Mapping[str, float]],
+    failed: Iterable[Failure],
+    written: Iterable[Path],
 ) -> EvalResult:
+    """Put the scores together with their statistics.
+
+    Args:
+        config: Options of the evaluation.
+        metrics: Name to row, of all metrics of `config`.
+        methods: All methods.
+        images: Scores of each image, at least one.
+        set_scores: Method to metric to value, of the metrics of the whole set.
+        failed: As in the result.
+        written: As in the result.
+    """
+    methods, images = tuple(methods), tuple(images)
+
+    def column(method: str, metric: str) -> list[float]:
+        return [image.scores[method][metric] for image in images]
+
+    def summary(method: str, metric: str) -> Summary:
+        if metric not in set_scores[method]:
+            return summarise(column(method, metric))
+        value = set_scores[method][metric]
+        return Summary(value if math.isfinite(value) else None)
+
+    def difference(first: str, second: str) -> Difference:
+        pairs = zip(column(first, RANKING_METRIC), column(second, RANKING_METRIC), strict=True)
+        # Two infinite values are equal, but their difference is not a number.
+        return Difference(first, second, summarise([a - b if a != b else 0.0 for a, b in pairs]))
+
     names = [method.name for method in methods]
-    columns = {
-        (name, metric): [image.scores[name][metric] for image in images]
-        for name in names
-        for metric in config.metric
-    }
     others = [name for name in names if name != BICUBIC]
-    pairs = [(name, BICUBIC) for name in others if BICUBIC in names] + list(combinations(others, 2))
-    order = sorted(images, key=lambda image: image.scores[others[0]]["psnr"])
+    compared = [(name, BICUBIC) for name in others if BICUBIC in names] + list(combinations(others, 2))
+    order = sorted(
+        images,
+        key=lambda image: image.scores[others[0]][RANKING_METRIC],
+        reverse=not metrics[RANKING_METRIC].higher_is_better,
+    )
     return EvalResult(
         protocol=PROTOCOLS[config.protocol],
-        methods=tuple(methods),
-        images=tuple(images),
-        summaries={name: {m: summarise(columns[name, m]) for m in config.metric} for name in names},
-        differences=tuple(
-            Difference(
-                first, second, summarise(_differences(columns[first, "psnr"], columns[second, "psnr"]))
-            )
-            for first, second in pairs
-        ),
+        metrics=metrics,
+        methods=methods,
+        images=images,
+        summaries={name: {metric: summary(name, metric) for metric in metrics} for name in names},
+        differences=tuple(difference(*pair) for pair in compared),
         worst=tuple(image.file for image in order[:WORST]),
         failed=tuple(failed),
         written=tuple(written),
     )
 
 
-def _differences(first: list[float], second: list[float]) -> list[float]:
-    return [a - b if a != b else 0.0 for a, b in zip(first, second, strict=True)]
+def explain_missing(result: EvalResult) -> list[str]:
+    """Say for each metric with missing values how many there are, and why."""
+    messages = []
+    for name, metric in result.metrics.items():
+        if metric.kind == "set":
+            lacking = [method for method, table in result.summaries.items() if table[name].mean is None]
+            where = ", ".join(lacking)
+        else:
+            count = sum(any(math.isnan(row[name]) for row in one.scores.values()) for one in result.images)
+            where = f"{count} of {len(result.images)} images" if count else ""
+        if where:
+            messages.append(f"no {metric.label} for {where}: {metric.missing}")
+    return messages
+
+
+def explain_directions(result: EvalResult) -> list[str]:
+    """Say of which metrics, with their units, higher values are better, and of which lower ones."""
+    lines = []
+    for better, is_higher in (("higher", True), ("lower", False)):
+        titles = [metric.title for metric in result.metrics.values() if metric.higher_is_better == is_higher]
+        if titles:
+            lines.append(f"{better} is better: {', '.join(titles)}")
+    return lines
+
+
+def summary_rows(result: EvalResult) -> list[tuple[str, ...]]:
+    """Return the rows of the summary as text, for `SUMMARY_COLUMNS`."""
+    rows = [
+        (method, metric.label, *_cells(table[name], metric))
+        for method, table in result.summaries.items()
+        for name, metric in result.metrics.items()
+    ]
+    for one in result.differences:
+        metric = result.metrics[RANKING_METRIC]
+        cells = _cells(one.difference, metric, sign="+")
+        rows.append((f"{one.first} over {one.second}", metric.label, *cells))
+    return rows
+
+
+def _cells(summary: Summary, metric: "Metric", *, sign: str = "") -> tuple[str, ...]:
+    mean, median, low, high = (
+        metric.show(value, sign=sign) for value in (summary.mean, summary.median, summary.low, summary.high)
+    )
+    interval = "-" if summary.low is None else f"{low} to {high}"
+    return mean, interval, median, metric.show(summary.std)
 
 
 def write_csv(path: Path, result: EvalResult) -> None:
+    """Write a table of one line an image and one column for each method and metric of single images.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    keys = [(method, metric) for method in result.summaries for metric in result.summaries[method]]
+    metrics = [name for name, metric in result.metrics.items() if metric.kind != "set"]
+    keys = [(method.name, metric) for method in result.methods for metric in metrics]
     writer.writerow(["file", *(f"{method} {metric}" for method, metric in keys)])
     for image in result.images:
         writer.writerow([image.file, *(image.scores[method][metric] for method, metric in keys)])
     write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))
+
+
+def json_document(result: EvalResult) -> dict[str, Any]:
+    """Return the result as JSON takes it: no infinities, identical images marked."""
+    images = [
+        {
+            "file": image.file,
+            "identical": any(math.isinf(row[RANKING_METRIC]) for row in image.scores.values()),
+            "scores": {
+                method: {metric: value if math.isfinite(value) else None for metric, value in row.items()}
+                for method, row in image.scores.items()
+            },
+        }
+        for image in result.images
+    ]
+    return {
+        "protocol": {
+            **asdict(result.protocol),
+            "rounding": "8-bit",
+            "mean_of": "images",
+            "images": len(images),
+        },
+        "metrics": {
+            name: {"unit": metric.unit, "higher_is_better": metric.higher_is_better, "kind": metric.kind}
+            for name, metric in result.metrics.items()
+        },
+        "methods": [asdict(method) for method in result.methods],
+        "summaries": {
+            method: {metric: asdict(summary) for metric, summary in table.items()}
+            for method, table in result.summaries.items()
+        },
+        "differences": [asdict(one) for one in result.differences],
+        "worst": result.worst,
+        "images": images,
+        "failed": [asdict(failure) for failure in result.failed],
+        "written": result.written,
+    }
+
+
+def check_scale(name: str, scale: int, *, expected: int) -> None:
+    """Refuse a model of another enlargement than that of the pairs.
+
+    Args:
+        name: Of the model.
+        scale: Its enlargement, 0 if unknown.
+        expected: That of the pairs, 0 if unknown.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    if scale and expected and scale != expected:
+        raise ConfigError(
+            f"{name} enlarges {scale} times, but the HQ images are {expected} times as large as LQ",
+            hint="give pairs of its scale with `--hq` and `--lq`, or leave the model out",
+        )

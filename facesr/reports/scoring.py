@@ -1,162 +1,194 @@
-"""Scoring files: read, restore, compare with HQ."""
+"""Scoring files: read, restore, compare with HQ, write the table and the report."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from facesr.config.evaluate import PROTOCOLS, EvalConfig
-from facesr.errors import ConfigError, ImageError
+from facesr.errors import ImageError
 from facesr.events import Failure, Reporter
+from facesr.images.image import Array, ImageData, bicubic, to_pil
+from facesr.images.read import from_pil, read_image
+from facesr.images.write import write_image
+from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
+from facesr.metrics import METRICS, Metric, Scores, SetScorer, measure
+from facesr.parallel import Outcome, Parts, Stages, run_files, succeeded
 from facesr.processes import cores
+from facesr.reports.html import Report
 from facesr.reports.scores import (
-    BICUBIC,
     EvalResult,
     ImageScore,
     Method,
+    ScoredPair,
+    check_scale,
+    explain_missing,
+    summarise_scores,
+    write_csv,
 )
-
-if TYPE_CHECKING:
-    from facesr.images.image import Array
-    from facesr.reports.html import Report
-    from facesr.weights.load import Model
-
-
-@dataclass(frozen=True)
-class ScoredPair:
-    name: str
-    lq: Path | None
-    hq: Path
-    sr: Path | None
-
-    @property
-    def subject(self) -> Path:
-        """The picture that is restored, or already is."""
-        path = self.sr or self.lq
-        assert path is not None
-        return path
-
-
-@dataclass(frozen=True)
-class _Scored:
-    image: ImageScore
-    saved: list[Path]
-    unsaved: list[Failure]
-    card: str
-
-
-def name_methods(config: EvalConfig, models: "Sequence[Model]") -> list[Method]:
-    methods = [Method(BICUBIC)] if config.lq else []
-    if config.sr:
-        name = config.sr.resolve().name
-        name = f"{name} (pictures)" if name == BICUBIC else name
-        return [*methods, Method(name, source=str(config.sr))]
-    names = [model.config.name for model in models]
-    for model, path in zip(models, config.model, strict=True):
-        clash = names.count(model.config.name) > 1 or model.config.name == BICUBIC
-        name = f"{model.config.name} ({path})" if clash else model.config.name
-        dtype = str(model.dtype).removeprefix("torch.")
-        methods.append(Method(name, path, model.sha256, str(model.device), dtype))
-    if len({method.name for method in methods}) < len(methods):
-        raise ConfigError("a model is given twice", hint="give each `--model` once")
-    return methods
+from facesr.weights.find import WeightFiles
+from facesr.weights.load import Model
 
 
 def score_files(
     config: EvalConfig,
     reporter: Reporter,
     pairs: list[ScoredPair],
-    models: "Sequence[Model]",
+    methods: list[Method],
+    files: list[WeightFiles],
+    folders: dict[str, Path],
+    *,
+    scale: int,
+) -> EvalResult:
+    """Score all methods on all pairs, and write what the options ask for.
+
+    Args:
+        config: Options of the evaluation.
+        reporter: Listener for progress and warnings.
+        pairs: Files to score.
+        methods: Bicubic if there are LQ images, then the models or the folder.
+        files: Weights of the models, in the order of `methods`.
+        folders: Method to folder for its images, empty if they are not saved.
+        scale: How many times larger the HQ images are, 0 if unknown.
+
+    Raises:
+        ConfigError: A model of another scale.
+        WeightsError: Unusable weights.
+        DeviceError: The device or precision is not available.
+        ImageError: No image could be scored.
+    """
+    models = [load_for(one, config.runtime) for one in files]
+    for model in models:
+        check_scale(model.config.name, model.network.traits.scale, expected=scale)
+    first = len(methods) - len(models)
+    methods = [*methods[:first], *map(_describe, methods[first:], models)]
+    with Report(config.report, [one.name for one in methods]) if config.report else nullcontext() as report:
+        totals = _score_pairs(config, reporter, pairs, models, methods, folders, report)
+        if not totals.images:
+            failure = totals.failed[0]
+            raise ImageError(
+                f"no image could be scored, first failure: {failure.reason}",
+                file=failure.file,
+                hint=failure.hint,
+            )
+        metrics: dict[str, Metric] = {name: METRICS[name] for name in config.metric}
+        result = summarise_scores(
+            config,
+            metrics,
+            methods,
+            totals.images,
+            totals.set_scores,
+            totals.failed,
+            totals.written,
+        )
+        for message in explain_missing(result):
+            reporter.warn(message)
+        if config.csv:
+            result = _with_file(result, config.csv, partial(write_csv, config.csv))
+        if report:
+            result = _with_file(result, report.path, report.finish)
+    return result
+
+
+def _describe(method: Method, model: Model) -> Method:
+    dtype = str(model.dtype).removeprefix("torch.")
+    return replace(method, sha256=model.sha256, device=str(model.device), dtype=dtype)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    image: ImageScore
+    results: list[Array]
+    hq: Array
+    saved: list[Path]
+    unsaved: list[Failure]
+    card: str
+
+
+@dataclass
+class _Totals:
+    """What has been scored so far."""
+
+    images: list[ImageScore] = field(default_factory=list)
+    set_scores: dict[str, Scores] = field(default_factory=dict)
+    failed: list[Failure] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+
+
+def _score_pairs(
+    config: EvalConfig,
+    reporter: Reporter,
+    pairs: list[ScoredPair],
+    models: Sequence[Model],
     methods: list[Method],
     folders: dict[str, Path],
-    report: "Report | None",
-) -> tuple[list[ImageScore], list[Failure], list[Path]]:
-    from facesr.images.image import ImageData, bicubic, to_pil
-    from facesr.images.read import from_pil, read_image
-    from facesr.images.write import write_image
-    from facesr.inference.stream import batch_size, enlarge_stream, result_px
-    from facesr.metrics import measure
-    from facesr.parallel import Outcome, map_ahead
-
+    report: Report | None,
+) -> _Totals:
     protocol = PROTOCOLS[config.protocol]
+    crop, y_channel = protocol.crop, protocol.y_channel
     names = [method.name for method in methods]
 
-    def read(pair: ScoredPair) -> ImageData:
+    def decode(pair: ScoredPair) -> ImageData:
         return read_image(pair.subject)
 
-    def score(outcome: "Outcome[ScoredPair, tuple[ImageData, ...]]") -> _Scored:
-        if isinstance(outcome.value, ImageError):
-            raise outcome.value
-        pair = outcome.item
-        target = read_image(pair.hq).rgb8
+    def score(pair: ScoredPair, restored: tuple[ImageData, ...]) -> _Scored:
+        hq = read_image(pair.hq).rgb8
         # As they would be read from a file: grey ones, say, have one channel there.
-        results: list[Array] = [from_pil(to_pil(picture)).rgb8 for picture in outcome.value]
+        results: list[Array] = [from_pil(to_pil(image)).rgb8 for image in restored]
         lq = read_image(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
-            results.insert(0, bicubic(lq, height=target.shape[0], width=target.shape[1]))
+            results.insert(0, bicubic(lq, height=hq.shape[0], width=hq.shape[1]))
         for pixels in results:
-            if pixels.shape != target.shape:
-                raise ImageError(f"its truth is of another size, {target.shape[1]}x{target.shape[0]}")
-        crop, y_channel = protocol.crop, protocol.y_channel
+            if pixels.shape != hq.shape:
+                found, expected = (f"{one.shape[1]}x{one.shape[0]}" for one in (pixels, hq))
+                raise ImageError(f"its result is {found}, but its HQ image is {expected}")
         scores = {
-            name: measure(pixels, target, names=config.metric, crop=crop, y_channel=y_channel)
+            name: measure(pixels, hq, names=config.metric, crop=crop, y_channel=y_channel)
             for name, pixels in zip(names, results, strict=True)
         }
         image = ImageScore(pair.name, scores)
         saved, unsaved = [], []
-        if folders:
-            for method, picture in zip(names[-len(outcome.value) :], outcome.value, strict=True):
-                path = folders[method] / f"{pair.name}.png"
-                try:
-                    write_image(path, picture)
-                    saved.append(path)
-                except ImageError as error:
-                    unsaved.append(Failure.of(path, error))
-        card = report.card(image, lq=lq, results=results, target=target) if report else ""
-        return _Scored(image, saved, unsaved, card)
+        for method, result in zip(names[-len(restored) :], restored, strict=True) if folders else ():
+            path = folders[method] / f"{pair.name}.png"
+            try:
+                write_image(path, result)
+                saved.append(path)
+            except ImageError as error:
+                unsaved.append(Failure.of(path, error))
+        card = report.card(image, lq=lq, results=results, target=hq) if report else ""
+        return _Scored(image, results, hq, saved, unsaved, card)
 
-    def pixels(outcome: "Outcome[ScoredPair, tuple[ImageData, ...]]") -> int:
-        return 0 if isinstance(outcome.value, ImageError) else result_px([outcome.value])
-
-    images: list[ImageScore] = []
-    failed: list[Failure] = []
-    written: list[Path] = []
-    reporter.begin(len(pairs), "images")
-    workers = min(8, cores())
-    executor = ThreadPoolExecutor(max_workers=workers)
+    restore = partial(enlarge_stream, models, runtime=config.runtime, warn=reporter.warn)
+    stages = Stages(
+        decode=decode, compute=restore if models else _as_they_are, encode=score, pixels=result_px
+    )
     batch = batch_size(config.runtime, models[0].device) if models else 1
-    try:
-        decoded = map_ahead(executor, read, pairs, depth=2 * batch + 2)
-        restored = (
-            enlarge_stream(models, decoded, runtime=config.runtime, warn=reporter.warn)
-            if models
-            else _as_they_are(decoded)
-        )
-        for outcome in map_ahead(executor, score, restored, depth=batch + workers, pixels=pixels):
-            if isinstance(outcome.value, ImageError):
-                failed.append(Failure.of(outcome.item.item.subject, outcome.value))
-            else:
-                images.append(outcome.value.image)
-                written += outcome.value.saved
-                failed += outcome.value.unsaved
-                if report:
-                    report.add(outcome.value.card)
-            reporter.advance()
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return sorted(images, key=lambda image: image.file), failed, written
+    totals = _Totals()
+    set_scorers = [SetScorer(config.metric, crop=crop, y_channel=y_channel) for _ in names]
+    reporter.begin(len(pairs), "images")
+    with closing(run_files(pairs, stages, threads=min(8, cores()), depth=2 * batch + 2)) as outcomes:
+        for scored in succeeded(outcomes, reporter, totals.failed, path_of=lambda pair: pair.subject):
+            totals.images.append(scored.image)
+            # Here, and not on the threads, so that the order of the images never changes the value.
+            for scorer, pixels in zip(set_scorers, scored.results, strict=True):
+                scorer.add(pixels, scored.hq)
+            totals.written += scored.saved
+            totals.failed += scored.unsaved
+            if report:
+                report.add(scored.card)
+    totals.images.sort(key=lambda image: image.file)
+    totals.set_scores = {name: scorer.values() for name, scorer in zip(names, set_scorers, strict=True)}
+    return totals
 
 
-def _as_they_are(decoded: Iterator) -> Iterator:  # type: ignore[type-arg]
-    from facesr.parallel import Outcome
-
-    for outcome in decoded:
-        value = outcome.value
-        yield Outcome(outcome.item, value if isinstance(value, ImageError) else (value,))
+def _as_they_are(images: Parts) -> Parts:
+    """Take images as results, one method's, for what `enlarge_stream` makes of LQ images."""
+    for one in images:
+        yield one if isinstance(one.value, ImageError) else Outcome(one.item, (one.value,))
 
 
-def with_file(result: EvalResult, path: Path, write: Callable[[EvalResult], None]) -> EvalResult:
+def _with_file(result: EvalResult, path: Path, write: Callable[[EvalResult], None]) -> EvalResult:
     """Write a file about a result, and note in the result whether that went well."""
     try:
         write(result)

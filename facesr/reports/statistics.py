@@ -12,32 +12,32 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of one value over pictures; None where they are not finite.
+    """Statistics of one metric over images, None where they are not finite.
 
     Attributes:
-        mean: Of the pictures.
-        median: Of the pictures.
-        std: Standard deviation of the pictures.
+        mean: Mean of the images, or the value of a metric of the whole set, which has none of the others.
+        median: Median of the images.
+        std: Standard deviation of the images.
         low: Lower end of the 95 % bootstrap interval of the mean.
-        high: Its upper end.
+        high: Upper end of the interval.
     """
 
     mean: float | None
-    median: float | None
-    std: float | None
-    low: float | None
-    high: float | None
+    median: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Summarise values; the interval comes from 10,000 resamples with a fixed seed."""
+    """Summarise values, with an interval from 10,000 resamples with a fixed seed."""
     import numpy as np  # 0.1 s, which --help need not pay
 
     table = np.asarray(values, dtype=np.float64)
     if not len(table) or not np.isfinite(table).all():
         finite = table[~np.isnan(table)]
         median = float(np.median(finite)) if len(finite) else math.nan
-        return Summary(None, median if math.isfinite(median) else None, None, None, None)
+        return Summary(None, median if math.isfinite(median) else None)
     rng = np.random.default_rng(_SEED)
     means = np.array([rng.choice(table, len(table)).mean() for _ in range(_RESAMPLES)])
     low, high = np.percentile(means, [2.5, 97.5])

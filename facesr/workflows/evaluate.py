@@ -1,82 +1,55 @@
-"""`facesr eval`: how near restored pictures are to the truth, beside bicubic and beside each other."""
+"""`facesr eval`: compares restored images with the ground truth, with bicubic and with each other."""
 
-import math
-from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 
 from facesr.config.evaluate import EvalConfig
-from facesr.errors import ConfigError, ImageError
+from facesr.errors import ConfigError
 from facesr.events import Reporter, Silent
 from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
-from facesr.reports.scores import BICUBIC, EvalResult, Method, summarise_scores, write_csv
-from facesr.reports.scoring import ScoredPair, name_methods, score_files, with_file
-from facesr.weights.find import find_weights
+from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, check_scale
+from facesr.weights.find import WeightFiles, find_weights
 
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
-    """Score models on LQ pictures, or pictures as they are, against their truths.
+    """Score models on LQ images, or images as they are, against their ground truth.
 
     Raises:
-        ConfigError: Missing folders, pictures without a partner, sizes that do not fit, no such model,
+        ConfigError: Missing folders, images without a match, sizes that do not fit, no such model,
             results that would be saved among the inputs, a file that cannot be written or would overwrite
             another.
         WeightsError: Unusable weights.
-        ImageError: No picture could be scored.
+        DeviceError: The device or precision is not available.
+        ImageError: No image could be scored.
     """
     reporter = reporter or Silent()
+    pairs, scale = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
-    # A bare file says no scale of its own; `load_for` reads it from the tensors.
-    scales = [one.config.scale for one in files if one.config]
-    pairs, scale = _list_pairs(config, reporter, scale=max(scales, default=0))
-    # Imported here, so that the errors above answer without the seconds that torch takes to load.
-    from facesr.inference.stream import load_for
-
-    models = [load_for(one, config.runtime) for one in files]
-    for model in models:
-        if scale not in {0, model.network.traits.scale}:
-            raise ConfigError(
-                f"{model.config.name} enlarges {model.network.traits.scale} times,"
-                f" but the HQ images are {scale} times as large as the LQ images",
-                hint="leave it out, or evaluate it with other pairs",
-            )
-    methods = name_methods(config, models)
+    for one in files:
+        if one.config:
+            check_scale(one.name, one.config.scale, expected=scale)
+    methods = _name_methods(config, files)
     folders = _save_folders(config, methods)
     _check_outputs(config, folders, pairs, weights=[one.tensors for one in files])
-    with ExitStack() as stack:
-        report = None
-        if config.report:
-            from facesr.reports.html import Report
+    # Imported here, so that the errors above answer without the seconds that torch takes to load.
+    from facesr.reports.scoring import score_files
 
-            report = stack.enter_context(Report(config.report, [method.name for method in methods]))
-        images, failed, written = score_files(config, reporter, pairs, models, methods, folders, report)
-        if not images:
-            first = failed[0]
-            raise ImageError(
-                f"no picture could be scored, the first: {first.reason}", file=first.file, hint=first.hint
-            )
-        result = summarise_scores(config, methods, images, failed, written)
-        if any(math.isnan(v) for image in images for row in image.scores.values() for v in row.values()):
-            reporter.warn("SSIM needs 11 px a side; smaller pictures have none")
-        if config.csv:
-            result = with_file(result, config.csv, partial(write_csv, config.csv))
-        if config.report and report:
-            result = with_file(result, config.report, report.finish)
-    return result
+    return score_files(config, reporter, pairs, methods, files, folders, scale=scale)
 
 
-def _list_pairs(config: EvalConfig, reporter: Reporter, *, scale: int) -> tuple[list[ScoredPair], int]:
-    """Return the pairs and how many times larger HQ is than LQ, which should be `scale` if it is not 0."""
+def _list_pairs(config: EvalConfig, reporter: Reporter) -> tuple[list[ScoredPair], int]:
+    """Return the pairs, and how many times larger the HQ images are than the LQ images; 0 if unknown."""
     from facesr.data.pairs import list_hq, list_pairs  # imports Pillow
 
     assert config.hq is not None
-    warn = cache(reporter.warn)  # a folder that is named twice is told of once
-    hq = list_hq(config.hq, hint="check the path given with `--hq`", warn=warn)
-    listed = partial(list_pairs, hq=hq, hint="check the path", warn=warn)
-    lq = listed(config.lq, scale=scale) if config.lq else None
-    sr = listed(config.sr, scale=1, suffix=config.sr_suffix) if config.sr else None
+    warn = cache(reporter.warn)  # once for a folder that is named twice
+    hint = "give an existing folder with `{}`"
+    hq = list_hq(config.hq, hint=hint.format("--hq"), warn=warn)
+    listed = partial(list_pairs, hq=hq, warn=warn)
+    lq = listed(config.lq, hint=hint.format("--lq")) if config.lq else None
+    sr = listed(config.sr, scale=1, suffix=config.sr_suffix, hint=hint.format("--sr")) if config.sr else None
     either = lq or sr
     assert either is not None
     nothing = (None,) * len(either.hq)
@@ -84,8 +57,23 @@ def _list_pairs(config: EvalConfig, reporter: Reporter, *, scale: int) -> tuple[
     return [ScoredPair(*row) for row in zip(*columns, strict=True)], lq.scale if lq else 0
 
 
+def _name_methods(config: EvalConfig, files: list[WeightFiles]) -> list[Method]:
+    methods = [Method(BICUBIC)] if config.lq else []
+    if config.sr:
+        name = config.sr.resolve().name
+        name = f"{name} (images)" if name == BICUBIC else name
+        return [*methods, Method(name, source=str(config.sr))]
+    names = [one.name for one in files]
+    for name, path in zip(names, config.model, strict=True):
+        clash = names.count(name) > 1 or name == BICUBIC
+        methods.append(Method(f"{name} ({path})" if clash else name, source=path))
+    if len({method.name for method in methods}) < len(methods):
+        raise ConfigError("`--model` is given twice for the same model", hint="give each model once")
+    return methods
+
+
 def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:
-    """Return the folder of each method's pictures; none without `--save`."""
+    """Return the folder of each method's images, none without `--save`."""
     if config.save is None:
         return {}
     names = [method.name for method in methods if method.name != BICUBIC]
@@ -97,7 +85,8 @@ def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:
     for folder in folders.values():
         if any(real(folder).is_relative_to(real(path)) for path in (config.hq, config.lq, config.sr) if path):
             raise ConfigError(
-                f"results in {folder} would lie among the inputs", hint="choose another folder for `--save`"
+                f"`--save {config.save}` would put results among the inputs",
+                hint="choose another folder for `--save`",
             )
     return folders
 

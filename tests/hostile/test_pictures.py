@@ -404,7 +404,7 @@ def test_a_picture_that_is_no_longer_what_its_header_said_is_one_failure(
     result = run("eval", "--hq", hq, "--lq", faces, "-m", tiny_folder, "-d", "cpu", "--json")
     assert result.exit_code == 3
     (failure,) = json.loads(result.stdout)["failed"]
-    assert failure["reason"] == "its truth is of another size, 9x9"
+    assert failure["reason"] == "its result is 64x48, but its HQ image is 9x9"
 
 
 def test_a_stream_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path) -> None:

@@ -98,10 +98,10 @@ def order(page: "Page") -> list[str]:  # type: ignore[name-defined]  # noqa: F82
 
 
 def test_it_sorts_slides_and_shows_layers(page: "Page", tmp_path: Path) -> None:  # type: ignore[name-defined]  # noqa: F821
-    scores = page.eval_on_selector_all(".card", "cards => cards.map(card => Number(card.dataset.psnr))")
+    scores = page.eval_on_selector_all(".card", "cards => cards.map(card => Number(card.dataset.score))")
     assert scores == sorted(scores)  # worst first
     worst = order(page)
-    page.select_option("#order", "psnr:down")
+    page.select_option("#order", "score:down")
     assert order(page) == worst[::-1]
     page.select_option("#order", "file:up")
     assert order(page) == NAMES
