@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_written_takes_no_figures_away(
         (["--lq", "x"], "no folder of truths given"),
         (["--hq", "docs"], "nothing to score"),
         (["--hq", "nowhere", "--lq", "nowhere"], "no folder nowhere"),
-        (["--hq", "docs/example", "--lq", "docs/example"], "not 4 times"),
+        (["--hq", "docs/example", "--lq", "docs/example"], "enlarges 4 times, but the HQ images are 1 times"),
         (["--hq", "docs/example", "--sr", "docs/example", "--metric", "niqe"], "niqe"),
         (["--hq", "docs/example", "--sr", "docs/example", "--protocol", "x"], "x"),
         (["--hq", "docs/example", "--sr", "docs/example", "-m", "faceunet"], "leave out `--sr` or `--model`"),

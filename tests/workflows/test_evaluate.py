@@ -151,13 +151,13 @@ def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, ti
             assert part in str(caught.value)
 
     (root / "lq" / "0.png").rename(root / "lq" / "x.png")
-    refused("x.png has no partner among the truths", "0.png has no partner to compare")
+    refused("x.png has no matching HQ image", "0.png has no matching image")
     (root / "lq" / "x.png").rename(root / "lq" / "0.png")
     Image.fromarray(noise(13, 16)).save(root / "lq" / "1.png")
-    refused("1.png: 16x13, but its truth is 64x48, not 4 times")
+    refused("1.png: 16x13, but its HQ image is 64x48, not 4 times")
     refused("not 1 times", lq=None, sr=root / "lq")
     (root / "empty").mkdir()
-    refused("pictures to compare: no pictures in", lq=root / "empty")
+    refused("images to compare: no pictures in", lq=root / "empty")
     refused("no folder", hq=root / "nowhere")
 
 
