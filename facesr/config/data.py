@@ -64,9 +64,10 @@ class DataConfig(Config):
     brightness: Range = key("Range of its factor.", default=(0.7, 1.3))
     contrast_chance: Chance = key("Probability of a change of contrast.", default=0.5)
     contrast: Range = key("Range of its factor.", default=(0.7, 1.3))
-    zoom_chance: Chance = key("Probability of a random zoom and shift of the whole picture.", default=0.0)
+    zoom_chance: Chance = key("Probability of a random zoom and shift of the whole image.", default=0.0)
     zoom: PositiveRange = key(
-        "Range of its factor; below 1 shrinks, and mirrors the borders.", default=(0.8, 1.3)
+        "Range of its factor. Below 1 it reduces, with mirrored borders unless crops are taken.",
+        default=(0.8, 1.3),
     )
     shift: Chance = key("Largest shift with it, as a part of the side.", default=0.1)
     reuse: Count = key("How often each degraded picture is used, from a ring.", default=1)
