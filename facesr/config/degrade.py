@@ -58,7 +58,7 @@ class DegradeConfig(Config):
     )
     overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
     workers: Annotated[int, Ge(1)] | Auto = opt(
-        "auto", "Threads; auto is one for each core.", panel="Output", metavar="auto|N"
+        "auto", "Threads, auto is one for each core.", panel="Output", metavar="auto|N"
     )
     print_config: bool = opt(
         False, "Print the resolved configuration as TOML and exit.", panel="Configuration"
@@ -71,7 +71,7 @@ class DegradeConfig(Config):
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the preset beneath, unless the file brings steps of its own."""
+        """Put the preset beneath, unless the file brings its own steps."""
         preset = given.get("preset", file.get("preset"))
         inside = file.get("degradation")
         beneath: dict[str, Any] = {}

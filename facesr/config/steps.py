@@ -101,7 +101,7 @@ class Blur(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Sinc(Config):
-    """Filter with a sinc low-pass, which rings like over-sharpened and compressed pictures.
+    """Filter with a sinc low-pass, which rings like over-sharpened and compressed images.
 
     Attributes:
         chance: Probability that the step runs at all.
@@ -125,7 +125,7 @@ class Resize(Config):
         down: Weight of a factor in the start of `scale` to 1.
         keep: Weight of factor 1.
         scale: Range of the factor.
-        of: What the factor refers to: the picture as it is, or the LQ size.
+        of: What the factor refers to: the image as it is, or the LQ size.
         modes: Interpolations, equally likely, without antialiasing.
     """
 
