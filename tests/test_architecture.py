@@ -48,6 +48,7 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ["degrade", "--help"],
         ["degrade"],
         ["degrade", "nowhere", "lq"],
+        ["degrade", "docs/images", "lq", "--replay", "nowhere"],
         ["degrade", "--print-config"],
         ["eval", "--help"],
         ["eval"],

@@ -20,7 +20,7 @@ facesr degrade --preset gfpgan --print-config > mine.toml"""
 
 @config_options(DegradeConfig)
 def degrade(config: DegradeConfig, console: Console) -> None:
-    """Make low-quality pictures from high-quality ones, for training and validation."""
+    """Make low-quality images from high-quality ones, for training and validation."""
     if config.print_config:
         # The steps say it all; naming the preset beside them would contradict them when the file is read.
         console.lines([dump(replace(config, preset=None, print_config=False)).rstrip()])
@@ -37,8 +37,8 @@ def degrade(config: DegradeConfig, console: Console) -> None:
 
 
 def _summary(result: DegradeResult) -> str:
-    sheet = f"; preview in {result.preview}" if result.preview else ""
+    sheet = f", preview in {result.preview}" if result.preview else ""
     if result.output is None:
-        return sheet.removeprefix("; ")
+        return sheet.removeprefix(", ")
     done = counts(written=len(result.written), skipped=len(result.skipped), failed=len(result.failed))
     return f"{done} to {result.output}{sheet}"

@@ -13,33 +13,33 @@ from facesr.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Config):
-    """What is learnt from, and how pictures are varied."""
+    """What is learnt from, and how images are varied."""
 
     train_hq: tuple[Path, ...] = opt(
-        (Path("train/hq"),), "Folder of HQ faces; may be repeated.", panel="Data", metavar="FOLDER"
+        (Path("train/hq"),), "Folder of HQ faces, may be repeated.", panel="Data", metavar="FOLDER"
     )
     train_lq: tuple[Path, ...] = opt(
         (),
-        "Folder of LQ partners, one for each --train-hq; otherwise they are made.",
+        "Folder of matching LQ images, one for each --train-hq (default: made on the fly).",
         panel="Data",
         metavar="FOLDER",
     )
     train_share: tuple[Positive, ...] = opt(
         (),
-        "How often each --train-hq is drawn, in any unit; equal if not given.",
+        "Relative sampling weight of each --train-hq (default: equal).",
         panel="Data",
         metavar="NUMBER",
     )
-    val_hq: Path = opt(Path("val/hq"), "Folder of validation truths.", panel="Data", metavar="FOLDER")
+    val_hq: Path = opt(Path("val/hq"), "Folder of validation HQ images.", panel="Data", metavar="FOLDER")
     val_lq: tuple[Path, ...] = opt(
         (Path("val/lq"),),
-        "Folder of validation inputs; several are averaged.",
+        "Folder of validation LQ images. The scores of several are averaged.",
         panel="Data",
         metavar="FOLDER",
     )
     crop_px: WholeNumber = opt(
         0,
-        "Side of random crops in HQ pixels; 0 takes whole pictures.",
+        "Side of random crops in HQ pixels, 0 for whole images.",
         panel="Data",
         shown_default="by the recipe",
         flag="--crop",
@@ -47,32 +47,31 @@ class DataConfig(Config):
     )
     degradation: tuple[str, ...] = opt(
         ("default",),
-        "Preset or TOML file, with =SHARE to mix several; may be repeated.",
+        "Preset or TOML file, with =SHARE to mix several, may be repeated.",
         panel="Data",
         metavar="NAME[=SHARE]",
     )
     degradations: Mapping[str, Degradation] = key(
-        "The degradations themselves by the names in `degradation`; those not given are read from there.",
+        "The degradations themselves by the names in `degradation`, read from there if not given.",
         make=dict,
     )
-    usm_source: bool = key(
-        "Sharpen the HQ picture before it is degraded, as Real-ESRGAN does.", default=False
-    )
+    usm_source: bool = key("Sharpen the HQ image before it is degraded, as Real-ESRGAN does.", default=False)
     flip_chance: Chance = key("Probability of a mirror image.", default=0.5)
     rotate_chance: Chance = key("Probability of a turn by 90, 180 or 270 degrees.", default=0.0)
     brightness_chance: Chance = key("Probability of a change of brightness.", default=0.5)
     brightness: Range = key("Range of its factor.", default=(0.7, 1.3))
     contrast_chance: Chance = key("Probability of a change of contrast.", default=0.5)
     contrast: Range = key("Range of its factor.", default=(0.7, 1.3))
-    zoom_chance: Chance = key("Probability of a random zoom and shift of the whole picture.", default=0.0)
+    zoom_chance: Chance = key("Probability of a random zoom and shift of the whole image.", default=0.0)
     zoom: PositiveRange = key(
-        "Range of its factor; below 1 shrinks, and mirrors the borders.", default=(0.8, 1.3)
+        "Range of its factor. Below 1 it reduces, with mirrored borders unless crops are taken.",
+        default=(0.8, 1.3),
     )
     shift: Chance = key("Largest shift with it, as a part of the side.", default=0.1)
-    reuse: Count = key("How often each degraded picture is used, from a ring.", default=1)
+    reuse: Count = key("How often each degraded image is used, from a ring.", default=1)
     ring: Count = key("Pictures that the ring holds, if `reuse` is above 1.", default=256)
     workers: WholeNumber | Auto = key(
-        "Processes that prepare pictures; auto is 8, or the cores that each process has if they are fewer.",
+        "Processes that prepare images, auto is 8, or the cores that each process has if they are fewer.",
         default="auto",
     )
 
@@ -112,7 +111,7 @@ def read_degradation(name: str) -> Degradation:
         return degradation_preset(name)
     if not is_file(name):
         raise ConfigError(
-            f"no degradation `{name}`", hint=f"presets are {', '.join(PRESETS)}; otherwise name a TOML file"
+            f"no degradation `{name}`", hint=f"name a TOML file, or one of the presets {', '.join(PRESETS)}"
         )
     tree = read_toml(Path(name))
     if "degradation" not in tree:

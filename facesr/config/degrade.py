@@ -20,22 +20,24 @@ from facesr.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DegradeConfig(Config):
-    """Make LQ pictures from HQ ones."""
+    """Make LQ images from HQ ones."""
 
-    hq: Path | None = arg("An HQ picture, or a folder of them.", metavar="HQ", default=None)
-    lq: Path | None = arg("Folder for the LQ pictures, made if missing.", metavar="LQ", default=None)
+    hq: Path | None = arg("An HQ image, or a folder of them.", metavar="HQ", default=None)
+    lq: Path | None = arg("Folder for the LQ images, made if missing.", metavar="LQ", default=None)
     preset: Preset | None = opt(
-        None, "A bundled degradation; `default` unless a file brings steps.", panel="Degradation", short="-p"
+        None, "A bundled degradation, `default` unless a file brings steps.", panel="Degradation", short="-p"
     )
     scale: Annotated[int, Ge(1)] = opt(
         DEFAULT_SCALE, "How many times smaller the LQ side is.", panel="Degradation"
     )
-    seed: int = opt(0, "Changes every draw.", panel="Degradation")
+    seed: int = opt(0, "Random seed.", panel="Degradation")
     copies: Annotated[int, Ge(1)] = opt(
-        1, "LQ pictures of each HQ one, each with draws of its own.", panel="Degradation"
+        1, "LQ images of each HQ one, each with its own draws.", panel="Degradation"
     )
     replay: Path | None = opt(
-        None, "Repeat the draws written by --params-out instead of drawing.", panel="Degradation"
+        None,
+        "Repeat the draws in a file of --params-out, or in LQ PNGs, instead of drawing.",
+        panel="Degradation",
     )
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
@@ -48,23 +50,23 @@ class DegradeConfig(Config):
         metavar="PX",
     )
     strict: bool = opt(
-        False, "Refuse pictures whose sides the scale does not divide, instead of cropping.", panel="Input"
+        False, "Refuse images whose sides the scale does not divide, instead of cropping.", panel="Input"
     )
-    hq_out: Path | None = opt(None, "Folder for the truth as it was used.", panel="Output")
+    hq_out: Path | None = opt(None, "Folder for the HQ images as they were degraded.", panel="Output")
     params_out: Path | None = opt(
-        None, "JSON Lines file for all drawn parameters, one line a result.", panel="Output"
+        None, "JSON Lines file that lists what was drawn for each result.", panel="Output"
     )
     preview: Path | None = opt(
         None, "PNG file for a sheet of some inputs and several draws of each.", panel="Output"
     )
     overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
     workers: Annotated[int, Ge(1)] | Auto = opt(
-        "auto", "Threads; auto is one for each core.", panel="Output", metavar="auto|N"
+        "auto", "Threads, auto is one for each core.", panel="Output", metavar="auto|N"
     )
     print_config: bool = opt(
         False, "Print the resolved configuration as TOML and exit.", panel="Configuration"
     )
-    degradation: Degradation = key("The degradation itself; the preset's if not given.", default=None)
+    degradation: Degradation = key("The degradation itself, the preset's if not given.", default=None)
 
     def __post_init__(self) -> None:
         if self.degradation is None:
@@ -72,7 +74,7 @@ class DegradeConfig(Config):
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the preset beneath, unless the file brings steps of its own."""
+        """Put the preset beneath, unless the file brings its own steps."""
         preset = given.get("preset", file.get("preset"))
         inside = file.get("degradation")
         beneath: dict[str, Any] = {}

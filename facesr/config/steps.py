@@ -11,7 +11,7 @@ from facesr.config.build import build, read_toml
 from facesr.config.fields import Config, key
 from facesr.errors import ConfigError
 
-Preset = Literal["default", "mild", "clean", "real-esrgan", "gfpgan", "first-order"]
+Preset = Literal["default", "mild", "clean", "real-esrgan", "gfpgan", "first-order", "photograph"]
 
 
 Mode = Literal["area", "bilinear", "bicubic"]
@@ -60,6 +60,17 @@ KernelSizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], 
 Modes = Annotated[tuple[Mode, ...], MinLen(1)]
 
 
+Fractions = Annotated[tuple[Annotated[float, Ge(0)], Annotated[float, Le(1)]], Predicate(low_not_above_high)]
+
+
+PositiveFractions = Annotated[tuple[_Positive, Annotated[float, Le(1)]], Predicate(low_not_above_high)]
+
+
+Angles = Annotated[
+    tuple[Annotated[float, Ge(-180)], Annotated[float, Le(180)]], Predicate(low_not_above_high)
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Blur(Config):
     """Filter with a random kernel.
@@ -90,7 +101,7 @@ class Blur(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Sinc(Config):
-    """Filter with a sinc low-pass, which rings like over-sharpened and compressed pictures.
+    """Filter with a sinc low-pass, which rings like over-sharpened and compressed images.
 
     Attributes:
         chance: Probability that the step runs at all.
@@ -114,7 +125,7 @@ class Resize(Config):
         down: Weight of a factor in the start of `scale` to 1.
         keep: Weight of factor 1.
         scale: Range of the factor.
-        of: What the factor refers to: the picture as it is, or the LQ size.
+        of: What the factor refers to: the image as it is, or the LQ size.
         modes: Interpolations, equally likely, without antialiasing.
     """
 
@@ -153,7 +164,7 @@ class Fit(Config):
     """Resize to a known size.
 
     Attributes:
-        to: The size of the truth, or that of the result.
+        to: The size of the HQ image, or that of the result.
         modes: Interpolations, equally likely.
         antialias: Whether to average over what a smaller pixel covers, as editors do; not with `area`.
     """
@@ -207,6 +218,40 @@ class Jpeg(Config):
     ahead_chance: Chance = 0.5
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place(Config):
+    """Put the face into the pixel grid of a photograph, in which the steps up to `align` work.
+
+    Attributes:
+        chance: Probability that the step runs at all.
+        scale: Range of the face's size relative to the HQ image, log-uniform.
+        angle: Range of the angle by which it is turned clockwise, degrees.
+        shift: Range of its shift off the grid along each axis, px.
+    """
+
+    kind: Literal["place"] = "place"
+    chance: Chance = 1.0
+    scale: PositiveFractions
+    angle: Angles = (-30.0, 30.0)
+    shift: Fractions = (0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align(Config):
+    """Cut the face out of the photograph again, upright and at the LQ size.
+
+    Attributes:
+        chance: Probability that the step runs, where the one that it undoes has run.
+        undoes: Name of the `place` step.
+        modes: Interpolations, equally likely, without antialiasing.
+    """
+
+    kind: Literal["align"] = "align"
+    chance: Chance = 1.0
+    undoes: str
+    modes: Annotated[tuple[Literal["bilinear", "bicubic"], ...], MinLen(1)] = ("bilinear", "bicubic")
+
+
 class _ByKind:
     """Has the class of a step chosen by its `kind`, which must be there; pydantic is only imported then."""
 
@@ -216,18 +261,18 @@ class _ByKind:
         return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
 
 
-StepConfig = Annotated[Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg, _ByKind()]
+StepConfig = Annotated[Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg | Place | Align, _ByKind()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation(Config):
-    """Named steps, in order, that turn an HQ picture into an LQ one.
+    """Named steps, in order, that turn an HQ image into an LQ one.
 
     Raises:
-        ConfigError: A step is to be moved ahead of one that is not before it.
+        ConfigError: A step is to be moved ahead of one that is not before it, or undoes no `place` before it.
     """
 
-    usm_source: bool = key("Sharpen (unsharp mask) the HQ picture before it is degraded.", default=False)
+    usm_source: bool = key("Sharpen (unsharp mask) the HQ image before it is degraded.", default=False)
     steps: Mapping[str, StepConfig] = key("The steps by name, in order.")
 
     def __post_init__(self) -> None:
@@ -235,6 +280,11 @@ class Degradation(Config):
         for index, (name, step) in enumerate(self.steps.items()):
             if isinstance(step, Jpeg) and step.ahead_of and step.ahead_of not in names[:index]:
                 raise ConfigError(f"degradation step `{name}`: no step `{step.ahead_of}` before it")
+            placed = [other for other in names[:index] if isinstance(self.steps[other], Place)]
+            if isinstance(step, Align) and step.undoes not in placed:
+                raise ConfigError(
+                    f"degradation step `{name}`: no step `{step.undoes}` of kind `place` before it"
+                )
 
 
 PRESETS: tuple[str, ...] = get_args(Preset)

@@ -14,11 +14,24 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def zoom(pixels: Array, config: DataConfig, random: Random) -> Array:
-    """Enlarge or reduce about a shifted middle, keeping the size; what lies outside is a mirror image."""
+    """Enlarge or reduce an image.
+
+    Whole images keep their size, about a shifted middle, and what lies outside is a mirror image. Where crops
+    are taken, an image is simply reduced, since a crop needs no borders, but never below the side of a crop.
+
+    Args:
+        pixels: (H, W, 3) uint8, its sides at least `crop_px`.
+        config: How often and by how much.
+        random: For the draws.
+    """
     if random.random() >= config.zoom_chance:
         return pixels
     height, width = pixels.shape[:2]
     factor = random.uniform(*config.zoom)
+    if config.crop_px and factor < 1:
+        factor = max(factor, config.crop_px / min(height, width))
+        size = (round(width * factor), round(height * factor))
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
     left, top = (
         side / 2 * (1 - 1 / factor) + side * random.uniform(-config.shift, config.shift)
         for side in (width, height)
@@ -45,7 +58,7 @@ def jitter(pixels: Array, config: DataConfig, random: Random) -> Array:
 def vary(
     lq_pixels: Array, hq_pixels: Array, config: DataConfig, random: Random, *, scale: int
 ) -> tuple[Tensor, Tensor]:
-    """Crop, mirror and turn both pictures of a pair alike."""
+    """Crop, mirror and turn both images of a pair alike."""
     lq, hq = torch.tensor(lq_pixels), torch.tensor(hq_pixels)
     if config.crop_px:
         side = config.crop_px // scale

@@ -39,9 +39,9 @@ class TrainingPair:
 
 
 class PairDataset(Dataset[TrainingPair]):
-    """Numbered draws: which picture, how it is varied, how it is degraded.
+    """Numbered draws: which image, how it is varied, how it is degraded.
 
-    Within as many consecutive numbers as a folder has pictures, none of them comes twice.
+    Within as many consecutive numbers as a folder has images, none of them comes twice.
     """
 
     def __init__(self, folders: Sequence[Folder], config: DataConfig, *, seed: int, scale: int) -> None:

@@ -1,140 +1,118 @@
 """Degrading files: read, degrade, write."""
 
-import json
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import torch
 
 from facesr.config.degrade import DegradeConfig
-from facesr.degradation.record import (
-    Line,
-    Table,
-    earlier_params,
-    key_of,
-    lasting_params,
-    line_of_file,
-    read_params,
-    write_lines,
-)
+from facesr.degradation.degrader import crop_to_multiple, degrade_pixels, derive_seed, draw
+from facesr.degradation.record import KEY, Record, Replay, encode_record, write_params
 from facesr.errors import ImageError
 from facesr.events import Failure, Reporter
 from facesr.files.jobs import Job, split_done
-from facesr.files.paths import exists, is_special, is_there
+from facesr.files.paths import is_there
+from facesr.images.image import Array, ImageData, middle_square
+from facesr.images.read import read_image
+from facesr.images.write import write_image
+from facesr.parallel import Stages, run_files, succeeded
 from facesr.processes import cores
 from facesr.results import DegradeResult
 
-if TYPE_CHECKING:
-    from facesr.images.image import Array
-
 
 def degrade_files(
-    config: DegradeConfig, reporter: Reporter, jobs: list[Job], truths: dict[Any, Path]
+    config: DegradeConfig,
+    reporter: Reporter,
+    jobs: list[Job],
+    *,
+    output: Path,
+    hq_targets: Mapping[Job, Path],
 ) -> DegradeResult:
-    # Imported here, so that errors in the paths answer without the seconds that torch takes to load.
-    import torch
+    """Make the LQ images that are not there yet.
 
-    from facesr.degradation.degrader import degrade_pixels
-    from facesr.images.image import ImageData
-    from facesr.images.write import write_image
-    from facesr.parallel import map_ahead
+    Args:
+        config: The options.
+        reporter: Is told how far it is.
+        jobs: All planned LQ images.
+        output: The folder that they are below.
+        hq_targets: Where the HQ image of each job is written, if it is.
 
-    replayed = read_params(config.replay) if config.replay else None
-    alone = config.hq is not None and not config.hq.is_dir()
+    Raises:
+        ConfigError: The file of `--replay` cannot be read, or that of `--params-out` not be written.
+    """
+    replay = Replay(config.replay) if config.replay else None
     cropped: list[Path] = []
 
-    def params_of(job: Job) -> Line | None:
-        if replayed is None:
-            return draw_for(config, job)
-        return line_of_file(replayed, job) if alone else replayed.get(key_of(job))
-
     def is_done(job: Job) -> bool:
-        truth = truths.get((job.source, job.copy), job.target)
-        return not config.overwrite and is_there(job.target) and is_there(truth)
+        hq_target = hq_targets.get(job, job.target)
+        return not config.overwrite and is_there(job.target) and is_there(hq_target)
 
-    def make(job: Job) -> None:
-        params = params_of(job)
-        if params is None:
-            several = ", or several of its name" if alone else ""
-            raise ImageError(f"no line for it in {config.replay}{several}", file=job.source.path)
+    def decode(job: Job) -> tuple[Record, Array]:
+        record = replay.record_for(job, output=output) if replay else draw_for(config, job)
+        if record["scale"] != config.scale:
+            raise ImageError(
+                f"its degradation was drawn for `--scale {record['scale']}`, not {config.scale}",
+                file=job.source.path,
+                hint="give the `--scale` that the records were made with",
+            )
         pixels, was_cropped = read_hq(config, job.source.path)
         if was_cropped:
             cropped.append(job.source.path)
-        try:
-            lq = degrade_pixels(pixels, params["steps"], scale=config.scale)
-        except Exception as error:
-            if replayed is None:
-                raise
-            # The line was written by anybody.
-            reason = f"its line in {config.replay} cannot be used ({type(error).__name__})"
-            raise ImageError(reason, file=job.source.path) from error
-        if truth := truths.get((job.source, job.copy)):
-            write_image(truth, ImageData(rgb=pixels))
-        write_image(job.target, ImageData(rgb=lq))
+        return record, pixels
 
-    def write_params(made: Iterable[Job], *, replaced: list[Job]) -> None:
-        if config.params_out:
-            lines = lasting_params(earlier, config, replaced)
-            lines |= {key_of(job): params for job in made if (params := params_of(job))}
-            write_lines(config.params_out, [json.dumps(lines[key]) for key in sorted(lines)])
+    def encode(job: Job, decoded: tuple[Record, Array]) -> Path:
+        record, pixels = decoded
+        try:
+            lq = degrade_pixels(pixels, record["steps"], scale=config.scale)
+        except Exception as error:
+            if replay is None:
+                raise
+            # The record was written by anybody.
+            reason = f"its record in `--replay {replay.path}` cannot be used ({type(error).__name__})"
+            raise ImageError(reason, file=job.source.path) from error
+        if hq_target := hq_targets.get(job):
+            write_image(hq_target, ImageData(rgb=pixels))
+        record = {**record, "file": job.source.path.name, "copy": job.copy}
+        write_image(job.target, ImageData(rgb=lq), text={KEY: encode_record(record)})
+        return job.target
 
     todo, skipped = split_done(jobs, is_done)
-    earlier: Table = {}
-    if config.params_out:
-        earlier = earlier_params(config.params_out, skipped, reporter)
-        # Now too, so that a killed run leaves the lines of what it made, and none of what it was to replace.
-        if not is_special(config.params_out):
-            write_params((job for job in todo if not exists(job.target)), replaced=todo)
     workers = config.workers if config.workers != "auto" else cores()
-    written: list[Job] = []
     failed: list[Failure] = []
     reporter.begin(len(todo), "images")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each worker is a thread of its own
-    executor = ThreadPoolExecutor(max_workers=workers)
+    stages = Stages(decode=decode, encode=encode)
     try:
-        for outcome in map_ahead(executor, make, todo, depth=2 * workers):
-            if isinstance(outcome.value, ImageError):
-                failed.append(Failure.of(outcome.item.source.path, outcome.value))
-            else:
-                written.append(outcome.item)
-            reporter.advance()
+        with closing(run_files(todo, stages, threads=workers, depth=2 * workers)) as outcomes:
+            written = tuple(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
     finally:
-        executor.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
     if cropped:
         reporter.warn(
-            f"{len(set(cropped))} pictures were cropped to multiples of {config.scale} px,"
-            f" such as {min(cropped)}; `--strict` refuses them, `--hq-out` keeps the cropped truth"
+            f"{len(set(cropped))} images were cropped to multiples of {config.scale} px,"
+            f" such as {min(cropped)}. `--strict` refuses them. `--hq-out` writes the cropped HQ images"
         )
-    write_params(written, replaced=written)
-    return DegradeResult(
-        tuple(job.target for job in written),
-        tuple(job.target for job in skipped),
-        tuple(failed),
-        config.lq,
-    )
+    if config.params_out:
+        write_params(config.params_out, jobs, reporter)
+    return DegradeResult(written, tuple(job.target for job in skipped), tuple(failed), output)
 
 
-def draw_for(config: DegradeConfig, job: Job) -> Line:
-    """Draw all parameters of one result, as a line of the parameter file holds them."""
-    from facesr.degradation.degrader import derive_seed, draw
-
+def draw_for(config: DegradeConfig, job: Job) -> Record:
+    """Draw all parameters of one result."""
     name = job.source.relative.as_posix()
     seed = derive_seed(config.seed, name, job.copy)
-    return {"file": name, "copy": job.copy, "seed": seed, "steps": draw(config.degradation, seed)}
+    steps = draw(config.degradation, seed)
+    return {"file": name, "copy": job.copy, "seed": seed, "scale": config.scale, "steps": steps}
 
 
-def read_hq(config: DegradeConfig, path: Path) -> "tuple[Array, bool]":
-    """Read an HQ picture as it is to be degraded; also tell whether it had to be cropped.
+def read_hq(config: DegradeConfig, path: Path) -> tuple[Array, bool]:
+    """Read an HQ image as it is to be degraded. Also tell whether it had to be cropped.
 
     Raises:
         ImageError: It cannot be read, is too small, or must not be cropped.
     """
-    from facesr.degradation.degrader import crop_to_multiple
-    from facesr.images.image import middle_square
-    from facesr.images.read import read_image
-
     pixels = read_image(path).rgb8
     if config.size_px:
         pixels = middle_square(pixels, side=config.size_px)

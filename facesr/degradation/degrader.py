@@ -1,4 +1,4 @@
-"""From a configuration and a seed to a degraded picture, in two halves: draw, then apply."""
+"""From a configuration and a seed to a degraded image, in two halves: draw, then apply."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from facesr.config.presets import DEFAULT_SCALE
 from facesr.config.steps import Degradation, degradation_preset
 from facesr.degradation.kernels import usm_sharpen
-from facesr.degradation.steps import STEPS, Params, Sizes
+from facesr.degradation.steps import PLACEMENT, STEPS, Params, Sizes
 from facesr.errors import ConfigError, ImageError
 from facesr.images.image import Array
 from facesr.images.read import from_pil
@@ -26,8 +26,8 @@ def derive_seed(seed: int, name: str, copy: int = 0) -> int:
 
     Args:
         seed: The run's.
-        name: The picture's path relative to its folder, with forward slashes.
-        copy: Which of several results of that picture.
+        name: The image's path relative to its folder, with forward slashes.
+        copy: Which of several results of that image.
     """
     text = f"{seed}\0{name}\0{copy}"
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()  # a name may be any bytes
@@ -47,6 +47,10 @@ def draw(config: Degradation, seed: int) -> list[Params]:
             continue
         params = {"step": name, "type": step.kind, **STEPS[step.kind].draw(step, random)}
         names = [other["step"] for other in drawn]
+        if undone := params.get("undoes"):
+            if undone not in names:
+                continue  # the face was not placed
+            params |= {key: drawn[names.index(undone)][key] for key in PLACEMENT}
         ahead_of = params.pop("ahead_of", None)
         position = names.index(ahead_of) if ahead_of in names else len(drawn)
         drawn.insert(position, params)
@@ -56,7 +60,7 @@ def draw(config: Degradation, seed: int) -> list[Params]:
 
 
 def apply(images: Tensor, drawn: Iterable[Params], *, scale: int) -> Tensor:
-    """Run drawn steps on one picture.
+    """Run drawn steps on one image.
 
     Args:
         images: (1, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
@@ -86,12 +90,12 @@ def apply(images: Tensor, drawn: Iterable[Params], *, scale: int) -> Tensor:
 
 @torch.inference_mode()
 def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int) -> Tensor:
-    """Degrade pictures, each with draws of its own; equal to doing them one by one.
+    """Degrade images, each with its own draws; equal to doing them one by one.
 
     Args:
         images: (B, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
         config: The degradation.
-        seeds: One a picture.
+        seeds: One for each image.
         scale: How many times smaller the results are.
 
     Returns:
@@ -103,7 +107,7 @@ def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, 
 
 @torch.inference_mode()
 def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int) -> Array:
-    """Run drawn steps on an (H, W, 3) uint8 picture whose sides are multiples of `scale`."""
+    """Run drawn steps on an (H, W, 3) uint8 image whose sides are multiples of `scale`."""
     images = torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2).float().div_(255)
     out = apply(images.contiguous(), drawn, scale=scale)
     return out[0].mul(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
@@ -112,7 +116,7 @@ def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int) -> Arr
 def degrade_image(
     image: AnyImage, config: Degradation | str = "default", seed: int = 0, *, scale: int = DEFAULT_SCALE
 ) -> AnyImage:
-    """Make the LQ picture of an HQ one.
+    """Make the LQ image of an HQ one.
 
     Args:
         image: A Pillow image of any mode, or an (H, W, 3) uint8 RGB array; sides that `scale` does not divide
@@ -126,7 +130,7 @@ def degrade_image(
 
     Raises:
         ConfigError: No such preset.
-        ImageError: An array of another shape or dtype, or a picture smaller than one LQ pixel.
+        ImageError: An array of another shape or dtype, or an image smaller than one LQ pixel.
     """
     if isinstance(image, Image.Image):
         return Image.fromarray(degrade_image(from_pil(image).rgb8, config, seed, scale=scale))

@@ -90,13 +90,13 @@ def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
     size = [_fast_length(side) for side in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(padded, s=size)
     spectrum *= torch.fft.rfft2(kernel.to(images), s=size).conj()
-    # The wrapped-around part of the circular correlation lies beyond the picture, in the padding.
+    # The wrapped-around part of the circular correlation lies beyond the image, in the padding.
     filtered: Tensor = torch.fft.irfft2(spectrum, s=size)
     return filtered[..., :height, :width]
 
 
 def _reflect(images: Tensor, radius: int) -> Tensor:
-    """Reflect at the borders, several times over where the picture is smaller than the radius."""
+    """Reflect at the borders, several times over where the image is smaller than the radius."""
     left = [radius, radius]
     while any(left):
         sides = images.shape[:-3:-1]  # width first, as padding is given
@@ -125,7 +125,7 @@ def _usm_kernel(device: torch.device) -> Tensor:
 
 
 def usm_sharpen(images: Tensor) -> Tensor:
-    """Sharpen by an unsharp mask that spares flat regions (Real-ESRGAN's treatment of its truth).
+    """Sharpen by an unsharp mask that spares flat regions (Real-ESRGAN's treatment of its HQ images).
 
     Args:
         images: (B, C, H, W) in [0, 1].

@@ -1,4 +1,4 @@
-"""Sensor-like noise, drawn on the CPU wherever the pictures lie, so that a seed means the same everywhere."""
+"""Sensor-like noise, drawn on the CPU wherever the images lie, so that a seed means the same everywhere."""
 
 import torch
 from torch import Generator, Tensor
@@ -23,7 +23,7 @@ def add_gaussian_noise(images: Tensor, *, sigma: float, grey: bool, generator: G
 def add_poisson_noise(images: Tensor, *, scale: float, grey: bool, generator: Generator) -> Tensor:
     """Add noise whose variance is proportional to the intensity, and clip to [0, 1].
 
-    A picture with n distinct 8-bit levels is taken for counts of 2^ceil(log2 n) photons at white.
+    An image with n distinct 8-bit levels is taken for counts of 2^ceil(log2 n) photons at white.
 
     Args:
         images: (1, 3, H, W) in [0, 1].

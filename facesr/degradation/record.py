@@ -1,74 +1,134 @@
-"""Written down parameters of degraded images, by which they can be made again."""
+"""Records of degradations: what was drawn for each result, in its PNG or as lines of a file."""
 
 import json
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from facesr.config.degrade import DegradeConfig
-from facesr.errors import ConfigError
+from PIL import Image
+
+from facesr.errors import ConfigError, ImageError, shorten
 from facesr.events import Reporter
 from facesr.files.atomic import write_atomic
-from facesr.files.jobs import Job, plan_target
-from facesr.files.paths import exists, is_special
+from facesr.files.jobs import Job
+from facesr.files.paths import check_regular, is_there
 
-Line = dict[str, Any]
-
-
-# By the picture's path relative to its folder, and the number of the copy.
-Table = dict[tuple[str, int], Line]
+# The file, the number of its copy, the seed, the scale and the drawn steps, as plain JSON values.
+Record = dict[str, Any]
 
 
-def key_of(job: Job) -> tuple[str, int]:
-    return job.source.relative.as_posix(), job.copy
+# Of the text chunk in a PNG.
+KEY = "facesr:degradation"
 
 
-def line_of_file(table: Table, job: Job) -> Line | None:
-    """Return the line of a file that was named without its folder: by the end of its path, or by its name."""
-    name, path = job.source.relative.as_posix(), job.source.path.absolute().as_posix()
-    named = [file for file, copy in table if copy == job.copy and Path(file).name == name]
-    ends = [file for file in named if path.endswith(f"/{file}")] or (named if len(named) == 1 else [])
-    return {**table[max(ends, key=len), job.copy], "file": name} if ends else None
+_MAX_CHARACTERS = 65_536  # the longest of a preset has 2,000
 
 
-def earlier_params(path: Path, skipped: list[Job], reporter: Reporter) -> Table:
-    """Return the lines of the runs before, as far as they are there; warn where skipped results have none."""
-    table = read_params(path) if exists(path) and not is_special(path) else {}
-    if missing := [job.target for job in skipped if key_of(job) not in table]:
+class Replay:
+    """Records to repeat: the lines of a file, the PNGs of a folder, or one PNG for every result.
+
+    Raises:
+        ConfigError: A file that is not one of `--params-out`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        is_png = path.suffix.lower() == ".png"
+        self._lines = None if path.is_dir() or is_png else _read_lines(path)
+
+    def record_for(self, job: Job, *, output: Path) -> Record:
+        """Return the record of one result, which is to lie below the folder `output`.
+
+        Raises:
+            ImageError: There is none, or it is damaged.
+        """
+        if self._lines is None:
+            png = self.path / job.target.relative_to(output) if self.path.is_dir() else self.path
+            if not is_there(png):
+                raise ImageError(f"`--replay {self.path}` has no {png.name} for it", file=job.source.path)
+            return read_record(png)
+        record = self._lines.get((job.source.relative.as_posix(), job.copy))
+        if record is None:
+            raise ImageError(f"`--replay {self.path}` has no line for it", file=job.source.path)
+        return record
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in a PNG.
+
+    Raises:
+        ImageError: It cannot be read, has no record, or one that is damaged.
+    """
+    try:
+        check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nothing but the header is decoded
+            with Image.open(path, formats=["PNG"]) as image:
+                text = image.info.get(KEY)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises any kind for damaged files
+        raise ImageError(f"not a readable PNG ({type(error).__name__})", file=path) from error
+    if text is None:
+        raise ImageError("has no degradation record", file=path)
+    try:
+        return _parse(text)
+    except (ValueError, RecursionError) as error:  # the latter from a thousand brackets
+        raise ImageError(f"its degradation record is damaged, {error}", file=path) from error
+
+
+def encode_record(record: Record) -> str:
+    """Return a record as ASCII text for a PNG, with the name of its file alone."""
+    return json.dumps({**record, "file": Path(record["file"]).name}, separators=(",", ":"))
+
+
+def write_params(path: Path, jobs: Iterable[Job], reporter: Reporter) -> None:
+    """List the records of all results that are there, one JSON line each, and warn of those without one.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    lines, missing = [], []
+    for job in jobs:
+        if not is_there(job.target):
+            continue
+        try:
+            record = {**read_record(job.target), "file": job.source.relative.as_posix()}
+            lines.append(json.dumps(record) + "\n")
+        except ImageError as error:
+            missing.append(error.message)
+    if missing:
         reporter.warn(
-            f"{len(missing)} skipped pictures have no line in {path}, such as {min(missing)};"
-            " `--overwrite` redoes them"
+            f"{len(missing)} results are not listed in {path}, `--overwrite` makes them again:"
+            f" {shorten(missing, limit=3)}"
         )
-    return table
-
-
-def lasting_params(table: Table, config: DegradeConfig, replaced: list[Job]) -> Table:
-    """Return the lines whose results lie in the folder and are not replaced."""
-    keys, targets = {key_of(job) for job in replaced}, {job.target for job in replaced}
-
-    def lasts(file: str, copy: int) -> bool:
-        names = ["{stem}_" + str(copy), *(["{stem}"] if copy == 0 else [])]
-        found = [plan_target(Path(file), config.lq or Path(), suffix=".png", name=name) for name in names]
-        return (file, copy) not in keys and any(exists(path) and path not in targets for path in found)
-
-    return {key: line for key, line in table.items() if lasts(*key)}
-
-
-def read_params(path: Path) -> Table:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        table = [json.loads(line) for line in lines if line.strip()]
-        return {
-            (str(line["file"]), int(line["copy"])): {**line, "steps": list(line["steps"])} for line in table
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"cannot read the parameters in {path}: {error}", hint="name a file written by `--params-out`"
-        ) from error
-
-
-def write_lines(path: Path, lines: list[str]) -> None:
-    content = "".join(line + "\n" for line in lines).encode()
-    try:
-        write_atomic(path, lambda stream: stream.write(content))
+        write_atomic(path, lambda stream: stream.write("".join(lines).encode()))
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _read_lines(path: Path) -> dict[tuple[str, int], Record]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        records = [_parse(line) for line in lines if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"cannot read `--replay {path}`: {error}",
+            hint="name a file written by `--params-out`, or a folder of PNG files made by `facesr degrade`",
+        ) from error
+    return {(record["file"], record["copy"]): record for record in records}
+
+
+def _parse(text: str) -> Record:
+    """Raise ValueError or RecursionError where a text is not a record."""
+    if len(text) > _MAX_CHARACTERS:
+        raise ValueError(f"it is longer than {_MAX_CHARACTERS:,} characters")
+    record = json.loads(text)
+    if not isinstance(record, dict):
+        raise ValueError("it is not a JSON object")
+    for key, kind in {"file": str, "copy": int, "seed": int, "scale": int, "steps": list}.items():
+        if not isinstance(record.get(key), kind):
+            raise ValueError(f"it has no `{key}` of type {kind.__name__}")
+    return record

@@ -1,6 +1,6 @@
 """The kinds of step: how each draws its parameters, and how it applies them.
 
-Parameters are plain JSON values, drawn without looking at the picture, so that writing them down is enough to
+Parameters are plain JSON values, drawn without looking at the image, so that writing them down is enough to
 repeat a degradation.
 """
 
@@ -14,26 +14,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facesr.config.steps import Blur, Fit, Jpeg, Noise, Resize, Shrink, Sinc
+from facesr.config.steps import Align, Blur, Fit, Jpeg, Noise, Place, Resize, Shrink, Sinc
 from facesr.degradation.jpeg import jpeg
 from facesr.degradation.kernels import filter2d, gaussian_kernel, sinc_kernel
 from facesr.degradation.noise import add_gaussian_noise, add_poisson_noise
+from facesr.degradation.placement import align, canvas_size, place
 from facesr.errors import ImageError
 from facesr.images.image import MAX_PIXELS
 
 Params = dict[str, Any]
 
 
+# What a step `align` needs to know of the step `place` that it undoes.
+PLACEMENT = ("scale", "angle", "shift")
+
+
 _SMALL_KERNEL_PX = 13
 
 
-# The largest pictures may become twice as wide and high on the way.
+# The largest images may become twice as wide and high on the way.
 _MAX_PX = 4 * MAX_PIXELS
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """(height, width) of the truth and of the result, in pixels."""
+    """(height, width) of the HQ image and of the result, in pixels."""
 
     hq: tuple[int, int]
     lq: tuple[int, int]
@@ -188,6 +193,33 @@ def _apply_jpeg(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     return jpeg(images.clamp(0, 1), quality=params["quality"])
 
 
+def _draw_place(config: Place, random: Random) -> Params:
+    low, high = (math.log(scale) for scale in config.scale)
+    return {
+        "scale": math.exp(random.uniform(low, high)),
+        "angle": random.uniform(*config.angle),
+        "shift": [random.uniform(*config.shift) for _ in "xy"],
+    }
+
+
+def _apply_place(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    placement = {name: params[name] for name in PLACEMENT}
+    scale = params["scale"]
+    check_size(canvas_size(sizes.hq, scale=scale, angle=params["angle"]))
+    # What rounding to whole pixels adds or takes is made up for when it is turned.
+    face = resize(images, [round(side * scale) for side in sizes.hq], mode="bicubic", antialias=True)
+    return place(face, sizes.hq, **placement)
+
+
+def _draw_align(config: Align, random: Random) -> Params:
+    return {"undoes": config.undoes, "mode": random.choice(config.modes)}
+
+
+def _apply_align(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+    placement = {name: params[name] for name in PLACEMENT}
+    return align(images, sizes.hq, sizes.lq, mode=params["mode"], **placement)
+
+
 # To add a kind: its configuration in `facesr.config.steps`, its two functions here, and a line below.
 STEPS: dict[str, Step] = {
     "blur": Step(_draw_blur, _apply_filter),
@@ -197,4 +229,6 @@ STEPS: dict[str, Step] = {
     "fit": Step(_draw_fit, _apply_fit),
     "noise": Step(_draw_noise, _apply_noise),
     "jpeg": Step(_draw_jpeg, _apply_jpeg),
+    "place": Step(_draw_place, _apply_place),
+    "align": Step(_draw_align, _apply_align),
 }

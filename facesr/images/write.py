@@ -1,12 +1,14 @@
 """Encoding image files."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from facesr.errors import ImageError, reason_of
 from facesr.files.atomic import write_atomic
@@ -57,10 +59,13 @@ def check_writable(path: Path, *, height: int, width: int) -> None:
         )
 
 
-def encode_image(picture: ImageData, suffix: str, *, quality: int = 95) -> bytes:
+def encode_image(
+    picture: ImageData, suffix: str, *, quality: int = 95, text: Mapping[str, str] | None = None
+) -> bytes:
     """Encode a picture in the format of a file name's suffix.
 
     JPEG and BMP hold no alpha: the picture is laid on white. 16-bit grey stays so in PNG and TIFF.
+    Only PNG holds `text`, as one text chunk for each key.
 
     Raises:
         ImageError: The format cannot hold it.
@@ -80,6 +85,10 @@ def encode_image(picture: ImageData, suffix: str, *, quality: int = 95) -> bytes
         options = {"quality": quality}
     elif name == "PNG":
         options = {"compress_level": 1}  # a quarter of the time of Pillow's 6, a tenth larger
+        if text:
+            options["pnginfo"] = info = PngInfo()
+            for key, value in text.items():
+                info.add_text(key, value)
     elif name == "TIFF" and not _has_sub_directories(picture.exif):  # which libtiff's encoders refuse
         options = {"compression": "tiff_adobe_deflate"}
     if picture.icc is not None and not (name == "WEBP" and picture.icc[16:20] == b"GRAY"):  # has no grey
@@ -110,8 +119,10 @@ def holds_alpha(suffix: str) -> bool:
     return _FORMATS[suffix.lower()] not in {"JPEG", "BMP"}
 
 
-def write_image(path: Path, picture: ImageData, *, quality: int = 95) -> None:
-    """Encode a picture in the format of its suffix and write it all or nothing.
+def write_image(
+    path: Path, picture: ImageData, *, quality: int = 95, text: Mapping[str, str] | None = None
+) -> None:
+    """Encode a picture as `encode_image` in the format of its suffix and write it all or nothing.
 
     Raises:
         ImageError: The disk is full, the folder cannot be written, the format cannot hold it, or there is
@@ -120,7 +131,7 @@ def write_image(path: Path, picture: ImageData, *, quality: int = 95) -> None:
     if exists(path):
         check_regular(path)
     try:
-        encoded = encode_image(picture, path.suffix, quality=quality)
+        encoded = encode_image(picture, path.suffix, quality=quality, text=text)
         write_atomic(path, lambda stream: stream.write(encoded))
     except ImageError as error:
         raise ImageError(error.reason, file=path) from error

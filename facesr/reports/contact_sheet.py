@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures beside several degraded versions, their parameters underneath."""
+"""A contact sheet: some images beside several degraded versions, their parameters underneath."""
 
 from pathlib import Path
 from random import Random
@@ -29,10 +29,10 @@ _LINES = 11
 
 
 def write_preview(config: DegradeConfig, paths: list[Path], target: Path) -> None:
-    """Write a PNG sheet with up to four pictures, chosen by the seed, and five draws of each.
+    """Write a PNG sheet with up to four images, chosen by the seed, and five draws of each.
 
     Raises:
-        ImageError: None of the pictures can be read, or the sheet cannot be written.
+        ImageError: None of the images can be read, or the sheet cannot be written.
     """
     order = Random(derive_seed(config.seed, "preview")).sample(paths, len(paths))  # noqa: S311
     rows = []
@@ -44,20 +44,20 @@ def write_preview(config: DegradeConfig, paths: list[Path], target: Path) -> Non
         if len(rows) == _ROWS:
             break
     if not rows:
-        raise ImageError("none of the pictures could be read")
+        raise ImageError("none of the images could be read")
     height = _TILE_PX + _LINES * _LINE_PX
     sheet = Image.new("RGB", ((_COLUMNS + 1) * (_TILE_PX + 4), len(rows) * height), "white")
-    for y, (path, truth) in enumerate(rows):
-        _place(sheet, 0, y * height, Image.fromarray(truth), [path.name])
+    for y, (path, hq) in enumerate(rows):
+        _place(sheet, 0, y * height, Image.fromarray(hq), [path.name])
         for x in range(_COLUMNS):
             steps = draw_for(config, Job(Source(path, Path(path.name)), target, x))["steps"]
-            lq = Image.fromarray(degrade_pixels(truth, steps, scale=config.scale))
+            lq = Image.fromarray(degrade_pixels(hq, steps, scale=config.scale))
             _place(sheet, (x + 1) * (_TILE_PX + 4), y * height, lq, [describe(step) for step in steps])
     write_image(target, ImageData(rgb=np.asarray(sheet)))
 
 
 def _place(sheet: Image.Image, left: int, top: int, image: Image.Image, lines: list[str]) -> None:
-    # Small pictures are shown as they are, pixel by pixel; large ones are reduced.
+    # Small images are shown as they are, pixel by pixel; large ones are reduced.
     small = max(image.size) <= _TILE_PX
     scale = _TILE_PX // max(image.size) if small else _TILE_PX / max(image.size)
     size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))

@@ -1,52 +1,60 @@
-"""`facesr degrade`: from HQ pictures to LQ ones, or to pairs."""
+"""`facesr degrade`: from HQ images to LQ ones, or to pairs."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from facesr.config.degrade import DegradeConfig
-from facesr.degradation.degrade_files import degrade_files
 from facesr.errors import ConfigError
 from facesr.events import Reporter, Silent
 from facesr.files.jobs import check_files, plan_jobs, result_suffix
 from facesr.files.listing import list_images
-from facesr.files.paths import real
+from facesr.files.paths import exists, real
 from facesr.results import DegradeResult
 
 
 def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeResult:
-    """Make LQ pictures; each depends on its file, the configuration and the seed, and on nothing else.
+    """Make LQ images. Each depends on its file, the configuration and the seed, and on nothing else.
 
     Raises:
         ConfigError: A missing or contradictory path, nothing to read, two inputs with one output, a file
             that cannot be written or would overwrite another.
     """
-    if config.hq is None:
+    hq, lq, preview = config.hq, config.lq, config.preview
+    if hq is None:
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
-    if config.lq is None and config.preview is None:
-        raise ConfigError("no folder for the LQ pictures given", hint="write `facesr degrade hq/ lq/`")
-    if config.preview is not None and result_suffix(config.preview) != config.preview.suffix:
-        raise ConfigError(f"`--preview {config.preview}` is no name of a picture", hint="let it end in .png")
-    outputs = [path for path in (config.lq, config.hq_out) if path is not None]
+    if lq is None and preview is None:
+        raise ConfigError("no folder for the LQ images given", hint="write `facesr degrade hq/ lq/`")
+    if preview is not None and result_suffix(preview) != preview.suffix:
+        raise ConfigError(
+            f"`--preview {preview}` is not the name of an image file", hint="use a name ending in .png"
+        )
+    outputs = [path for path in (lq, config.hq_out) if path is not None]
     if len({real(path) for path in outputs}) < len(outputs):
-        raise ConfigError(f"{config.lq} is given for both LQ and truth", hint="name two folders")
+        raise ConfigError(f"{lq} is given for both LQ and HQ", hint="name two folders")
     reporter = reporter or Silent()
-    sources = list_images([config.hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
+    sources = list_images([hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
     jobs, hq_jobs = (
-        plan_jobs(sources, output or Path(), suffix=".png", copies=config.copies) if output else []
-        for output in (config.lq, config.hq_out)
+        plan_jobs(sources, output, suffix=".png", copies=config.copies) if output else []
+        for output in (lq, config.hq_out)
     )
     check_files(
-        {"--params-out": config.params_out, "--preview": config.preview},
+        {"--params-out": config.params_out, "--preview": preview},
         inputs=[*(source.path for source in sources), *([config.replay] if config.replay else [])],
         results=[job.target for job in (*jobs, *hq_jobs)],
     )
-    result = DegradeResult((), (), (), config.lq)
-    if jobs:
-        truths = {(job.source, job.copy): job.target for job in hq_jobs}
-        result = degrade_files(config, reporter, jobs, truths)
-    if config.preview is not None:
+    if config.replay is not None and not exists(config.replay):
+        raise ConfigError(
+            f"no such file or folder: `--replay {config.replay}`",
+            hint="name a file written by `--params-out`, or a folder of PNG files made by `facesr degrade`",
+        )
+    result = DegradeResult((), (), (), lq)
+    if lq is not None:
+        from facesr.degradation.degrade_files import degrade_files  # loads torch
+
+        hq_targets = {job: hq_job.target for job, hq_job in zip(jobs, hq_jobs, strict=False)}
+        result = degrade_files(config, reporter, jobs, output=lq, hq_targets=hq_targets)
+    if preview is not None:
         from facesr.reports.contact_sheet import write_preview  # loads torch
 
-        write_preview(config, [source.path for source in sources], config.preview)
-        result = replace(result, preview=config.preview)
+        write_preview(config, [source.path for source in sources], preview)
+        result = replace(result, preview=preview)
     return result

@@ -49,6 +49,7 @@ def test_steps_of_a_file_replace_the_preset(run: Run, tmp_path: Path) -> None:
     [
         ([], "no HQ folder given"),
         (["nowhere", "lq"], "no such file or folder: nowhere"),
+        (["docs/images", "lq", "--replay", "nowhere"], "no such file or folder: `--replay nowhere`"),
         (["--preset", "bsrgan"], "bsrgan"),
         (["--set", "degradation.steps.jpeg_1.kwality=1", "--print-config"], "jpeg_1.kwality"),
         (["--set", "degradation.steps.jpeg_1.quality=[9,1]", "--print-config"], "jpeg_1.quality"),
@@ -93,7 +94,7 @@ def test_the_hint_of_several_failures_is_given_once(
     def refuse(path: Path) -> NoReturn:
         raise ImageError("is wrong", file=path, hint=hints[path.name])
 
-    monkeypatch.setattr("facesr.images.read.read_image", refuse)
+    monkeypatch.setattr("facesr.degradation.degrade_files.read_image", refuse)
     hints = {"0.png": "", "1.png": "mend it", "2.png": "mend it"}
     result = run("degrade", faces, tmp_path / "lq", "--json")
     assert result.exit_code == 1

@@ -166,6 +166,34 @@ def test_zoom_keeps_the_size_and_factor_one_without_shift_is_nothing() -> None:
         assert zoom(pixels, strong, Random(seed)).shape == pixels.shape
 
 
+def test_whole_images_are_zoomed_as_ever() -> None:
+    config = DataConfig(zoom_chance=1, zoom=(0.6, 0.6), shift=0)
+    pixels = noise(40, 32)
+    padded = np.pad(pixels, [(14, 14), (14, 14), (0, 0)], mode="symmetric")
+    left, top = (14 + side / 2 * (1 - 1 / 0.6) for side in (32, 40))
+    box = (left, top, left + 32 / 0.6, top + 40 / 0.6)
+    expected = Image.fromarray(padded).resize((32, 40), Image.Resampling.BICUBIC, box=box)
+    assert np.array_equal(zoom(pixels, config, Random(0)), np.asarray(expected))
+
+
+def test_crops_are_cut_from_a_reduced_image_without_mirrored_borders() -> None:
+    pixels = noise(60, 45)
+    config = DataConfig(zoom_chance=1, zoom=(0.8, 0.8), shift=0.3, crop_px=32)
+    expected = Image.fromarray(pixels).resize((36, 48), Image.Resampling.BICUBIC)
+    assert np.array_equal(zoom(pixels, config, Random(0)), np.asarray(expected))
+    for factor in (0.01, 0.7, 0.71):
+        low = DataConfig(zoom_chance=1, zoom=(factor, factor), crop_px=32)
+        assert zoom(pixels, low, Random(0)).shape == (43, 32, 3)
+    larger = DataConfig(zoom_chance=1, zoom=(1.2, 1.2), crop_px=32)
+    assert zoom(pixels, larger, Random(0)).shape == pixels.shape
+
+
+def test_reduced_images_give_whole_crops(hq: Path) -> None:
+    draws = make_draws(hq, zoom_chance=1.0, zoom=(0.3, 1.1), degradation=("photograph",))
+    for batch in take(draws, 9):
+        assert (batch.lq.shape, batch.hq.shape) == ((4, 4, 4, 3), (4, 16, 16, 3))
+
+
 def test_a_broken_file_is_replaced_and_named(hq: Path) -> None:
     (hq / "3.png").write_bytes((hq / "3.png").read_bytes()[:900])
     found = take(make_draws(hq), 4)

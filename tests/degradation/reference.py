@@ -58,12 +58,77 @@ def one_step(image: Tensor, p: dict[str, Any], *, hq: tuple[int, int], lq: tuple
         return interpolate(image, p["mode"], size=size, antialias=p["antialias"])
     if kind == "noise":
         return noisy(image, p)
+    if kind == "place":
+        return placed(image, p, hq)
+    if kind == "align":
+        return aligned(image, p, hq, lq)
     assert kind == "jpeg"
     return compress(image.clamp(0, 1), p["quality"])
 
 
 def interpolate(image: Tensor, mode: str, **target: Any) -> Tensor:
     return F.interpolate(image, mode=mode, align_corners=None if mode == "area" else False, **target)
+
+
+def canvas(p: dict[str, Any], hq: tuple[int, int]) -> tuple[int, int, float, float, np.ndarray]:
+    """Return the photograph's width and height, the face's middle in it, and the rotation of the face."""
+    turn = math.radians(p["angle"])
+    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    width, height = (math.ceil(side) + 33 for side in np.abs(rotation) @ np.array(hq[::-1]) * p["scale"])
+    return width, height, width / 2 - 0.5 + p["shift"][0], height / 2 - 0.5 + p["shift"][1], rotation
+
+
+def placed(image: Tensor, p: dict[str, Any], hq: tuple[int, int]) -> Tensor:
+    width, height, middle_x, middle_y, rotation = canvas(p, hq)
+    size = (max(1, round(hq[0] * p["scale"])), max(1, round(hq[1] * p["scale"])))
+    face = interpolate(image, "bicubic", size=size, antialias=True)
+    places = np.empty((height, width, 2))
+    for i in range(height):
+        for j in range(width):
+            x, y = rotation.T @ np.array([j + 0.5 - middle_x, i + 0.5 - middle_y]) / p["scale"]  # HQ px
+            places[i, j] = (x / hq[1] + 0.5) * size[1] - 0.5, (y / hq[0] + 0.5) * size[0] - 0.5
+    return sampled(face, places, "bicubic")
+
+
+def aligned(image: Tensor, p: dict[str, Any], hq: tuple[int, int], lq: tuple[int, int]) -> Tensor:
+    _, _, middle_x, middle_y, rotation = canvas(p, hq)
+    places = np.empty((*lq, 2))
+    for i in range(lq[0]):
+        for j in range(lq[1]):
+            x, y = ((j + 0.5) / lq[1] - 0.5) * hq[1], ((i + 0.5) / lq[0] - 0.5) * hq[0]
+            places[i, j] = rotation @ np.array([x, y]) * p["scale"] + [middle_x - 0.5, middle_y - 0.5]
+    return sampled(image, places, p["mode"])
+
+
+def sampled(image: Tensor, places: np.ndarray, mode: str) -> Tensor:
+    """Interpolate at (x, y) of `places`, in pixels from the middle of the first; outside is mirrored."""
+    pixels = image[0].double().numpy()
+    reach = range(2) if mode == "bilinear" else range(-1, 3)
+    first = np.floor(places).astype(int)
+    result = np.zeros((3, *places.shape[:2]))
+    for dy in reach:
+        for dx in reach:
+            weight = np.ones(places.shape[:2])
+            taps = []
+            for axis, step in enumerate((dx, dy)):
+                tap = first[..., axis] + step
+                weight *= np.vectorize(linear if mode == "bilinear" else cubic)(places[..., axis] - tap)
+                side = pixels.shape[2 - axis]
+                tap = tap % (2 * side)
+                taps.append(np.where(tap < side, tap, 2 * side - 1 - tap))
+            result += weight * pixels[:, taps[1], taps[0]]
+    return torch.tensor(result[None], dtype=torch.float32)
+
+
+def linear(x: float) -> float:
+    return max(0.0, 1 - abs(x))
+
+
+def cubic(x: float, a: float = -0.75) -> float:
+    x = abs(x)
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a if x < 2 else 0.0
 
 
 def kernel_of(p: dict[str, Any]) -> Tensor:

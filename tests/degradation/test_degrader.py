@@ -160,6 +160,44 @@ def test_the_draws_of_the_first_order_presets_follow_their_specification(
     assert {(step["to"], step["mode"]) for step in (*back, *fit)} == {("hq", "bilinear"), ("lq", "area")}
 
 
+def test_the_draws_of_the_photograph_preset_follow_their_specification() -> None:
+    config = degradation_preset("photograph")
+    samples = [draw(config, derive_seed(0, "distribution", index)) for index in range(DRAWS)]
+    place, align = ([sample[index] for sample in samples] for index in (0, -1))
+    assert {(one["step"], other["step"]) for one, other in zip(place, align, strict=True)} == {
+        ("place", "align")
+    }
+    uniform([math.log2(step["scale"]) for step in place], -4, -2)
+    uniform([step["angle"] for step in place], -30, 30)
+    uniform([value for step in place for value in step["shift"]], 0, 1)
+    shares([step["mode"] for step in align], {"bilinear": 0.5, "bicubic": 0.5})
+    keys = ("scale", "angle", "shift")
+    assert all(
+        [one[key] for key in keys] == [other[key] for key in keys]
+        for one, other in zip(place, align, strict=True)
+    )
+    names = [[step["step"] for step in sample[1:-1]] for sample in samples]
+    chance(sum(one == ["blur", "noise", "jpeg"] for one in names), DRAWS, 0.8)
+    assert all(one[-2:] == ["noise", "jpeg"] for one in names)
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_step_keeps_its_contract(kind: str) -> None:
+    presets = [degradation_preset(name) for name in PRESETS]
+    config = next(one for one in presets if any(step.kind == kind for step in one.steps.values()))
+    drawn = [params for seed in range(20) for params in draw(config, seed) if params["type"] == kind]
+    assert drawn == [params for seed in range(20) for params in draw(config, seed) if params["type"] == kind]
+    assert len({json.dumps(params) for params in drawn}) > 1
+    images = torch.tensor(picture(48, 64)).permute(2, 0, 1)[None] / 255
+    sizes = Sizes((48, 64), (12, 16))
+    for params in drawn:
+        out = STEPS[kind].apply(images, params, sizes)
+        assert out.shape[:2] == (1, 3)
+        assert min(out.shape[2:]) >= 1
+        assert -0.5 < float(out.min()) <= float(out.max()) < 1.5
+        assert torch.equal(out, STEPS[kind].apply(images, json.loads(json.dumps(params)), sizes))
+
+
 def five_pictures() -> list[np.ndarray]:
     photos = [data.astronaut()[:256, 96:352], data.coffee()[:200, :240], data.chelsea()[:160, :300]]
     return [np.ascontiguousarray(photo) for photo in photos] + [picture(128, 128), picture(96, 160, seed=1)]
@@ -318,12 +356,28 @@ def test_wrong_configurations_are_refused() -> None:
         {"kind": "jpeg", "quality": [90, 101]},
         {"kind": "fit", "to": "lq", "modes": ["area"], "antialias": True},
         {"kind": "noise", "sigma": [-1, 1]},
+        {"kind": "place", "scale": [0, 1]},
+        {"kind": "place", "scale": [0.5, 1.5]},
+        {"kind": "place", "scale": [0.1, 0.2], "angle": [-200, 0]},
+        {"kind": "place", "scale": [0.1, 0.2], "angle": [30, -30]},
+        {"kind": "place", "scale": [0.1, 0.2], "shift": [0, 2]},
+        {"kind": "align", "undoes": "x"},
     ],
     ids=str,
 )
 def test_values_that_would_fail_later_are_refused_at_once(step: dict) -> None:
     with pytest.raises(ConfigError):
         build(Degradation, {"steps": {"x": step}})
+
+
+@pytest.mark.parametrize("modes", [[], ["area"]])
+def test_a_face_is_not_cut_out_by_areas(modes: list[str]) -> None:
+    steps = {
+        "a": {"kind": "place", "scale": [0.1, 0.2]},
+        "b": {"kind": "align", "undoes": "a", "modes": modes},
+    }
+    with pytest.raises(ConfigError, match=r"steps\.b"):
+        build(Degradation, {"steps": steps})
 
 
 @pytest.mark.cuda

@@ -12,8 +12,11 @@ from PIL import Image
 import facesr
 from facesr.config.degrade import DegradeConfig
 from facesr.config.steps import Degradation, Fit, Resize, Shrink, degradation_preset
+from facesr.degradation.record import KEY, read_record
 from facesr.errors import ConfigError
+from facesr.images.image import ImageData
 from facesr.images.read import read_image
+from facesr.images.write import write_image
 from facesr.workflows.degrade import degrade
 from tests.conftest import Listener, noise
 
@@ -79,116 +82,94 @@ def test_a_preset_or_a_degradation_is_used(hq: Path, tmp_path: Path) -> None:
     assert make(hq, tmp_path / "3") != by_name
 
 
+def read_lines(params: Path) -> list[dict]:
+    return [json.loads(line) for line in params.read_text().splitlines()]
+
+
 def test_parameters_are_written_and_replayed(hq: Path, tmp_path: Path) -> None:
     params = tmp_path / "params.jsonl"
     first = make(hq, tmp_path / "1", params_out=params, recursive=True, preset="real-esrgan", copies=2)
-    lines = [json.loads(line) for line in params.read_text().splitlines()]
+    lines = read_lines(params)
     assert [(line["file"], line["copy"]) for line in lines] == [
         (name, copy) for name in ("a.png", "b.jpg", "sub/a.png") for copy in (0, 1)
     ]
-    replayed = make(
-        hq, tmp_path / "2", replay=params, recursive=True, copies=2, seed=99,
-        degradation=degradation_preset("gfpgan"),
-    )  # fmt: skip
-    assert replayed == first
+    for replay in (params, tmp_path / "1"):
+        replayed = make(
+            hq, tmp_path / f"again-{replay.name}", replay=replay, recursive=True, copies=2, seed=99,
+            degradation=degradation_preset("gfpgan"),
+        )  # fmt: skip
+        assert replayed == first
     assert make(hq / "a.png", tmp_path / "3", replay=params)["a.png"] == first["a_0.png"]
     params.write_text(json.dumps(lines[0]) + "\n")
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "4", replay=params))
     assert [path.name for path in result.written] == ["a.png"]
-    assert "no line for it in" in result.failed[0].reason
+    assert result.failed[0].reason == f"`--replay {params}` has no line for it"
 
 
-def test_a_single_file_from_a_sub_folder_is_replayed(hq: Path, tmp_path: Path) -> None:
+def test_each_png_holds_what_was_drawn_for_it_and_no_path(hq: Path, tmp_path: Path) -> None:
     params = tmp_path / "params.jsonl"
-    first = make(hq, tmp_path / "1", params_out=params, recursive=True)
-    again = tmp_path / "again.jsonl"
-    for name in ("a.png", "sub/a.png"):  # of one name
-        made = make(hq / name, tmp_path / "lq" / name, replay=params, params_out=again)
-        assert made == {"a.png": first[name]}
-        assert json.loads(again.read_text())["file"] == "a.png"
-        again.unlink()
-    params.write_text(params.read_text().replace('"a.png"', '"x/a.png"').replace('"b.jpg"', '"x/b.jpg"'))
-    assert make(hq / "b.jpg", tmp_path / "2", replay=params) == {"b.png": first["b.png"]}
-    result = degrade(DegradeConfig(hq=hq / "a.png", lq=tmp_path / "3", replay=params))
-    (failure,) = result.failed
-    assert failure.reason == f"no line for it in {params}, or several of its name"
+    make(hq, tmp_path / "lq", params_out=params, recursive=True, copies=2)
+    lines = read_lines(params)
+    for line in lines:
+        path = Path(line["file"])
+        record = read_record(tmp_path / "lq" / path.parent / f"{path.stem}_{line['copy']}.png")
+        assert record == {**line, "file": path.name}
+    assert len({line["seed"] for line in lines}) == 6
+    assert {line["scale"] for line in lines} == {4}
 
 
-def replayed(hq: Path, lq: Path, params: Path, again: Path) -> bool:
-    """Tell whether a parameter file makes the pictures that lie in a folder."""
-    return make(hq, again, replay=params, recursive=True, copies=2) == contents(lq)
-
-
-def test_the_lines_are_of_the_pictures_that_lie_there(hq: Path, tmp_path: Path) -> None:
-    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
-    options = {"params_out": params, "recursive": True, "copies": 2}
-    make(hq, lq, **options)
-    whole = params.read_bytes()
-    make(hq, lq, **options, seed=9)  # all are there, and are not of this seed
-    assert params.read_bytes() == whole
-    (lq / "a_1.png").unlink()
-    make(hq, lq, **options, preset="mild")
-    assert params.read_bytes() != whole
-    assert len(params.read_bytes().splitlines()) == 6
-    assert replayed(hq, lq, params, tmp_path / "again")
-    make(hq, lq, **options, preset="gfpgan", overwrite=True)
-    assert replayed(hq, lq, params, tmp_path / "gfpgan")
-    make(hq, lq, **options, overwrite=True)
-    assert params.read_bytes() == whole
-
-
-def test_the_lines_of_earlier_commands_stay_while_their_pictures_do(hq: Path, tmp_path: Path) -> None:
-    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
-    for copies in (1, 2):
-        make(hq, lq, params_out=params, recursive=True, copies=copies)
-    whole = params.read_bytes()
-    make(hq / "b.jpg", lq, params_out=params)
-    assert params.read_bytes() == whole
-    make(hq / "b.jpg", lq, params_out=params, overwrite=True, seed=1)
-    lines = params.read_bytes().splitlines()
-    assert len(set(lines) & set(whole.splitlines())) == len(lines) - 1 == 5
-    for name in ("a.png", "a_0.png", "b_0.png", "sub/a_1.png"):
-        (lq / name).unlink()
-    Image.fromarray(noise(48, 64)).save(hq / "sub" / "b.png")
-    make(hq / "sub" / "b.png", lq, params_out=params, overwrite=True)  # in the place of that of b.jpg
-    lines = [json.loads(line) for line in params.read_text().splitlines()]
-    assert [(line["file"], line["copy"]) for line in lines] == [
-        ("a.png", 1),
-        ("b.jpg", 1),
-        ("b.png", 0),
-        ("sub/a.png", 0),
+def test_a_png_of_a_folder_is_replayed_for_the_result_of_its_name(hq: Path, tmp_path: Path) -> None:
+    lq = tmp_path / "lq"
+    first = make(hq, lq, recursive=True)
+    assert make(hq / "sub", tmp_path / "1", replay=lq / "sub") == {"a.png": first["sub/a.png"]}
+    (lq / "a.png").unlink()
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", replay=lq, recursive=True))
+    assert [(one.file, one.reason) for one in result.failed] == [
+        (hq / "a.png", f"`--replay {lq}` has no a.png for it")
     ]
+    assert contents(tmp_path / "2") == {name: first[name] for name in ("b.png", "sub/a.png")}
 
 
-def test_a_picture_that_cannot_be_redone_keeps_its_line(hq: Path, tmp_path: Path) -> None:
-    lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
-    make(hq, lq, params_out=params)
-    whole = params.read_bytes().splitlines()
-    (hq / "b.jpg").write_text("no")
-    degrade(DegradeConfig(hq=hq, lq=lq, params_out=params, overwrite=True, seed=1))
-    lines = params.read_bytes().splitlines()
-    assert (lines[0] != whole[0], lines[1:]) == (True, whole[1:])
+def test_one_png_is_replayed_for_every_input(hq: Path, tmp_path: Path) -> None:
+    first = make(hq, tmp_path / "1")
+    again = make(hq, tmp_path / "2", replay=tmp_path / "1" / "a.png")
+    assert again["a.png"] == first["a.png"]
+    record = read_record(tmp_path / "1" / "a.png")
+    assert read_record(tmp_path / "2" / "b.png") == {**record, "file": "b.jpg"}
 
 
-def test_a_file_that_holds_no_lines_is_not_replaced(hq: Path, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"cannot read the parameters in .*notes\.txt"):
-        degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", params_out=tmp_path / "notes.txt"))
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+def test_a_folder_can_be_made_again_in_its_place(hq: Path, tmp_path: Path) -> None:
+    lq = tmp_path / "lq"
+    first = make(hq, lq, seed=5)
+    assert make(hq, lq, replay=lq, overwrite=True) == first
 
 
-def test_a_skipped_picture_without_a_line_has_none_and_is_told(hq: Path, tmp_path: Path) -> None:
+def test_the_file_lists_all_planned_results_that_are_there(hq: Path, tmp_path: Path) -> None:
     lq, params, listener = tmp_path / "lq", tmp_path / "params.jsonl", Listener()
-    make(hq, lq)
+    make(hq, lq, recursive=True, seed=1)
+    (lq / "a.png").unlink()
+    params.write_text("of another run")
+    make(hq, lq, params_out=params, recursive=True)  # the others are of another seed
+    assert make(hq, tmp_path / "again", replay=params, recursive=True) == contents(lq)
+    (hq / "b.jpg").write_text("no")
     (lq / "b.png").unlink()
     degrade(DegradeConfig(hq=hq, lq=lq, params_out=params), listener)
-    assert [json.loads(line)["file"] for line in params.read_text().splitlines()] == ["b.jpg"]
+    assert [line["file"] for line in read_lines(params)] == ["a.png"]
+    assert not listener.warnings
+
+
+def test_results_without_a_record_are_named_in_one_warning(hq: Path, tmp_path: Path) -> None:
+    lq, params, listener = tmp_path / "lq", tmp_path / "params.jsonl", Listener()
+    lq.mkdir()
+    Image.fromarray(noise(12, 16)).save(lq / "a.png")
+    degrade(DegradeConfig(hq=hq, lq=lq, params_out=params), listener)
+    assert [line["file"] for line in read_lines(params)] == ["b.jpg"]
     (warning,) = listener.warnings
-    assert warning.startswith(f"1 skipped pictures have no line in {params}, such as {lq / 'a.png'}")
-    assert "--overwrite" in warning
+    assert warning.startswith(f"1 results are not listed in {params}, `--overwrite`")
+    assert warning.endswith(f": {lq / 'a.png'}: has no degradation record")
 
 
-def test_the_lines_go_into_a_pipe_once(hq: Path, tmp_path: Path) -> None:
+def test_the_lines_go_into_a_pipe(hq: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for skipped in (0, 2):
@@ -196,44 +177,35 @@ def test_the_lines_go_into_a_pipe_once(hq: Path, tmp_path: Path) -> None:
         result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", params_out=pipe))
         assert len(result.skipped) == skipped
         lines = os.read(reader, 65_536).decode().splitlines()
-        assert [json.loads(line)["file"] for line in lines] == ["a.png", "b.jpg"][skipped:]
+        assert [json.loads(line)["file"] for line in lines] == ["a.png", "b.jpg"]
         os.close(reader)
 
 
-def test_failures_have_no_line(hq: Path, tmp_path: Path) -> None:
-    params = tmp_path / "params.jsonl"
-    (hq / "b.jpg").write_text("no")
-    degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", params_out=params))
-    assert [json.loads(line)["file"] for line in params.read_text().splitlines()] == ["a.png"]
-
-
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_run_that_dies_leaves_lines_that_are_true(hq: Path, tmp_path: Path, overwrite: bool) -> None:
+def test_a_run_that_dies_and_is_started_again_lists_what_is_there(
+    hq: Path, tmp_path: Path, overwrite: bool
+) -> None:
     lq, params = tmp_path / "lq", tmp_path / "params.jsonl"
-    options = {"params_out": params, "recursive": True}
     if overwrite:
-        make(hq, lq, **options, seed=1)
+        make(hq, lq, recursive=True, seed=1)
 
     class Dies(Listener):
         def advance(self, count: int = 1) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        degrade(DegradeConfig(hq=hq, lq=lq, workers=1, overwrite=overwrite, **options), Dies())
-    lines = {line["file"]: line for line in map(json.loads, params.read_text().splitlines())}
-    assert set(lines) == (set() if overwrite else {"a.png", "b.jpg", "sub/a.png"})
-    make(hq, lq, **options, overwrite=overwrite)
-    lines = {line["file"]: line for line in map(json.loads, params.read_text().splitlines())}
-    assert len(lines) == 3
+        degrade(DegradeConfig(hq=hq, lq=lq, workers=1, overwrite=overwrite, recursive=True), Dies())
+    make(hq, lq, params_out=params, recursive=True)
+    assert len(read_lines(params)) == 3
     assert make(hq, tmp_path / "again", replay=params, recursive=True) == contents(lq)
 
 
-@pytest.mark.parametrize("content", ["[1]", "{", "{}", '{"file": "a", "copy": 0}', None])
+@pytest.mark.parametrize("content", ["[1]", "{", "{}", "[" * 5000, '{"file": "a", "copy": 0}', None])
 def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "params.jsonl"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ConfigError, match=r"cannot read the parameters in .*params\.jsonl"):
+    with pytest.raises(ConfigError, match=r"`--replay .*params\.jsonl`"):
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", replay=path))
 
 
@@ -244,13 +216,35 @@ def test_a_bad_parameter_file_is_refused(hq: Path, tmp_path: Path, content: str 
 def test_a_line_that_cannot_be_replayed_is_one_failure(hq: Path, tmp_path: Path, steps: list) -> None:
     good = tmp_path / "params.jsonl"
     make(hq, tmp_path / "1", params_out=good)
-    lines = [json.loads(line) for line in good.read_text().splitlines()]
+    lines = read_lines(good)
     lines[0]["steps"] = steps
     good.write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", replay=good))
     assert [failure.file.name for failure in result.failed] == ["a.png"]
-    assert "params.jsonl cannot be used" in result.failed[0].reason
+    assert "params.jsonl` cannot be used" in result.failed[0].reason
     assert sorted(contents(tmp_path / "2")) == ["b.png"]
+
+
+def test_a_damaged_record_is_the_failure_of_its_file(hq: Path, tmp_path: Path) -> None:
+    lq = tmp_path / "lq"
+    make(hq, lq)
+    write_image(lq / "a.png", ImageData(rgb=noise(12, 16)), text={KEY: "{"})
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", replay=lq))
+    assert [failure.file for failure in result.failed] == [lq / "a.png"]
+    assert sorted(contents(tmp_path / "2")) == ["b.png"]
+
+
+def test_a_record_of_another_scale_is_the_failure_of_its_file(hq: Path, tmp_path: Path) -> None:
+    params = tmp_path / "params.jsonl"
+    make(hq, tmp_path / "1", params_out=params)
+    lines = read_lines(params)
+    lines[0]["scale"] = 2
+    params.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", replay=params))
+    (failure,) = result.failed
+    assert failure.file == hq / "a.png"
+    assert failure.reason == "its degradation was drawn for `--scale 2`, not 4"
+    assert "`--scale`" in failure.hint
 
 
 @pytest.mark.parametrize("folder", ["lq", "truth"])
@@ -289,7 +283,7 @@ def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) 
     assert read_image(tmp_path / "t" / "odd.png").size == (48, 64)
     assert len(result.written) == 3
     assert len(listener.warnings) == 1
-    assert "1 pictures were cropped to multiples of 4 px, such as" in listener.warnings[0]
+    assert "1 images were cropped to multiples of 4 px, such as" in listener.warnings[0]
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", strict=True))
     assert [(f.file.name, f.reason) for f in result.failed] == [("odd.png", "67x50 is not divisible by 4")]
 
@@ -331,18 +325,18 @@ def test_the_number_of_threads_is_left_as_it_was(hq: Path, tmp_path: Path) -> No
 
 def test_contradictory_paths_are_refused(hq: Path, tmp_path: Path) -> None:
     for name in ("sheet", "sheet.txt", "sheet.jfif", ".png"):
-        with pytest.raises(ConfigError, match=rf"--preview .*{name}` is no name of a picture"):
+        with pytest.raises(ConfigError, match=rf"--preview .*{name}` is not the name of an image"):
             degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", preview=tmp_path / name))
     assert not (tmp_path / "lq").exists()
     with pytest.raises(ConfigError, match="no HQ folder given"):
         degrade(DegradeConfig())
-    with pytest.raises(ConfigError, match="no folder for the LQ pictures"):
+    with pytest.raises(ConfigError, match="no folder for the LQ images"):
         degrade(DegradeConfig(hq=hq))
     with pytest.raises(ConfigError, match="would overwrite an input"):
         degrade(DegradeConfig(hq=hq, lq=hq))
     with pytest.raises(ConfigError, match="would overwrite an input"):
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", hq_out=hq))
-    with pytest.raises(ConfigError, match="given for both LQ and truth"):
+    with pytest.raises(ConfigError, match="given for both LQ and HQ"):
         degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq", hq_out=tmp_path / "x" / ".." / "lq"))
     Image.fromarray(noise(8, 8)).save(hq / "a.jpg")
     with pytest.raises(ConfigError, match="both be written"):

@@ -1,0 +1,102 @@
+"""A face in the pixel grid of a photograph: smaller than its HQ image, turned, and off the grid.
+
+Both ways go through positions relative to the middle of the face, in pixels of the photograph. Pixels are
+areas: the outer edges of an image, not the middles of its outer pixels, lie on each other at every size.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Around the turned face, for blur and JPEG: one block of chroma at 4:2:0.
+_MARGIN_PX = 16
+
+
+def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int, int]:
+    """Return the (height, width) of the part of the photograph that holds a face with a margin around it.
+
+    Args:
+        hq: (height, width) of the HQ image, px.
+        scale: Size of the face in the photograph relative to it.
+        angle: By which the face is turned clockwise, degrees.
+    """
+    cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
+    height, width = (scale * side for side in hq)
+    # One pixel more, by which the face may be shifted.
+    room = 2 * _MARGIN_PX + 1
+    return math.ceil(height * cos + width * sin) + room, math.ceil(width * cos + height * sin) + room
+
+
+def place(face: Tensor, hq: tuple[int, int], *, scale: float, angle: float, shift: Sequence[float]) -> Tensor:
+    """Turn a face into the pixel grid of a photograph; around it are its mirror images.
+
+    Args:
+        face: (B, C, h, w), reduced to about its size in the photograph.
+        hq: As `canvas_size`, like `scale` and `angle`.
+        scale: See there.
+        angle: See there.
+        shift: (x, y) by which the face lies off the middle of the grid, 0 to 1 px.
+
+    Returns:
+        (B, C, H', W') of `canvas_size`; bicubic, so it may overshoot.
+    """
+    size = canvas_size(hq, scale=scale, angle=angle)
+    x, y = _centres(size)
+    x, y = _turn(x - _middle(size[1], shift[0]), y - _middle(size[0], shift[1]), -angle)
+    return _sample(face, 2 * x / (scale * hq[1]), 2 * y / (scale * hq[0]), "bicubic")
+
+
+def align(
+    canvas: Tensor,
+    hq: tuple[int, int],
+    lq: tuple[int, int],
+    *,
+    scale: float,
+    angle: float,
+    shift: Sequence[float],
+    mode: str,
+) -> Tensor:
+    """Cut a face that was placed out of the photograph, upright and at the LQ size, without antialiasing.
+
+    Args:
+        canvas: (B, C, H', W') of `canvas_size`, or resized since.
+        hq: As `place`, like `scale`, `angle` and `shift`.
+        lq: (height, width) of the result, px.
+        scale: See there.
+        angle: See there.
+        shift: See there.
+        mode: `bilinear` or `bicubic`.
+
+    Returns:
+        (B, C, height, width).
+    """
+    size = canvas_size(hq, scale=scale, angle=angle)
+    x, y = _centres(lq)
+    x, y = _turn((x / lq[1] - 0.5) * scale * hq[1], (y / lq[0] - 0.5) * scale * hq[0], angle)
+    x, y = x + _middle(size[1], shift[0]), y + _middle(size[0], shift[1])
+    return _sample(canvas, 2 * x / size[1] - 1, 2 * y / size[0] - 1, mode)
+
+
+def _middle(side: int, shift: float) -> float:
+    return (side - 1) / 2 + shift
+
+
+def _centres(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return x and y, (height, width) each, of the middles of all pixels."""
+    rows, columns = (torch.arange(side, dtype=torch.float64) + 0.5 for side in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return x, y
+
+
+def _turn(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    return cos * x - sin * y, sin * x + cos * y
+
+
+def _sample(images: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
+    """Interpolate at positions from -1, an outer edge, to 1, the opposite one."""
+    grid = torch.stack([x, y], -1).to(images).expand(len(images), -1, -1, -1)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
