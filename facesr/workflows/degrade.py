@@ -6,7 +6,7 @@ from pathlib import Path
 from facesr.config.degrade import DegradeConfig
 from facesr.degradation.degrade_files import degrade_files
 from facesr.errors import ConfigError
-from facesr.events import Reporter, Silent
+from facesr.events import Reporter
 from facesr.files.jobs import check_files, plan_jobs, result_suffix
 from facesr.files.listing import list_images
 from facesr.files.paths import real
@@ -29,7 +29,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
     outputs = [path for path in (config.lq, config.hq_out) if path is not None]
     if len({real(path) for path in outputs}) < len(outputs):
         raise ConfigError(f"{config.lq} is given for both LQ and truth", hint="name two folders")
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     sources = list_images([config.hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
     jobs, hq_jobs = (
         plan_jobs(sources, output or Path(), suffix=".png", copies=config.copies) if output else []

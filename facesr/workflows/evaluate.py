@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facesr.config.evaluate import EvalConfig
 from facesr.errors import ConfigError, ImageError
-from facesr.events import Reporter, Silent
+from facesr.events import Reporter
 from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
@@ -26,7 +26,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         WeightsError: Unusable weights.
         ImageError: No picture could be scored.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     pairs = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
     # Imported here, so that the errors above answer without the seconds that torch takes to load.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facesr.config.model import SCALE
 from facesr.config.train import TrainConfig
-from facesr.events import Reporter, Silent
+from facesr.events import Reporter
 from facesr.processes import refuse_lone_tasks
 from facesr.results import TrainResult
 from facesr.training.distributed import join_processes
@@ -32,7 +32,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     from facesr.data.folders import list_training, list_validation  # imports Pillow
 
     refuse_lone_tasks()
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     if config.resume is None and config.out is not None:
         refuse_used(config.out)
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
