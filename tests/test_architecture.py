@@ -88,6 +88,11 @@ def test_importing_facesr_is_free_of_torch_and_its_names_are_there() -> None:
         _ = facesr.nonsense
 
 
+def test_nothing_frozen_changes_itself() -> None:
+    modules = (ROOT / "facesr").rglob("*.py")
+    assert not [path.name for path in modules if "object.__setattr__" in path.read_text(encoding="utf-8")]
+
+
 def test_every_architecture_has_its_name_in_the_configuration() -> None:
     assert set(typing.get_args(Arch)) == set(ARCHITECTURES)
 

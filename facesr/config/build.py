@@ -84,7 +84,7 @@ def merge(trees: Iterable[Mapping[str, Any]]) -> Tree:
 
 
 def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
-    """Validate a tree once and return the frozen configuration.
+    """Validate a tree once and return the configuration, resolved.
 
     Args:
         cls: The configuration's class.
@@ -97,11 +97,12 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not pay
 
     try:
-        return TypeAdapter(cls).validate_python(dict(tree))
+        config = TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
         problems = shorten([_explain(entry, tree) for entry in error.errors()])
         prefix = f"{source}: " if source else ""
         raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
+    return config.resolved()
 
 
 def dump(config: Config) -> str:

@@ -20,6 +20,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         ConfigError: A missing or contradictory path, nothing to read, two inputs with one output, a file
             that cannot be written or would overwrite another.
     """
+    config = config.resolved()
     if config.hq is None:
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
     if config.lq is None and config.preview is None:

@@ -26,7 +26,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         WeightsError: Unusable weights.
         ImageError: No picture could be scored.
     """
-    reporter = reporter or Reporter()
+    config, reporter = config.resolved(), reporter or Reporter()
     pairs = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
     # Imported here, so that the errors above answer without the seconds that torch takes to load.

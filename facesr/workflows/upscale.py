@@ -27,7 +27,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not to be had.
     """
-    reporter = reporter or Reporter()
+    config, reporter = config.resolved(), reporter or Reporter()
     suffix = "" if config.format == "auto" else f".{config.format}"
     sources = list_images(
         config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
@@ -53,7 +53,7 @@ def upscale_stream(
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not to be had.
     """
-    reporter = reporter or Reporter()
+    config, reporter = config.resolved(), reporter or Reporter()
     files = find_weights(config.model)
     from facesr.images.read import read_image
     from facesr.images.write import encode_image, sniff_suffix

@@ -52,7 +52,7 @@ def test_a_resumed_run_takes_nothing_that_it_would_not_use(
     run(*arguments, "--out", tmp_path / "run")
     result = run("train", "--resume", tmp_path / "run", option)
     assert result.exit_code == 2
-    assert "of no use to a run that goes on" in result.stderr
+    assert f"`{option.partition('=')[0]}` cannot be combined with `--resume`" in result.stderr
 
 
 def test_a_configuration_file_resumes_too(run: Run, arguments: list[str], tmp_path: Path) -> None:
@@ -147,9 +147,13 @@ def test_without_out_the_run_is_named_by_arch_and_time(
         ),
         (["--degradation", "none"], "no degradation `none`"),
         (["--train-share", "1", "--train-share", "2"], "1 --train-hq but 2 --train-share"),
-        (["--resume", "nowhere"], "no such configuration file"),
+        (["--resume", "nowhere"], "`--resume nowhere` is not a run folder (no `config.toml` in it)"),
+        (["--resume", "README.md"], "`--resume README.md` is not a run folder (no `config.toml` in it)"),
         (["--init", "nothing"], "no model `nothing`"),
-        (["--device", "tpu"], "unknown device `tpu`"),
+        (
+            ["--device", "tpu"],
+            "unknown device `tpu`",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -433,8 +433,10 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
-    with pytest.raises(ConfigError, match="no such configuration file"):
-        resume(tmp_path / "nothing")
+    for place in (tmp_path / "nothing", out / "config.toml"):
+        for call in (resume, lambda run: train(TrainConfig(resume=run))):
+            with pytest.raises(ConfigError, match=r"is not a run folder \(no `config.toml` in it\)"):
+                call(place)
     with pytest.raises(DeviceError, match="does not run in fp16"):
         train(make(data, tmp_path / "other", arch="edsr", dtype="fp16"))
     with pytest.raises(ConfigError, match="no argument `depth`"):
