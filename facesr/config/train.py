@@ -10,7 +10,7 @@ from facesr.config.data import DataConfig
 from facesr.config.fields import Config, Count, WholeNumber, key, opt
 from facesr.config.model import Arch
 from facesr.config.optim import OptimConfig
-from facesr.config.runtime import Dtype
+from facesr.config.runtime import Device, Dtype
 from facesr.config.steps import PRESETS, preset_tree
 from facesr.errors import ConfigError
 
@@ -47,7 +47,7 @@ class TrainConfig(Config):
     init: str | None = opt(
         None, "Weights to start from, as `upscale --model` takes them.", panel="Training", metavar="NAME|PATH"
     )
-    device: str = opt(
+    device: Device = opt(
         "auto",
         "Where to train; auto takes CUDA, then MPS, then the CPU.",
         panel="Run",
