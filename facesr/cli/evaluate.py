@@ -1,3 +1,5 @@
+"""`facesr eval`."""
+
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,7 +10,7 @@ from facesr.cli.options import config_options
 from facesr.config.evaluate import EvalConfig
 from facesr.reports.scores import EvalResult
 from facesr.reports.statistics import Summary
-from facesr.workflows.evaluate import evaluate
+from facesr.workflows import evaluate as workflow
 
 EPILOG = """Examples:
 
@@ -22,10 +24,10 @@ facesr eval --hq val/hq --lq val/lq --protocol basicsr-y --json > scores.json"""
 
 
 @config_options(EvalConfig)
-def eval(config: EvalConfig, console: Console) -> None:  # noqa: A001 (the command's name)
+def evaluate(config: EvalConfig, console: Console) -> None:
     """Score restored pictures against the truth, beside bicubic."""
     with console.progress() as reporter:
-        result = evaluate(config, reporter)
+        result = workflow.evaluate(config, reporter)
     if console.json:
         console.document(document(result))
     elif console.quiet:
