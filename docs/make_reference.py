@@ -43,12 +43,7 @@ def _row(leaf: Leaf) -> str:
     flag, help_ = "", ""
     if option is not None:
         help_ = option.help + (f" Environment: `{option.envvar}`." if option.envvar else "")
-        names = (option.flag or "--" + leaf.name.replace("_", "-"), option.short)
-        flag = {
-            "argument": f"`{option.metavar}`",
-            "option": ", ".join(f"`{name}`" for name in names if name),
-            "key": "",
-        }[option.kind]
+        flag = ", ".join(f"`{name}`" for name in (leaf.flag, option.short) if name) if leaf.is_shown else ""
     default = "required" if leaf.required else "" if leaf.default is None else f"`{leaf.default}`"
     return f"| {flag} | `{leaf.key}` | {_describe(leaf.annotation)} | {default} | {help_} |"
 

@@ -3,41 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from facesr.errors import ImageError
 
 
-class Reporter(Protocol):
-    """Listens to a running workflow; the command line draws progress from it."""
+class Reporter:
+    """Listens to a running workflow. This one is silent: derive from it and say what is to be shown."""
 
     def begin(self, total: int, unit: str, *, done: int = 0) -> None:
-        """Of `total` things called `unit`, all but `done` are about to be done."""
+        """Take note that `total` things called `unit` are to be done, of which `done` are done already."""
 
     def advance(self, count: int = 1) -> None:
-        """`count` more are done."""
+        """Take note that `count` more are done."""
 
     def show(self, facts: Mapping[str, str]) -> None:
-        """How it stands, in a few words each, shown beside the progress."""
+        """Show how the work stands beside the progress: names and values of a few words each."""
 
     def warn(self, message: str) -> None:
-        """Something the user should know; the work goes on."""
-
-
-class Silent:
-    """A reporter that drops everything."""
-
-    def begin(self, total: int, unit: str, *, done: int = 0) -> None:
-        pass
-
-    def advance(self, count: int = 1) -> None:
-        pass
-
-    def show(self, facts: Mapping[str, str]) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        pass
+        """Tell the user something that does not stop the work."""
 
 
 @dataclass(frozen=True)

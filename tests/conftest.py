@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from facesr.cli.app import app
 from facesr.config.model import ModelConfig
-from facesr.events import Silent
+from facesr.events import Reporter
 from facesr.models import build_network
 from facesr.weights.save import save_folder
 
@@ -84,7 +84,7 @@ def tiny_state(seed: int = 0, arch: str = "msrresnet") -> dict[str, torch.Tensor
     return {key: tensor.detach() * 3 for key, tensor in network.state_dict().items()}
 
 
-class Listener(Silent):
+class Listener(Reporter):
     """A reporter that keeps what it is told."""
 
     def __init__(self) -> None:

@@ -13,10 +13,11 @@ from typer.core import TyperGroup
 
 from facesr.cli import degrade, evaluate, export, models, train, upscale
 from facesr.cli.stderr import print_error
+from facesr.cli.usage import is_usage_error, usage_error
 from facesr.errors import FacesrError
 from facesr.version import __version__
 
-# What the next run makes of one that was broken off; others have nothing to go on with.
+# What the next run makes of one that was broken off. Others keep nothing.
 _AFTER_STOP = {
     "upscale": "run the same command again to go on",
     "degrade": "run the same command again to go on",
@@ -24,41 +25,57 @@ _AFTER_STOP = {
 }
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived; unwinds the stack so that nothing is left half-written."""
+class Terminated(BaseException):
+    """SIGTERM arrived. Unwinds the stack so that nothing is left half-written."""
 
 
 # What is said after each stop, and the exit code.
 _STOPS: dict[type[BaseException], tuple[str, int]] = {
     KeyboardInterrupt: ("interrupted", 130),
-    _Terminated: ("terminated", 143),
+    Terminated: ("terminated", 143),
 }
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+    raise Terminated
 
 
 class _Group(TyperGroup):
     """Turns a user's errors and interruptions into two lines and an exit code."""
 
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        words = list(args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except Exception as error:
+            if not words or not is_usage_error(error):  # without a word, the help is shown
+                raise
+            _leave(usage_error(error, "facesr", words))
+
     def invoke(self, ctx: Any) -> Any:
+        words = list(ctx.args)
         try:
             return super().invoke(ctx)
         except BaseException as error:
             if stop := _stop_behind(error):
                 word, code = stop
-                print_error(FacesrError(word, hint=_hint(ctx)))
-                raise typer.Exit(code) from None
+                _leave(FacesrError(word, hint=_hint(ctx)), code)
+            if is_usage_error(error):
+                command = " ".join(filter(None, ["facesr", ctx.invoked_subcommand]))
+                _leave(usage_error(error, command, words))
             if os.environ.get("FACESR_DEBUG"):
                 raise
             if isinstance(error, FacesrError):
-                print_error(error)
-                raise typer.Exit(error.exit_code) from None
+                _leave(error)
             if isinstance(error, OSError) and error.errno != errno.EPIPE:
-                print_error(FacesrError(f"{error.filename or 'the system'}: {error.strerror or error}"))
-                raise typer.Exit(1) from None
+                _leave(FacesrError(f"{error.filename or 'the system'}: {error.strerror or error}"))
             raise
+
+
+def _leave(error: FacesrError, code: int | None = None) -> NoReturn:
+    """Print an error and end the command with its exit code, or another."""
+    print_error(error)
+    raise typer.Exit(error.exit_code if code is None else code) from None
 
 
 def _stop_behind(error: BaseException | None) -> tuple[str, int] | None:
@@ -101,20 +118,10 @@ def _root(
 
 
 app.command(epilog=upscale.EPILOG)(upscale.upscale)
-
-
-app.command("eval", epilog=evaluate.EPILOG)(evaluate.eval)
-
-
+app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command(epilog=train.EPILOG)(train.train)
-
-
 app.command(epilog=degrade.EPILOG)(degrade.degrade)
-
-
 app.command(epilog=models.EPILOG)(models.models)
-
-
 app.command(epilog=export.EPILOG)(export.export)
 
 
@@ -125,5 +132,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
-    except _Terminated:  # before the command began, or after it
+    except Terminated:  # before the command began, or after it
         sys.exit(143)

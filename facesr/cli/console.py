@@ -1,4 +1,7 @@
-"""Where output goes: data to stdout, everything else to stderr, in one of three modes."""
+"""What a command shows, in three modes: for a person, as one JSON document, or as bare paths.
+
+Only data is printed on stdout: a table, the document or the paths. The rest is lines on stderr.
+"""
 
 import errno
 import json
@@ -16,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facesr.cli.progress import ProgressReporter
-from facesr.cli.stderr import plain, print_hint, print_line, printable
+from facesr.cli.stderr import print_failures, print_summary, printable
 from facesr.errors import ConfigError, FacesrError
 from facesr.events import Failure
 from facesr.processes import rank_from_environment
@@ -24,7 +27,11 @@ from facesr.processes import rank_from_environment
 
 @dataclass(frozen=True)
 class Console:
-    """Shows progress and results for a person, as one JSON document, or as bare paths.
+    """What a command body is given to show its progress and result with.
+
+    Attributes:
+        json: One JSON document on stdout.
+        quiet: Bare paths on stdout, and errors alone on stderr.
 
     Raises:
         ConfigError: Both `json` and `quiet`.
@@ -37,12 +44,12 @@ class Console:
         if self.json and self.quiet:
             raise ConfigError("`--json` and `--quiet` exclude each other", hint="leave one of them out")
 
-    def progress(self) -> "ProgressReporter":
-        """Return a reporter to be used as a context: it draws only for a person who watches."""
+    def progress(self) -> ProgressReporter:
+        """Return a reporter to be used as a context. It draws only for a person who watches."""
         return ProgressReporter(mute=self.quiet or rank_from_environment().rank > 0)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table on stdout; columns whose cells all start like numbers are right-aligned."""
+        """Print a table on stdout. Columns whose cells all start like numbers are right-aligned."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         body = list(rows)
         for index, name in enumerate(columns):
@@ -54,7 +61,7 @@ class Console:
             rich.console.Console().print(table)
 
     def document(self, value: Any) -> None:
-        """Print a JSON document on stdout; paths become strings."""
+        """Print a JSON document on stdout. Paths become strings."""
         text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
         if re.search("[\ud800-\udfff]", text):
             text = json.dumps(value, indent=2, default=str)  # names of files that are not text, escaped
@@ -67,16 +74,13 @@ class Console:
                 stream.write(os.fsencode(f"{line}\n"))
 
     def summary(self, text: str) -> None:
-        """Tell the end of the story on stderr."""
+        """Say on stderr what was done, unless only paths are wanted."""
         if not self.quiet:
-            print_line("\n".join(map(plain, text.splitlines())))
+            print_summary(text)
 
     def failures(self, failures: Sequence[Failure]) -> None:
-        """List the files that failed on stderr, in every mode, and each different hint once."""
-        for failure in failures:
-            print_line(f"[bold red]error[/]: {plain(f'{failure.file}: {failure.reason}')}")
-        for hint in dict.fromkeys(failure.hint for failure in failures if failure.hint):
-            print_hint(hint)
+        """List the files that failed on stderr, in every mode."""
+        print_failures(failures)
 
     def exit_code(self, *, failed: int, done: int) -> None:
         """Leave with 1 if every input failed and with 3 if some did."""
@@ -85,7 +89,7 @@ class Console:
 
 
 def counts(*, written: int, skipped: int, failed: int) -> str:
-    """Say how many files went which way, and how to have those that were skipped after all."""
+    """Say how many files went which way, and how to redo those that were skipped."""
     redo = " (`--overwrite` redoes them)" if skipped else ""
     return f"{written} written, {skipped} skipped{redo}, {failed} failed"
 
@@ -96,7 +100,7 @@ def standard_output() -> Iterator[BinaryIO]:
 
     Raises:
         FacesrError: It is closed or cannot be written.
-        BrokenPipeError: Nobody reads it any more; Typer then leaves without a word.
+        BrokenPipeError: Nobody reads it any more. Typer then leaves without a word.
     """
     if sys.stdout is None:
         raise FacesrError("stdout is closed")

@@ -1,3 +1,5 @@
+"""`facesr degrade`."""
+
 from dataclasses import asdict, replace
 
 from facesr.cli.console import Console, counts
@@ -5,7 +7,7 @@ from facesr.cli.options import config_options
 from facesr.config.build import dump
 from facesr.config.degrade import DegradeConfig
 from facesr.results import DegradeResult
-from facesr.workflows.degrade import degrade as run
+from facesr.workflows import degrade as workflow
 
 EPILOG = """Examples:
 
@@ -26,7 +28,7 @@ def degrade(config: DegradeConfig, console: Console) -> None:
         console.lines([dump(replace(config, preset=None, print_config=False)).rstrip()])
         return
     with console.progress() as reporter:
-        result = run(config, reporter)
+        result = workflow.degrade(config, reporter)
     if console.json:
         console.document(asdict(result))
     elif console.quiet:

@@ -1,3 +1,5 @@
+"""`facesr eval`."""
+
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config.evaluate import EvalConfig
@@ -8,7 +10,7 @@ from facesr.reports.scores import (
     json_document,
     summary_rows,
 )
-from facesr.workflows.evaluate import evaluate
+from facesr.workflows import evaluate as workflow
 
 EPILOG = """Examples:
 
@@ -22,10 +24,10 @@ facesr eval --hq val/hq --lq val/lq --protocol basicsr-y --json > scores.json"""
 
 
 @config_options(EvalConfig)
-def eval(config: EvalConfig, console: Console) -> None:  # noqa: A001 (the command's name)
+def evaluate(config: EvalConfig, console: Console) -> None:
     """Compare restored images with the ground truth, and with bicubic."""
     with console.progress() as reporter:
-        result = evaluate(config, reporter)
+        result = workflow.evaluate(config, reporter)
     if console.json:
         console.document(json_document(result))
     elif console.quiet:

@@ -1,9 +1,11 @@
+"""`facesr export`."""
+
 from dataclasses import asdict
 
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config.export import ExportConfig
-from facesr.workflows.export import export as run
+from facesr.workflows import export as workflow
 
 EPILOG = """Examples:
 
@@ -17,7 +19,7 @@ facesr export user/repo face.onnx --json"""
 @config_options(ExportConfig)
 def export(config: ExportConfig, console: Console) -> None:
     """Write a model as an ONNX file, for any picture size (extra `onnx`)."""
-    result = run(config)
+    result = workflow.export(config)
     if console.json:
         console.document(asdict(result))
     elif console.quiet:

@@ -1,3 +1,5 @@
+"""`facesr models`."""
+
 from collections.abc import Iterator
 from dataclasses import asdict
 

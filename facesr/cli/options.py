@@ -1,10 +1,9 @@
 """From a configuration dataclass to a command's options, and from the command line back to it."""
 
 import inspect
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
@@ -62,14 +61,18 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
         def command(ctx: typer.Context, **values: Any) -> None:
             console = Console(json=values.pop("json"), quiet=values.pop("quiet"))
             file, overrides = values.pop("config_file"), values.pop("override") or []
-            source = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in values}
-            given, environment = (
-                [nest(shown[name].key, values[name]) for name in values if source[name] == kind]
-                for kind in ("COMMANDLINE", "ENVIRONMENT")
+            environment, given = (
+                {shown[name]: value for name, value in values.items() if _source(ctx, name) == source}
+                for source in ("ENVIRONMENT", "COMMANDLINE")
             )
             in_file = read_toml(file) if file else {}
-            said = merge([*environment, *map(parse_override, overrides), *given])
-            body(build(cls, merge([cls.base(in_file, said), in_file, said])), console)
+            said = merge([*_trees(environment), *map(parse_override, overrides), *_trees(given)])
+            names = {leaf.key: leaf.option.envvar for leaf in environment if leaf.option}
+            for text in overrides:
+                names.pop(text.partition("=")[0].strip(), None)
+            names |= {leaf.key: leaf.flag for leaf in given}
+            tree = merge([cls.base(in_file, said), in_file, said])
+            body(build(cls, tree, names=names, hint=f"see `facesr {ctx.info_name} --help`"), console)
 
         parameters = [inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context)]
         parameters += [_parameter(leaf) for leaf in shown.values()]
@@ -90,37 +93,54 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
+
+
+def _source(ctx: typer.Context, name: str) -> str:
+    """Return where the value of a parameter comes from, such as COMMANDLINE or DEFAULT."""
+    return getattr(ctx.get_parameter_source(name), "name", "")
+
+
+def _trees(values: Mapping[Leaf, Any]) -> list[dict[str, Any]]:
+    return [nest(leaf.key, value) for leaf, value in values.items()]
+
 
 def _parameter(leaf: Leaf) -> inspect.Parameter:
+    """Describe an option to Typer, as a flag, a path, a text, or a list of such.
+
+    What a text means is for `build` alone, so that every wrong value is explained in the same way.
+    """
     option = leaf.option
     assert option is not None
-    annotation = _typer_type(leaf.annotation)
-    default = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
+    several = get_origin(leaf.annotation) is tuple
+    kind = _type_of_one(leaf.annotation)
+    one = kind if kind in {bool, Path} else str
+    annotation: Any = list[one] if several else one  # type: ignore[valid-type]
+    default = leaf.default
+    if default is not None and annotation is not bool:
+        default = [*map(str, default)] if several else str(default)
     if option.kind == "argument":
         info = typer.Argument(help=option.help, metavar=option.metavar)
         default = inspect.Parameter.empty if leaf.required else default
         return inspect.Parameter(leaf.name, _KEYWORD, default=default, annotation=Annotated[annotation, info])
-    flag = option.flag or "--" + leaf.name.replace("_", "-")
+    flag = leaf.flag
     if annotation is bool and not option.flag:
         flag += f"/--no-{leaf.name.replace('_', '-')}"
+    choices = [str(choice) for choice in get_args(kind)]
     info = typer.Option(
         *filter(None, (flag, option.short)),
         help=option.help,
-        metavar=option.metavar or None,
+        metavar=option.metavar or "|".join(choices) or _METAVARS.get(kind),
         envvar=option.envvar or None,
         rich_help_panel=option.panel,
         show_default=option.shown_default or True,
+        autocompletion=(lambda: choices) if choices else None,
     )
     return inspect.Parameter(leaf.name, _KEYWORD, default=default, annotation=Annotated[annotation, info])
 
 
-def _typer_type(annotation: Any) -> Any:
-    """Say a field's type in terms that Typer parses; anything else is read as text and validated later."""
-    origin = get_origin(annotation)
-    if origin in {Union, types.UnionType}:
-        parts = set(get_args(annotation)) - {types.NoneType}
-        return annotation if len(parts) == 1 else str
-    if origin is tuple:
-        element = get_args(annotation)[0]
-        return list[element] if isinstance(element, type) else list[str]  # type: ignore[valid-type]
+def _type_of_one(annotation: Any) -> Any:
+    """Return the type of one value, such as int or a Literal, out of a list or an optional."""
+    while get_args(annotation) and get_origin(annotation) is not Literal:
+        annotation = get_args(annotation)[0]
     return annotation

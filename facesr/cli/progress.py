@@ -1,14 +1,12 @@
-"""Progress on stderr."""
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
 import os
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from types import TracebackType
 
 import rich.console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,22 +18,20 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from facesr.cli.stderr import plain, print_line
+from facesr.cli.stderr import plain, print_line, print_warning
+from facesr.events import Reporter
 
-_PLAIN_INTERVAL_S = 10.0
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(rate(task.speed or 0.0, task.fields["unit"]), style="progress.data.speed")
+PLAIN_INTERVAL_S = 10.0
 
 
-def rate(speed: float, unit: str) -> str:
-    return f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s"
+class ProgressReporter(Reporter):
+    """Draws a bar on a terminal. Elsewhere it prints one plain line every ten seconds.
 
+    To be used as a context, at the end of which the bar is gone.
 
-class ProgressReporter(AbstractContextManager["ProgressReporter"]):
-    """PairDataset a bar on a terminal; elsewhere prints one plain line every ten seconds."""
+    Args:
+        mute: Whether to print warnings alone. `FACESR_NO_PROGRESS` in the environment does the same.
+    """
 
     def __init__(self, *, mute: bool) -> None:
         self._mute = mute or bool(os.environ.get("FACESR_NO_PROGRESS"))
@@ -78,19 +74,28 @@ class ProgressReporter(AbstractContextManager["ProgressReporter"]):
         self._done += count
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0], count)
-        elif not self._mute and time.monotonic() - self._last >= _PLAIN_INTERVAL_S:
+        elif not self._mute and time.monotonic() - self._last >= PLAIN_INTERVAL_S:
             self._last = time.monotonic()
             speed = (self._done - self._before) / (self._last - self._start)
             left = (self._total - self._done) / speed
             line = (
-                f"{self._done}/{self._total} {self._unit}, {rate(speed, self._unit)}, {left:.0f} s remaining"
+                f"{self._done}/{self._total} {self._unit}, {_rate(speed, self._unit)}, {left:.0f} s remaining"
             )
-            print_line(", ".join(filter(None, [line, escape(self._facts)])))
+            print_line(", ".join(filter(None, [line, plain(self._facts)])))
 
     def show(self, facts: Mapping[str, str]) -> None:
         self._facts = ", ".join(f"{name} {value}" for name, value in facts.items())
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], facts=escape(self._facts))
+            self._bar.update(self._bar.task_ids[0], facts=plain(self._facts))
 
     def warn(self, message: str) -> None:
-        print_line(f"[bold yellow]warning[/]: {plain(message)}")
+        print_warning(message)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.speed or 0.0, task.fields["unit"]), style="progress.data.speed")
+
+
+def _rate(speed: float, unit: str) -> str:
+    return f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s"

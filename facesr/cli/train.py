@@ -1,3 +1,5 @@
+"""`facesr train`."""
+
 from dataclasses import asdict
 
 import typer
@@ -7,7 +9,7 @@ from facesr.cli.options import config_options
 from facesr.config.train import TrainConfig
 from facesr.processes import rank_from_environment
 from facesr.results import TrainResult
-from facesr.workflows.train import train as run
+from facesr.workflows import train as workflow
 
 EPILOG = """Examples:
 
@@ -28,7 +30,7 @@ _EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
 def train(config: TrainConfig, console: Console) -> None:
     """Train a network; stop it at any time and go on with --resume."""
     with console.progress() as reporter:
-        result = run(config, reporter)
+        result = workflow.train(config, reporter)
     if rank_from_environment().rank == 0:  # which speaks for all
         if console.json:
             console.document(asdict(result))

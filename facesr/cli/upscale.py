@@ -1,3 +1,5 @@
+"""`facesr upscale`."""
+
 import io
 import sys
 from dataclasses import asdict
@@ -8,8 +10,7 @@ from facesr.cli.options import config_options
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError
 from facesr.results import UpscaleResult
-from facesr.workflows.upscale import upscale as run
-from facesr.workflows.upscale import upscale_stream
+from facesr.workflows import upscale as workflow
 
 EPILOG = """Examples:
 
@@ -34,7 +35,7 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
         _stream(config, console)
         return
     with console.progress() as reporter:
-        result = run(config, reporter)
+        result = workflow.upscale(config, reporter)
     if console.json:
         console.document({**asdict(result), "images_per_second": _rate(result)})
     elif console.quiet:
@@ -51,7 +52,7 @@ def _stream(config: UpscaleConfig, console: Console) -> None:
         raise ConfigError("stdin is closed", hint="write `facesr upscale - - < small.jpg > large.jpg`")
     result = io.BytesIO()
     with console.progress() as reporter:
-        upscale_stream(config, sys.stdin.buffer, result, reporter)
+        workflow.upscale_stream(config, sys.stdin.buffer, result, reporter)
     with standard_output() as stream:
         stream.write(result.getbuffer())
 

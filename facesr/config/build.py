@@ -1,13 +1,12 @@
 """From TOML files, overrides and options to one validated configuration."""
 
-import contextlib
 import dataclasses
-import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from facesr.config.explain import explain
 from facesr.config.fields import Config
 from facesr.errors import ConfigError, shorten
 
@@ -15,13 +14,6 @@ T = TypeVar("T", bound=Config)
 
 
 Tree = dict[str, Any]
-
-
-# What was found instead of a number may be a whole book.
-_SHORT = reprlib.Repr()
-
-
-_SHORT.maxstring = _SHORT.maxother = 100
 
 
 def read_toml(path: Path) -> Tree:
@@ -83,25 +75,34 @@ def merge(trees: Iterable[Mapping[str, Any]]) -> Tree:
     return merged
 
 
-def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
-    """Validate a tree once and return the frozen configuration.
+def build(
+    cls: type[T],
+    tree: Mapping[str, Any],
+    *,
+    source: str = "",
+    names: Mapping[str, str] | None = None,
+    hint: str = "",
+) -> T:
+    """Validate a tree once and return the configuration, resolved.
 
     Args:
         cls: The configuration's class.
         tree: Nested plain values, as TOML or JSON gives them.
         source: The file that the tree came from, named in errors.
+        names: What the user typed for some dotted keys, such as `--batch` for `runtime.batch`.
+        hint: What to do about a wrong value.
 
     Raises:
-        ConfigError: An unknown key or a value of the wrong kind; every offender is named by its dotted key.
+        ConfigError: An unknown key or a value of the wrong kind. Every offender is named once.
     """
     from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not pay
 
     try:
-        return TypeAdapter(cls).validate_python(dict(tree))
+        config = TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
-        problems = shorten([_explain(entry, tree) for entry in error.errors()])
-        prefix = f"{source}: " if source else ""
-        raise ConfigError(prefix + problems, hint="see `--help` for the options and their values") from None
+        problems = shorten(explain(error.errors(), tree, names or {}))
+        raise ConfigError(f"{source}: {problems}" if source else problems, hint=hint) from None
+    return config.resolved()
 
 
 def dump(config: Config) -> str:
@@ -117,25 +118,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _explain(entry: Any, tree: Mapping[str, Any]) -> str:
-    # The location names branches of unions too; only what leads on into the tree is a key.
-    keys: list[str] = []
-    parent: Any = {}
-    value: Any = tree
-    for part in entry["loc"]:
-        with contextlib.suppress(LookupError, TypeError):
-            parent, value = value, value[part]
-            keys.append(str(part))
-    if entry["type"] in {"missing", "missing_argument"}:
-        return f"`{'.'.join([*keys, str(entry['loc'][-1])])}` is missing"
-    key = ".".join(keys)
-    if entry["type"] == "unexpected_keyword_argument":
-        return f"unknown key `{key}`"
-    if entry["type"] == "union_tag_not_found":
-        known = [name for name, one in parent.items() if isinstance(one, Mapping) and "kind" in one]
-        others = f"; the others are {', '.join(known)}" if known else ""
-        return f"`{'.'.join(keys[:-1])}`: step `{keys[-1]}` has no `kind`, and a new step needs one{others}"
-    message = str(entry["msg"])
-    return f"`{key}`: {message[:1].lower()}{message[1:]}, found {_SHORT.repr(entry['input'])}"

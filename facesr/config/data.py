@@ -1,9 +1,10 @@
 """What is learnt from, and how images are varied."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from facesr.config.build import build, is_file, read_toml
 from facesr.config.fields import Auto, Config, Count, Positive, WholeNumber, key, opt
@@ -80,25 +81,37 @@ class DataConfig(Config):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_lq)} --train-lq")
         if self.train_share and len(self.train_share) != len(self.train_hq):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_share)} --train-share")
+        read_shares(self.degradation)
+
+    def resolved(self) -> Self:
+        """Read the degradations that are named and not given."""
         known = self.degradations
-        named = {
-            name: known[name] if name in known else read_degradation(name) for name in self.degradation_shares
-        }
-        object.__setattr__(self, "degradations", named)
+        shares = self.degradation_shares
+        named = {name: known[name] if name in known else read_degradation(name) for name in shares}
+        return replace(self, degradations=named)
 
     @property
     def degradation_shares(self) -> dict[str, float]:
         """The names in `degradation` with their shares, 1 where none is given."""
-        shares: dict[str, float] = {}
-        for text in self.degradation:
-            name, _, share = text.rpartition("=") if "=" in text else (text, "", "1")
-            try:
-                shares[name] = float(share)
-            except ValueError:
-                raise ConfigError(f"cannot read --degradation {text}", hint="write `NAME=SHARE`") from None
-            if not 0 < shares[name] < math.inf:
-                raise ConfigError(f"the share in --degradation {text} is not a number above 0")
-        return shares
+        return read_shares(self.degradation)
+
+
+def read_shares(degradation: Iterable[str]) -> dict[str, float]:
+    """Return names and shares from texts such as `mild` and `mild=0.5`, 1 where no share is given.
+
+    Raises:
+        ConfigError: A share is not a number above 0.
+    """
+    shares: dict[str, float] = {}
+    for text in degradation:
+        name, _, share = text.rpartition("=") if "=" in text else (text, "", "1")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise ConfigError(f"cannot read --degradation {text}", hint="write `NAME=SHARE`") from None
+        if not 0 < shares[name] < math.inf:
+            raise ConfigError(f"the share in --degradation {text} is not a number above 0")
+    return shares
 
 
 def read_degradation(name: str) -> Degradation:
@@ -113,7 +126,7 @@ def read_degradation(name: str) -> Degradation:
         raise ConfigError(
             f"no degradation `{name}`", hint=f"name a TOML file, or one of the presets {', '.join(PRESETS)}"
         )
-    tree = read_toml(Path(name))
-    if "degradation" not in tree:
+    tree = read_toml(Path(name)).get("degradation")
+    if not isinstance(tree, Mapping):
         raise ConfigError(f"{name} has no [degradation] table")
-    return build(Degradation, tree["degradation"], source=name)
+    return build(Degradation, tree, source=name)

@@ -1,9 +1,9 @@
 """Options of `facesr degrade`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from annotated_types import Ge, Le
 
@@ -68,9 +68,11 @@ class DegradeConfig(Config):
     )
     degradation: Degradation = key("The degradation itself, the preset's if not given.", default=None)
 
-    def __post_init__(self) -> None:
-        if self.degradation is None:
-            object.__setattr__(self, "degradation", degradation_preset(self.preset or "default"))
+    def resolved(self) -> Self:
+        """Take the preset's degradation where none is given."""
+        if self.degradation is not None:
+            return self
+        return replace(self, degradation=degradation_preset(self.preset or "default"))
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Options of `facesr eval`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from facesr.config.fields import Config, opt
 from facesr.config.model import DEFAULT_MODEL
@@ -93,8 +93,10 @@ class EvalConfig(Config):
             raise ConfigError(
                 "nothing to score", hint="give LQ pictures to restore (`--lq`), or restored ones (`--sr`)"
             )
-        if "psnr" not in self.metric:
-            object.__setattr__(self, "metric", ("psnr", *self.metric))
+
+    def resolved(self) -> Self:
+        """Put PSNR among the metrics, which the worst images are named by."""
+        return self if "psnr" in self.metric else replace(self, metric=("psnr", *self.metric))
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
 from annotated_types import Ge, Gt
 
@@ -25,6 +25,16 @@ class Config:
             given: What environment, overrides and options say.
         """
         return {}
+
+    def resolved(self) -> Self:
+        """Return the configuration with everything filled in that its values only name, such as a preset.
+
+        `build` and the workflows call it, so those who construct a configuration need not. Twice is as once.
+
+        Raises:
+            ConfigError: What is named does not exist or cannot be read.
+        """
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +111,14 @@ class Leaf:
     @property
     def name(self) -> str:
         return self.key.rpartition(".")[2]
+
+    @property
+    def flag(self) -> str:
+        """What it is called on the command line: `--batch`, or the name of an argument such as INPUT."""
+        assert self.option is not None
+        if self.option.kind == "argument":
+            return self.option.metavar
+        return self.option.flag or "--" + self.name.replace("_", "-")
 
     @property
     def is_shown(self) -> bool:

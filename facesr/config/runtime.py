@@ -1,11 +1,21 @@
 """Where a network runs, and how."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Predicate
 
 from facesr.config.fields import Auto, Config, key, opt
+
+
+def cuda_with_a_number(name: str) -> bool:
+    """Tell whether this is a name such as `cuda:1`."""
+    return re.fullmatch(r"cuda:\d+", name) is not None
+
+
+Device = Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Predicate(cuda_with_a_number)]
+
 
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -14,7 +24,7 @@ Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 class RuntimeConfig(Config):
     """Where a network runs, and how."""
 
-    device: str = opt(
+    device: Device = opt(
         "auto",
         "Where the network runs; auto takes CUDA, then MPS, then the CPU.",
         panel="Model",

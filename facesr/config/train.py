@@ -1,16 +1,16 @@
 """Options of `facesr train`, and its recipes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from facesr.config.build import build, is_file, merge, nest, read_toml
 from facesr.config.data import DataConfig
 from facesr.config.fields import Config, Count, WholeNumber, key, opt
 from facesr.config.model import Arch
 from facesr.config.optim import OptimConfig
-from facesr.config.runtime import Dtype
+from facesr.config.runtime import Device, Dtype
 from facesr.config.steps import PRESETS, preset_tree
 from facesr.errors import ConfigError
 
@@ -50,7 +50,7 @@ class TrainConfig(Config):
     init: str | None = opt(
         None, "Weights to start from, as `upscale --model` takes them.", panel="Training", metavar="NAME|PATH"
     )
-    device: str = opt(
+    device: Device = opt(
         "auto",
         "Where to train; auto takes CUDA, then MPS, then the CPU.",
         panel="Run",
@@ -75,14 +75,17 @@ class TrainConfig(Config):
     tensorboard: bool = key("Write TensorBoard events too (extra `tensorboard`).", default=False)
 
     def __post_init__(self) -> None:
-        given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
-        args = {**self.args, **{name: value for name, value in given.items() if value is not None}}
-        for name, value in {"args": args, "blocks": None, "features": None, "scale": None}.items():
-            object.__setattr__(self, name, value)
         if self.batch % self.optim.accumulate:
             raise ConfigError(f"batch {self.batch} does not divide into {self.optim.accumulate} parts")
         if self.optim.periods and sum(self.optim.periods) < self.iterations:
             raise ConfigError("`optim.periods` end before the last iteration")
+
+    def resolved(self) -> Self:
+        """Put blocks, features and scale among the arguments of the network, and resolve the data."""
+        given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
+        args = {**self.args, **{name: value for name, value in given.items() if value is not None}}
+        nothing = dict.fromkeys(given)
+        return replace(self, args=args, data=self.data.resolved(), **nothing)
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,11 +94,12 @@ class TrainConfig(Config):
         if asked.get("resume") is None:
             tree = recipe_tree(str(asked.get("recipe", "psnr")))
         else:
-            tree = read_toml(Path(str(asked["resume"])) / "config.toml")
-            for name in {"recipe", "init", "out"} & given.keys():
-                raise ConfigError(
-                    f"`{name}` is of no use to a run that goes on", hint=f"leave out `--{name}`"
-                )
+            tree = run_tree(Path(str(asked["resume"])))
+            for name in ("recipe", "init", "out"):
+                if name in given:
+                    raise ConfigError(
+                        f"`--{name}` cannot be combined with `--resume`", hint=f"leave out `--{name}`"
+                    )
         # A value said for a preset changes the preset, unless a file holds the whole of it.
         known = _degradations(tree) | _degradations(file)
         changed = (_degradations(given) - known).intersection(PRESETS)
@@ -126,13 +130,28 @@ def recipe_tree(name: str) -> dict[str, Any]:
     return read_toml(Path(name))
 
 
-def resumed_config(run: Path) -> TrainConfig:
-    """Return the configuration that goes on with a run, for `train`.
+def run_tree(run: Path) -> dict[str, Any]:
+    """Return the configuration that a run was started with, as a tree.
 
     Raises:
-        ConfigError: No run there.
+        ConfigError: `run` is not a run folder.
     """
-    return build(TrainConfig, {**read_toml(run / "config.toml"), "resume": str(run)})
+    file = run / "config.toml"
+    if not is_file(str(file)):
+        raise ConfigError(
+            f"`--resume {run}` is not a run folder (no `config.toml` in it)",
+            hint="name the folder that `facesr train` made, such as `--resume runs/mine`",
+        )
+    return read_toml(file)
+
+
+def resumed_config(run: Path) -> TrainConfig:
+    """Return the configuration that continues a run, for `train`.
+
+    Raises:
+        ConfigError: `run` is not a run folder.
+    """
+    return build(TrainConfig, {**run_tree(run), "resume": str(run)})
 
 
 def train_recipe(name: str = "psnr", **changes: Any) -> TrainConfig:

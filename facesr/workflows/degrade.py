@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from facesr.config.degrade import DegradeConfig
 from facesr.errors import ConfigError
-from facesr.events import Reporter, Silent
+from facesr.events import Reporter
 from facesr.files.jobs import check_files, plan_jobs, result_suffix
 from facesr.files.listing import list_images
 from facesr.files.paths import exists, real
@@ -18,6 +18,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         ConfigError: A missing or contradictory path, nothing to read, two inputs with one output, a file
             that cannot be written or would overwrite another.
     """
+    config, reporter = config.resolved(), reporter or Reporter()
     hq, lq, preview = config.hq, config.lq, config.preview
     if hq is None:
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")
@@ -30,7 +31,6 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
     outputs = [path for path in (lq, config.hq_out) if path is not None]
     if len({real(path) for path in outputs}) < len(outputs):
         raise ConfigError(f"{lq} is given for both LQ and HQ", hint="name two folders")
-    reporter = reporter or Silent()
     sources = list_images([hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
     jobs, hq_jobs = (
         plan_jobs(sources, output, suffix=".png", copies=config.copies) if output else []

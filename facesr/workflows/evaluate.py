@@ -5,7 +5,7 @@ from pathlib import Path
 
 from facesr.config.evaluate import EvalConfig
 from facesr.errors import ConfigError
-from facesr.events import Reporter, Silent
+from facesr.events import Reporter
 from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
@@ -24,7 +24,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         DeviceError: The device or precision is not available.
         ImageError: No image could be scored.
     """
-    reporter = reporter or Silent()
+    config, reporter = config.resolved(), reporter or Reporter()
     pairs, scale = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
     for one in files:

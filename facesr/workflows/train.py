@@ -5,8 +5,8 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from facesr.config.train import TrainConfig
-from facesr.events import Reporter, Silent
+from facesr.config.train import TrainConfig, run_tree
+from facesr.events import Reporter
 from facesr.processes import refuse_lone_tasks
 from facesr.results import TrainResult
 from facesr.training.distributed import join_processes
@@ -31,8 +31,10 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     from facesr.data.folders import list_training, list_validation  # imports Pillow
 
     refuse_lone_tasks()
-    reporter = reporter or Silent()
-    if config.resume is None and config.out is not None:
+    config, reporter = config.resolved(), reporter or Reporter()
+    if config.resume is not None:
+        run_tree(config.resume)  # refuses what is not a run folder
+    elif config.out is not None:
         refuse_used(config.out)
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
     folders = list_training(config.data, warn=warn)

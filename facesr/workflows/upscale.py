@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ImageError
-from facesr.events import Reporter, Silent
+from facesr.events import Reporter
 from facesr.files.jobs import plan_jobs, split_done
 from facesr.files.listing import list_images
 from facesr.files.paths import is_there
@@ -25,7 +25,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not available.
     """
-    reporter = reporter or Silent()
+    config, reporter = config.resolved(), reporter or Reporter()
     suffix = "" if config.format == "auto" else f".{config.format}"
     sources = list_images(
         config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
@@ -53,10 +53,11 @@ def upscale_stream(
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not available.
     """
+    config = config.resolved()
     weights = find_weights(config.model)
     content = source.read(_MAX_STREAM_BYTES + 1)
     if len(content) > _MAX_STREAM_BYTES:
         raise ImageError(f"more than {_MAX_STREAM_BYTES:,} bytes on stdin", hint="name a file instead")
     from facesr.inference.upscale_files import upscale_bytes
 
-    target.write(upscale_bytes(config, content, weights, reporter or Silent()))
+    target.write(upscale_bytes(config, content, weights, reporter or Reporter()))

@@ -52,7 +52,7 @@ def test_a_resumed_run_takes_nothing_that_it_would_not_use(
     run(*arguments, "--out", tmp_path / "run")
     result = run("train", "--resume", tmp_path / "run", option)
     assert result.exit_code == 2
-    assert "of no use to a run that goes on" in result.stderr
+    assert f"`{option.partition('=')[0]}` cannot be combined with `--resume`" in result.stderr
 
 
 def test_a_configuration_file_resumes_too(run: Run, arguments: list[str], tmp_path: Path) -> None:
@@ -135,9 +135,10 @@ def test_without_out_the_run_is_named_by_arch_and_time(
         (["--recipe", "none"], "no recipe `none`"),
         (["--train-hq", "nowhere"], "no folder nowhere for the training pictures"),
         (["--arch", "swinir"], "swinir"),
-        (["--batch", "0"], "`batch`"),
+        (["--batch", "0"], "`--batch`: expected a whole number of at least 1, found 0"),
+        (["--set", "batch=0"], "`batch`: expected a whole number of at least 1, found 0"),
         (["--set", "optim.speed=1"], "unknown key `optim.speed`"),
-        (["--set", "optim.betas=[1.0, 0.9]"], "`optim.betas"),
+        (["--set", "optim.betas=[1.0, 0.9]"], "`optim.betas.0`: expected a number below 1, found 1.0"),
         (["--set", "args.depth=1"], "no argument `depth`"),
         (["--set", "optim.accumulate=3"], "batch 4 does not divide into 3 parts"),
         (["--set", "optim.periods=[1]"], "end before the last iteration"),
@@ -147,9 +148,13 @@ def test_without_out_the_run_is_named_by_arch_and_time(
         ),
         (["--degradation", "none"], "no degradation `none`"),
         (["--train-share", "1", "--train-share", "2"], "1 --train-hq but 2 --train-share"),
-        (["--resume", "nowhere"], "no such configuration file"),
+        (["--resume", "nowhere"], "`--resume nowhere` is not a run folder (no `config.toml` in it)"),
+        (["--resume", "README.md"], "`--resume README.md` is not a run folder (no `config.toml` in it)"),
         (["--init", "nothing"], "no model `nothing`"),
-        (["--device", "tpu"], "unknown device `tpu`"),
+        (
+            ["--device", "tpu"],
+            "`--device`: expected auto, cpu, cuda or mps, or cuda with a number",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import facesr
-from facesr.cli.app import _Terminated
+from facesr.cli.app import Terminated
 from facesr.images.read import read_image
 from facesr.weights.find import BUNDLED, bundled_models
 from tests.conftest import Run, noise
@@ -86,8 +86,14 @@ def test_exit_codes_of_partial_and_total_failure(
     [
         (["nowhere"], ["error: no such file or folder: nowhere"]),
         (["-m", "nothing"], ["error: no model `nothing`", "hint: bundled are faceunet, msrresnet-b20"]),
-        (["--batch", "none"], ["`runtime.batch`", "'none'"]),
-        (["--device", "tpu"], ["error: unknown device `tpu`", "hint: use auto"]),
+        (["--batch", "none"], ["`--batch`: expected a whole number, or auto, found none"]),
+        (["--batch", "0"], ["`--batch`: expected a whole number of at least 1, or auto, found 0"]),
+        (
+            ["--device", "tpu"],
+            ["`--device`: expected auto, cpu, cuda or mps, or cuda with a number"],
+        ),
+        (["--quality", "x"], ["`--quality`: expected a whole number, found x"]),
+        (["--format", "gif"], ["`--format`: expected auto, png, jpg, webp or tiff, found gif"]),
         (["--json", "--quiet"], ["exclude each other"]),
         (["--set", "runtime.colour=1"], ["unknown key `runtime.colour`"]),
         (["--set", "oops"], ["cannot read --set oops"]),
@@ -103,7 +109,7 @@ def test_usage_errors_are_two_lines_and_exit_2(
     assert result.stdout == ""
     for part in parts:
         assert part in result.stderr
-    assert "Traceback" not in result.output
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
     assert not (tmp_path / "out").exists()
 
 
@@ -120,29 +126,30 @@ def test_unreadable_weights_exit_1(run: Run, faces: Path, tmp_path: Path) -> Non
     assert "net.safetensors: truncated or not a safetensors file" in result.stderr
 
 
-def test_precedence_is_option_set_environment_file_default(
+def test_precedence_is_option_set_environment_file_default_and_errors_name_the_one(
     run: Run, faces: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def chosen(*arguments: object) -> str:
-        """Name the device that the command asked for, by the error that refuses it."""
+    def chosen(*arguments: object) -> tuple[str, str]:
+        """Return the device that the command asked for and where, by the error that refuses it."""
         result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder, *arguments)
         assert result.exit_code == 2
-        return result.stderr.split("`")[1]
+        message = result.stderr.splitlines()[0]
+        return message.split("`")[1], message.split("found ")[1]
 
     (tmp_path / "run.toml").write_text("[runtime]\ndevice = 'from-file'\n")
     file = ("--config", tmp_path / "run.toml")
-    assert chosen(*file) == "from-file"
+    assert chosen(*file) == ("runtime.device", "from-file")
     monkeypatch.setenv("FACESR_DEVICE", "from-environment")
-    assert chosen(*file) == "from-environment"
+    assert chosen(*file) == ("FACESR_DEVICE", "from-environment")
     override = ("--set", "runtime.device=from-set")
-    assert chosen(*file, *override) == "from-set"
-    assert chosen(*file, *override, "-d", "from-option") == "from-option"
+    assert chosen(*file, *override) == ("runtime.device", "from-set")
+    assert chosen(*file, *override, "-d", "from-option") == ("--device", "from-option")
 
 
 def test_progress_off_a_terminal_is_plain_lines(
     run: Run, faces: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facesr.cli.progress._PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr("facesr.cli.progress.PLAIN_INTERVAL_S", 0.0)
     arguments = ("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu", "--overwrite")
     assert "2/3 images, " in run(*arguments).stderr
     monkeypatch.setenv("FACESR_NO_PROGRESS", "1")
@@ -150,13 +157,13 @@ def test_progress_off_a_terminal_is_plain_lines(
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "wrapped"])
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, _Terminated])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
 @pytest.mark.parametrize(
     ("arguments", "workflow", "hint"),
     [
-        (("upscale", "in", "out"), "upscale.run", "run the same command again to go on"),
-        (("degrade", "hq", "lq"), "degrade.run", "run the same command again to go on"),
-        (("train",), "train.run", "a run that has begun goes on with `--resume` and its folder"),
+        (("upscale", "in", "out"), "upscale.upscale", "run the same command again to go on"),
+        (("degrade", "hq", "lq"), "degrade.degrade", "run the same command again to go on"),
+        (("train",), "train.train", "a run that has begun goes on with `--resume` and its folder"),
         (
             ("eval", "--hq", "a", "--lq", "b"),
             "evaluate.evaluate",
@@ -164,7 +171,7 @@ def test_progress_off_a_terminal_is_plain_lines(
         ),
         (
             ("export", "a", "b.onnx"),
-            "export.run",
+            "export.export",
             "nothing is kept to go on with, the same command starts anew",
         ),
     ],
@@ -186,7 +193,7 @@ def test_a_stop_tells_what_the_next_run_makes_of_it(
                 raise RuntimeError("a library's own") from error
             raise
 
-    monkeypatch.setattr(f"facesr.cli.{workflow}", stopped)
+    monkeypatch.setattr(f"facesr.workflows.{workflow}", stopped)
     word = "interrupted" if stop is KeyboardInterrupt else "terminated"
     assert run(*arguments).stderr.splitlines() == [f"error: {word}", f"hint: {hint}"]
 

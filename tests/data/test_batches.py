@@ -37,7 +37,7 @@ def hq(tmp_path: Path) -> Path:
 
 
 def make_draws(hq: Path, *, seed: int = 0, **options: object) -> PairDataset:
-    config = DataConfig(train_hq=(hq,), crop_px=16, **options)
+    config = DataConfig(train_hq=(hq,), crop_px=16, **options).resolved()
     return PairDataset(list_training(config), config, seed=seed, scale=4)
 
 
@@ -97,7 +97,7 @@ def test_folders_are_drawn_by_their_shares(hq: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     Image.fromarray(noise(32, 32, seed=9)).save(other / "o.png")
-    config = DataConfig(train_hq=(hq, other), train_share=(3.0, 1.0), degradation=("clean",))
+    config = DataConfig(train_hq=(hq, other), train_share=(3.0, 1.0), degradation=("clean",)).resolved()
     draws = PairDataset(list_training(config), config, seed=0, scale=4)
     count = Counter(Path(draws[number].name).parent.name for number in range(400))
     assert 260 < count["hq"] < 340

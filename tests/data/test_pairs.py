@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 def config(root: Path, **options: object) -> DataConfig:
     base = {"train_hq": (root / "hq",), "val_hq": root / "hq", "val_lq": (root / "lq",)}
-    return DataConfig(**{**base, **options})
+    return DataConfig(**{**base, **options}).resolved()
 
 
 def refused(call: object, *parts: str) -> None:
@@ -240,17 +240,18 @@ def test_counts_of_options_must_agree() -> None:
 def test_degradations_come_by_name_file_and_share(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[degradation.steps.fit]\nkind = 'fit'\nto = 'lq'\n")
-    data = DataConfig(degradation=("default=2", f"{path}=0.5", "clean"))
+    data = DataConfig(degradation=("default=2", f"{path}=0.5", "clean")).resolved()
     assert data.degradation_shares == {"default": 2, str(path): 0.5, "clean": 1}
     assert list(data.degradations[str(path)].steps) == ["fit"]
     path.write_text("[degradation.steps.fit]\nto = 'lq'\n")
     with pytest.raises(ConfigError, match="step `fit` has no `kind`"):
-        DataConfig(degradation=(str(path),))
+        DataConfig(degradation=(str(path),)).resolved()
     for bad, part in (
         ("none", "no degradation `none`"),
         ("default=x", "cannot read"),
         ("default=0", "above 0"),
     ):
-        refused(lambda bad=bad: DataConfig(degradation=(bad,)), part)
-    path.write_text("a = 1\n")
-    refused(lambda: DataConfig(degradation=(str(path),)), "has no [degradation] table")
+        refused(lambda bad=bad: DataConfig(degradation=(bad,)).resolved(), part)
+    for content in ("a = 1\n", "degradation = 3\n"):
+        path.write_text(content)
+        refused(lambda: DataConfig(degradation=(str(path),)).resolved(), "has no [degradation] table")

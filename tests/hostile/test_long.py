@@ -11,7 +11,7 @@ from PIL import Image
 from facesr.config.degrade import DegradeConfig
 from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
-from facesr.events import Silent
+from facesr.events import Reporter
 from facesr.workflows.degrade import degrade
 from facesr.workflows.upscale import upscale
 from tests.conftest import noise
@@ -26,7 +26,7 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-class Watch(Silent):
+class Watch(Reporter):
     """Notes the memory after some numbers of pictures."""
 
     def __init__(self, at: tuple[int, ...]) -> None:

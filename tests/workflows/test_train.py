@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -282,29 +283,25 @@ def test_usm_target_changes_the_loss() -> None:
     assert losses[0] != losses[1]
 
 
-class Interrupting:
+class Interrupting(Listener):
     """A reporter that sends this process a signal after some steps."""
 
     def __init__(self, number: int, after: int) -> None:
+        super().__init__()
         self.number, self.after = number, after
-        self.steps = 0
-        self.warnings: list[str] = []
         self.facts: dict[str, str] = {}
 
     def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         assert unit == "steps"
-        self.steps = done
+        super().begin(total, unit, done=done)
 
     def advance(self, count: int = 1) -> None:
-        self.steps += count
-        if self.steps == self.after:
+        super().advance(count)
+        if self.done == self.after:
             os.kill(os.getpid(), self.number)
 
-    def show(self, facts: dict[str, str]) -> None:
+    def show(self, facts: Mapping[str, str]) -> None:
         self.facts = dict(facts)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 def resume(out: Path) -> TrainResult:
@@ -436,8 +433,10 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
-    with pytest.raises(ConfigError, match="no such configuration file"):
-        resume(tmp_path / "nothing")
+    for place in (tmp_path / "nothing", out / "config.toml"):
+        for call in (resume, lambda run: train(TrainConfig(resume=run))):
+            with pytest.raises(ConfigError, match=r"is not a run folder \(no `config.toml` in it\)"):
+                call(place)
     with pytest.raises(DeviceError, match="does not run in fp16"):
         train(make(data, tmp_path / "other", arch="edsr", dtype="fp16"))
     with pytest.raises(ConfigError, match="no argument `depth`"):
