@@ -96,6 +96,7 @@ def build(cls: type[T], tree: Mapping[str, Any], *, source: str = "") -> T:
     """
     from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not pay
 
+    tree = cls.translated(tree)
     try:
         return TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
