@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import Shapes, SRNetwork, enlarge, load_shallower
+from facesr.models.base import Shapes, SRNetwork, enlarge
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
 from facesr.models.flip import FlipEnsemble
@@ -80,6 +80,5 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "enlarge",
-    "load_shallower",
     "resolve_args",
 ]

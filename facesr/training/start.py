@@ -15,19 +15,17 @@ from facesr.data.folders import Folder, fingerprint
 from facesr.data.pairs import PairSet
 from facesr.device import pick_dtype
 from facesr.errors import ConfigError
-from facesr.events import Reporter
-from facesr.models import build_network, resolve_args
-from facesr.models.base import SRNetwork, load_shallower
+from facesr.events import Reporter, Silent
+from facesr.models import resolve_args
 from facesr.processes import rank_from_environment
 from facesr.results import TrainResult
 from facesr.training.distributed import join_processes, worker_count
+from facesr.training.initial import initial_network
 from facesr.training.loop import TrainingLoop
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.trainer import Trainer
 from facesr.training.validation import Validator, mean_over_sets
-from facesr.weights.find import find_weights
-from facesr.weights.load import read_network
 
 
 def start(
@@ -73,7 +71,9 @@ def _run(
     # Recorded in full, since another version may have other defaults.
     config = replace(config, args=resolve_args(config.arch, config.args))
     # A checkpoint holds all weights, so those that the run began with need not be there any more.
-    network = initial_network(replace(config, init=None) if resumed else config)
+    network = initial_network(
+        replace(config, init=None) if resumed else config, reporter if ranks.rank == 0 else Silent()
+    )
     if config.dtype != "auto":
         pick_dtype(config.dtype, device, network.dtypes)  # refuses what the network cannot do
     size = lq_size(config, folders, multiple_of=network.multiple_of)
@@ -108,31 +108,6 @@ def _run(
         bicubic_psnr=mean_over_sets(validator.bicubic, "psnr") if validator else None,
         stopped_by="" if loop.finished else stop.name,
     )
-
-
-def initial_network(config: TrainConfig) -> SRNetwork:
-    """Build the network, of which `args` are all arguments, from the weights in `init` where they are given.
-
-    Raises:
-        ConfigError: The weights are of another network than the configuration's, or of one with more blocks.
-    """
-    torch.manual_seed(config.seed % 2**63)
-    args = config.args
-    if config.init is None:
-        return build_network(config.arch, args)
-    network, found, _ = read_network(find_weights(config.init))
-    begun = resolve_args(found.arch, found.args)
-    if (found.arch, begun) == (config.arch, args):
-        return network
-    deeper = {name for name in args if name.endswith("blocks") and begun.get(name, 0) <= args[name]}
-    if found.arch != config.arch or any(begun[name] != args[name] for name in args if name not in deeper):
-        raise ConfigError(
-            f"{config.init} holds {found.arch} {found.args}, but the run is for {config.arch} {args}",
-            hint="give the same `--arch` and `--features`, and no fewer `--blocks`",
-        )
-    grown = build_network(config.arch, args)
-    load_shallower(grown, network.state_dict())
-    return grown
 
 
 def lq_size(config: TrainConfig, folders: list[Folder], *, multiple_of: int) -> tuple[int, int]:
