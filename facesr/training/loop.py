@@ -88,7 +88,7 @@ class TrainingLoop:
                 " but not as if it had never been stopped"
             )
         before = chosen_by(self.best)
-        if self.best and before != self.config.best_by and not self.finished:
+        if self._is_first and self.best and before != self.config.best_by and not self.finished:
             self.reporter.warn(
                 f"`best_by` was {before} and is {self.config.best_by} now, so the next validation"
                 f" replaces `{BEST}`"
