@@ -97,6 +97,7 @@ def build(
     """
     from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not pay
 
+    tree = cls.translated(tree)
     try:
         config = TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:

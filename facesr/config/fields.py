@@ -17,6 +17,11 @@ class Config:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     @classmethod
+    def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a tree that may have keys of earlier versions in the keys of this one."""
+        return dict(tree)
+
+    @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the tree that lies beneath everything, such as a preset.
 

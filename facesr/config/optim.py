@@ -10,9 +10,6 @@ from facesr.config.fields import Config, Count, Positive, WholeNumber, key, opt
 Method = Literal["adam", "muon"]
 
 
-Loss = Literal["l1", "charbonnier", "mse", "psnr"]
-
-
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -32,9 +29,6 @@ class OptimConfig(Config):
     )
     learning_rate_floor: Annotated[float, Ge(0)] = key("Learning rate at the end of a cycle.", default=1e-7)
     warmup: WholeNumber = key("Iterations over which the learning rate rises from 0.", default=0)
-    loss: Loss = key(
-        "Mean absolute, Charbonnier or mean squared error, or the PSNR of each picture.", default="l1"
-    )
     ema_decay: Annotated[float, Ge(0), Le(1)] = key("Of the running average of the weights.", default=0.999)
     ema_warmup: bool = key(
         "Let the average follow closely at first: decay (1 + n) / (10 + n) at step n, up to `ema_decay`.",
@@ -42,4 +36,3 @@ class OptimConfig(Config):
     )
     clip_norm: Annotated[float, Ge(0)] = key("Largest norm of the gradient; 0 does not clip.", default=0.0)
     accumulate: Count = key("Parts that a batch is computed in, to save memory.", default=1)
-    usm_target: bool = key("Compare with a sharpened truth, as Real-ESRGAN does; costs PSNR.", default=False)

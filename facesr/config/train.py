@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from facesr.config.build import build, is_file, merge, nest, read_toml
 from facesr.config.data import DataConfig
+from facesr.config.evaluate import MetricName
 from facesr.config.fields import Config, Count, WholeNumber, key, opt
+from facesr.config.loss import LossConfig, LossName, has_old_losses, translate_losses
 from facesr.config.model import Arch
 from facesr.config.optim import OptimConfig
 from facesr.config.runtime import Device, Dtype
@@ -47,6 +49,11 @@ class TrainConfig(Config):
     )
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: Mapping[LossName, LossConfig] = key(
+        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`), each with `weight` (1, and 0 leaves it out) and"
+        " `target` (`hq` or `sharpened`).",
+        make=lambda: {"l1": LossConfig()},
+    )
     init: str | None = opt(
         None, "Weights to start from, as `upscale --model` takes them.", panel="Training", metavar="NAME|PATH"
     )
@@ -71,6 +78,7 @@ class TrainConfig(Config):
     log_every: Count = key("Iterations between lines of metrics.", default=100)
     save_every: Count = key("Iterations between checkpoints.", default=1000)
     validate_every: WholeNumber = key("Iterations between validations; 0 never validates.", default=5000)
+    best_by: MetricName = key("Metric on the validation images by which `best/` is chosen.", default="psnr")
     sample_count: WholeNumber = key("Validation faces in the sample sheets.", default=4)
     tensorboard: bool = key("Write TensorBoard events too (extra `tensorboard`).", default=False)
 
@@ -79,17 +87,29 @@ class TrainConfig(Config):
             raise ConfigError(f"batch {self.batch} does not divide into {self.optim.accumulate} parts")
         if self.optim.periods and sum(self.optim.periods) < self.iterations:
             raise ConfigError("`optim.periods` end before the last iteration")
+        if not any(one.weight for one in self.loss.values()):
+            raise ConfigError(
+                "no loss has a weight above 0", hint="name one, such as `--set loss.l1.weight=1`"
+            )
+
+    @classmethod
+    def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        return translate_losses(tree)
 
     def resolved(self) -> Self:
         """Put blocks, features and scale among the arguments of the network, and resolve the data."""
         given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
         args = {**self.args, **{name: value for name, value in given.items() if value is not None}}
-        nothing = dict.fromkeys(given)
-        return replace(self, args=args, data=self.data.resolved(), **nothing)
+        return replace(self, args=args, blocks=None, features=None, scale=None, data=self.data.resolved())
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
+        if has_old_losses(merge([file, given])) and "loss" in {**file, **given}:
+            raise ConfigError(
+                "`optim.loss` and `optim.usm_target` are old names and cannot be combined with `loss`",
+                hint="write `[loss.NAME]` with `weight` and `target` instead",
+            )
         asked = {**file, **given}
         if asked.get("resume") is None:
             tree = recipe_tree(str(asked.get("recipe", "psnr")))
@@ -127,7 +147,7 @@ def recipe_tree(name: str) -> dict[str, Any]:
         raise ConfigError(
             f"no recipe `{name}`", hint=f"bundled are {', '.join(RECIPES)}; or name a TOML file"
         )
-    return read_toml(Path(name))
+    return translate_losses(read_toml(Path(name)))
 
 
 def run_tree(run: Path) -> dict[str, Any]:
@@ -142,7 +162,7 @@ def run_tree(run: Path) -> dict[str, Any]:
             f"`--resume {run}` is not a run folder (no `config.toml` in it)",
             hint="name the folder that `facesr train` made, such as `--resume runs/mine`",
         )
-    return read_toml(file)
+    return translate_losses(read_toml(file))
 
 
 def resumed_config(run: Path) -> TrainConfig:

@@ -18,7 +18,6 @@ from facesr.models.base import (
     Traits,
     Window,
     enlarge,
-    load_shallower,
 )
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
@@ -110,6 +109,5 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "enlarge",
-    "load_shallower",
     "resolve_args",
 ]

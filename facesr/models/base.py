@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facesr.models.blocks import Residual
-
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -124,18 +122,6 @@ def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
     if traits.channels == 1:
         out = out.reshape(batch, channels, *out.shape[2:])
     return out[..., : height * traits.scale, : width * traits.scale]
-
-
-def load_shallower(network: SRNetwork, state: Mapping[str, Tensor]) -> None:
-    """Load the weights of a network with fewer residual blocks; the other blocks begin by adding nothing.
-
-    So the result is that of the shallower network, from where training goes on.
-    """
-    missing, _ = network.load_state_dict(state, strict=False)
-    for name, module in network.named_modules():
-        if isinstance(module, Residual) and any(key.startswith(f"{name}.") for key in missing):
-            nn.init.zeros_(module.last.weight)
-            nn.init.zeros_(module.last.bias)  # type: ignore[arg-type]
 
 
 def count_blocks(shapes: Shapes, pattern: str) -> int:

@@ -10,18 +10,24 @@ from facesr.training.run_folder import RunFolder
 
 
 def draw_curve(folder: RunFolder) -> None:
-    """Write `curve.png`: loss, and validation PSNR beside bicubic; nothing without the extra `plot`."""
+    """Write `curve.png`: losses, and validation PSNR with that of bicubic. Does nothing without `plot`."""
     if find_spec("matplotlib") is None:
         return
     from matplotlib.figure import Figure  # without pyplot, which would keep global state
 
     lines = list(folder.metrics())
-    losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     validations = [line for line in lines if "validation" in line]
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(*zip(*losses, strict=True), linewidth=0.8)
-    positive = all(loss > 0 for _, loss in losses)
+    losses = [
+        (line["step"], {"loss": line["loss"], **line.get("losses", {})}) for line in lines if "loss" in line
+    ]
+    for name in dict.fromkeys(name for _, values in losses for name in values):
+        curve = [(step, values[name]) for step, values in losses if name in values]
+        left.plot(*zip(*curve, strict=True), label=name, linewidth=0.8)
+    if len(left.lines) > 1:
+        left.legend(fontsize="small")
+    positive = all(loss > 0 for _, values in losses for loss in values.values())
     left.set(xlabel="step", ylabel="loss", yscale="log" if positive else "linear")
     # A run may go on with other validation pictures than it began with.
     for name in dict.fromkeys(name for line in validations for name in line["validation"]["ema"]):

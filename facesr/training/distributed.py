@@ -4,14 +4,14 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
 
 from facesr.config.train import TrainConfig
+from facesr.device import pick_device
 from facesr.errors import ConfigError, DeviceError
 from facesr.processes import cores, local_world_size, rank_from_environment
-
-if TYPE_CHECKING:
-    import torch
 
 
 def worker_count(config: TrainConfig) -> int:
@@ -22,17 +22,12 @@ def worker_count(config: TrainConfig) -> int:
 
 
 @contextmanager
-def join_processes(config: TrainConfig) -> "Iterator[torch.device]":
+def join_processes(config: TrainConfig) -> Iterator[torch.device]:
     """Join the other processes that torchrun started, if any, and give this one's device.
 
     Raises:
         ConfigError: The batch does not divide among the processes.
     """
-    import torch
-    import torch.distributed as dist
-
-    from facesr.device import pick_device
-
     ranks = rank_from_environment()
     device = pick_device(config.device)
     if config.batch % (ranks.world_size * config.optim.accumulate):

@@ -10,27 +10,27 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from facesr.config.model import ModelConfig, Score
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
 from facesr.errors import ConfigError, RunError
 from facesr.events import Reporter
-from facesr.metrics import Scores
+from facesr.models import resolve_args
 from facesr.processes import Rank
+from facesr.training.best import Best, choose_best, chosen_by, write_best
 from facesr.training.curves import EventWriter, draw_curve
+from facesr.training.layout import BEST
 from facesr.training.run_folder import RunFolder, explain_write_errors
 from facesr.training.signals import Stopped, StopSignals
 from facesr.training.trainer import Trainer
-from facesr.training.validation import Validator
+from facesr.training.validation import Table, Validator, mean_over_sets
 from facesr.transfer import Arrival, send_to_host
-from facesr.weights.save import save_folder
 
 
 class TrainingLoop:
     """Drives a trainer through its iterations and keeps its folder.
 
     Attributes:
-        best: Step, PSNR and which weights of the best validation so far; empty before the first.
+        best: The best validation so far.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TrainingLoop:
         self.ranks = ranks
         self._data = data
         self._lq_size = lq_size
-        self.best: dict[str, Any] = {}
+        self.best: Best = {}
         self._is_first = ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device. The first one
         # may validate for as long as it takes.
@@ -70,9 +70,10 @@ class TrainingLoop:
         """Go back to the folder's last checkpoint."""
         state = self.folder.load()
         try:
-            if state["network_args"] != self._network_args:
+            known = _resolved(state["network_args"])
+            if known != self._network_args:
                 raise ConfigError(
-                    f"{self.folder.path} trains {state['network_args']}, not {self._network_args}",
+                    f"{self.folder.path} trains {known}, not {self._network_args}",
                     hint="leave out `--arch`, `--blocks` and `--features`",
                 )
             self.best, self._validation_due = state["best"], state["validation_due"]
@@ -86,6 +87,12 @@ class TrainingLoop:
                 "the training pictures or their shares are not those that the run began with: it goes on,"
                 " but not as if it had never been stopped"
             )
+        before = chosen_by(self.best)
+        if self._is_first and self.best and before != self.config.best_by and not self.finished:
+            self.reporter.warn(
+                f"`best_by` was {before} and is {self.config.best_by} now, so the next validation"
+                f" replaces `{BEST}`"
+            )
         if self._is_first:
             self.folder.recover()
             self.folder.keep_config(self.config, step=self.trainer.step)
@@ -98,23 +105,7 @@ class TrainingLoop:
 
     @property
     def _network_args(self) -> dict[str, Any]:
-        return {"arch": self.config.arch, **self.config.args}
-
-    def announce(self) -> None:
-        """On the CPU say how long it will take, by the time of one picture."""
-        left = self.config.iterations - self.trainer.step
-        if self.trainer.device.type != "cpu" or not self._is_first or not left:
-            return
-        if not all(self._lq_size):
-            return  # nothing could be read, which the first batch will say
-        images = torch.zeros(1, 3, *self._lq_size)
-        start = 0.0
-        for _ in range(2):  # the first pass warms up
-            start = time.perf_counter()
-            self.trainer.network(images).mean().backward()
-        seconds = (time.perf_counter() - start) * self.config.batch * left
-        self.trainer.network.zero_grad()
-        self.reporter.warn(f"on this CPU {left} steps take about {remaining(seconds)}, without validation")
+        return _resolved({"arch": self.config.arch, **self.config.args})
 
     def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
         """Train until the last iteration or a stop signal; then the checkpoint is written.
@@ -151,14 +142,14 @@ class TrainingLoop:
                 known_failures.add(message)
                 self.reporter.warn(f"{message}; another picture takes its place")
             try:
-                loss = send_to_host(trainer.train_step(batch))
+                losses = send_to_host(trainer.train_step(batch))
             except torch.OutOfMemoryError as error:
                 raise RunError(
                     f"{trainer.device} has too little memory for a step",
                     hint="raise `optim.accumulate`, or lower `--batch` or `data.crop_px`, then `--resume`",
                 ) from error
             self._check_pending()
-            self._pending = (trainer.step, loss, batch)
+            self._pending = (trainer.step, losses, batch)
             self.reporter.advance()
             last = trainer.step == config.iterations
             stopping = self._agree(stop)
@@ -183,21 +174,22 @@ class TrainingLoop:
         return stop.agreed != 0
 
     def _check_pending(self) -> None:
-        """Look at the loss of the step before, which the device has finished by now."""
+        """Look at the losses of the step before, which the device has finished by now."""
         if self._pending is None:
             return
-        step, loss, batch = self._pending
+        step, losses, batch = self._pending
         self._pending = None
-        value = float(loss.wait())
-        if not math.isfinite(value):
-            raise RunError(
-                f"the loss at step {step} is {value}; its pictures: {', '.join(batch.names)}",
-                hint="lower `--lr`, or look at the pictures; a checkpoint, if there is one, is from before",
-            )
+        for name, value in zip(self.trainer.objective.names, losses.wait().tolist(), strict=True):
+            if not math.isfinite(value):
+                raise RunError(
+                    f"the loss `{name}` at step {step} is {value}, with the images {', '.join(batch.names)}",
+                    hint="lower `--lr` or check these images, then `--resume` from the last checkpoint",
+                )
 
     def _log(self, waited: float) -> None:
         learning_rate = self.trainer.learning_rate
-        loss = self.trainer.take_mean_loss()
+        losses = self.trainer.take_mean_losses()
+        loss = self.trainer.objective.total(losses)
         if not self._is_first:
             return
         step, since = self._reported
@@ -206,11 +198,13 @@ class TrainingLoop:
         rate = (self.trainer.step - step) / elapsed
         line = {"step": self.trainer.step, "loss": loss, "learning_rate": learning_rate}
         timing = {"samples_per_s": rate * self.config.batch, "waiting": waited / elapsed}
-        self.folder.log({**line, **timing})
+        several = losses if len(losses) > 1 else {}
+        self.folder.log({**line, **({"losses": several} if several else {}), **timing})
         if self._events:
-            self._events.write(line)
+            self._events.write({**line, **{f"loss_{name}": value for name, value in several.items()}})
         self._facts |= {
             "loss": f"{loss:.4f}",
+            **{name: f"{value:.4f}" for name, value in several.items()},
             "lr": f"{learning_rate:.1e}",
             "samples/s": f"{timing['samples_per_s']:.1f}",
         }
@@ -237,65 +231,39 @@ class TrainingLoop:
             name: validator.score(network, self.trainer.device, check=stop.check)
             for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))
         }
-        means = {name: mean_psnr(table) for name, table in scores.items()}
-        kind = max(means, key=lambda name: means[name])
-        if not self.best or means[kind] > self.best["psnr"]:
-            self.best = {"step": self.trainer.step, "psnr": means[kind], "weights": kind}
-            self._keep(kind, scores[kind])
-        self._record_validation(scores, means)
+        best = choose_best(scores, self.best, by=self.config.best_by, step=self.trainer.step)
+        if best is not self.best:
+            self.best = best
+            network = self.trainer.ema_network if best["weights"] == "ema" else self.trainer.network
+            write_best(
+                self.folder, network, self.config, validator, best, scores, patch_px=max(self._lq_size)
+            )
+        self._record_validation(validator, scores)
 
-    def _record_validation(self, scores: dict[str, dict[str, Scores]], means: dict[str, float]) -> None:
-        assert self.validator is not None
-        line = {"validation": {**scores, "bicubic": self.validator.bicubic}, "best": self.best}
-        self.folder.log({"step": self.trainer.step, **line})
+    def _record_validation(self, validator: Validator, scores: dict[str, Table]) -> None:
+        self.folder.log(
+            {
+                "step": self.trainer.step,
+                "validation": {**scores, "bicubic": validator.bicubic},
+                "best": self.best,
+            }
+        )
         if self._events:
-            self._events.write({"step": self.trainer.step, **{f"psnr_{k}": v for k, v in means.items()}})
+            names = dict.fromkeys(("psnr", self.config.best_by))
+            means = {f"{n}_{k}": mean_over_sets(table, n) for k, table in scores.items() for n in names}
+            self._events.write({"step": self.trainer.step, **means})
         with explain_write_errors(self.folder.path):
             if self.config.sample_count:
                 target = self.folder.path / "samples" / f"{self.trainer.step:07}.png"
                 network, count = self.trainer.ema_network, self.config.sample_count
-                self.validator.write_samples(network, self.trainer.device, target, count=count)
+                validator.write_samples(network, self.trainer.device, target, count=count)
             draw_curve(self.folder)
-        gain = self.best["psnr"] - mean_psnr(self.validator.bicubic)
+        gain = self.best["psnr"] - mean_over_sets(validator.bicubic, "psnr")
         self._facts |= {
-            "PSNR": f"{max(means.values()):.2f}",
+            "PSNR": f"{max(mean_over_sets(table, 'psnr') for table in scores.values()):.2f}",
             "best": f"{self.best['psnr']:.2f} ({gain:+.2f})",
         }
         self.reporter.show(self._facts)
-
-    def _keep(self, kind: str, scores: dict[str, Scores]) -> None:
-        """Write `best/`, a weight folder with its card."""
-        assert self.validator is not None
-        config, trainer = self.config, self.trainer
-        network = trainer.ema_network if kind == "ema" else trainer.network
-        counts = {one.name: len(one.lq) for one in self.validator.sets}
-        model = ModelConfig(
-            # A folder may be called `..`, and its name may be bytes that are no text.
-            name=self.folder.path.resolve().name.encode(errors="replace").decode(),
-            arch=config.arch,
-            args=dict(config.args),
-            summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
-            data=", ".join(map(str, config.data.train_hq))
-            + "; its terms"
-            + (" and those of the weights that it began with" if config.init else "")
-            + " decide the licence of these weights",
-            degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
-            training=f"{config.optim.method.capitalize()}, {config.optim.loss}, "
-            + ("averaged" if kind == "ema" else "raw")
-            + " weights"
-            + (f", from {config.init}" if config.init else ""),
-            iterations=trainer.step,
-            batch=config.batch,
-            patch_px=max(self._lq_size),
-            scores=tuple(
-                Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
-                for (name, values), baseline in zip(
-                    scores.items(), self.validator.bicubic.values(), strict=True
-                )
-            ),
-        )
-        with self.folder.replacing_best() as target:
-            save_folder(target, network.state_dict(), model)
 
     def _save(self) -> None:
         state = self.trainer.state()  # on every process, since they agree on the mean loss
@@ -309,16 +277,7 @@ class TrainingLoop:
             self.folder.save({**state, **extra, "network_args": self._network_args})
 
 
-def mean_psnr(table: dict[str, Scores]) -> float:
-    """Return the mean PSNR over validation sets, by which the best weights are chosen."""
-    return sum(scores["psnr"] for scores in table.values()) / len(table)
-
-
-def remaining(seconds: float) -> str:
-    """Say a duration in the two units that matter, such as `3 h 12 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    first = next((index for index, (amount, _) in enumerate(parts) if amount), 3)
-    return " ".join(f"{amount} {unit}" for amount, unit in parts[first : first + 2])
+def _resolved(network_args: dict[str, Any]) -> dict[str, Any]:
+    """Fill in arguments that the constructor has by now; a checkpoint may be older."""
+    arch, args = network_args["arch"], {key: v for key, v in network_args.items() if key != "arch"}
+    return {"arch": arch, **resolve_args(arch, args)}

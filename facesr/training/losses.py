@@ -18,16 +18,17 @@ def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def negative_psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of 10 log10(MSE) over pictures in [0, 1], their PSNR in dB with the sign changed.
+    """Return the mean of 10 log10(MSE) over images in [0, 1], their PSNR in dB with the sign changed.
 
-    Unlike under the mean squared error, pictures that can be restored well count as much as those that cannot
+    Unlike under the mean squared error, images that can be restored well count as much as those that cannot
     (Chen et al. 2022, NAFNet).
     """
     errors = (prediction - target).square().mean((1, 2, 3))
     return 10 * torch.log10(errors + _PSNR_EPSILON).mean()
 
 
-# By the names in `facesr.config.optim.Loss`: (prediction, target) to a scalar.
+# To add a loss, (prediction, target) to a scalar: write its function, add a line here and a name to
+# `facesr.config.loss.LossName`.
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "charbonnier": charbonnier,

@@ -1,16 +1,26 @@
 """What moves the weights."""
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor
+from torch.optim import Adam, Optimizer
 
 from facesr.config.optim import OptimConfig
 from facesr.training.muon import Muon
 
 
-def build_optimisers(parameters: list[Tensor], config: OptimConfig) -> list[torch.optim.Optimizer]:
-    """Return what moves the weights: Adam, or Muon for the kernels inside and Adam for the rest."""
+def adam(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:
+    """Return Adam for all parameters."""
+    return [Adam(parameters, lr=config.learning_rate, betas=config.betas)]
+
+
+def muon(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:
+    """Return Muon for all kernels but the first and the last, and Adam for the rest."""
     kernels = [parameter for parameter in parameters if parameter.ndim == 4][1:-1]
-    inside = {id(kernel) for kernel in kernels} if config.method == "muon" else set()
-    rest = [parameter for parameter in parameters if id(parameter) not in inside]
-    adam = torch.optim.Adam(rest, lr=config.learning_rate, betas=config.betas)
-    return [adam, Muon(kernels, lr=config.learning_rate)] if inside else [adam]
+    inside = {id(kernel) for kernel in kernels}
+    rest = adam([parameter for parameter in parameters if id(parameter) not in inside], config)
+    return [*rest, Muon(kernels, lr=config.learning_rate)] if kernels else rest
+
+
+# To add an optimiser: write its function, add a line here and a name to `facesr.config.optim.Method`.
+OPTIMISERS: dict[str, Callable[[list[Tensor], OptimConfig], list[Optimizer]]] = {"adam": adam, "muon": muon}

@@ -1,52 +1,78 @@
 """Starting or continuing a run."""
 
+import time
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from facesr.config.train import TrainConfig
+from facesr.data.batches import Slice, batches
+from facesr.data.dataset import PairDataset
+from facesr.data.folders import Folder, check_scale, fingerprint
+from facesr.data.pairs import PairSet
+from facesr.device import pick_dtype
 from facesr.errors import ConfigError
 from facesr.events import Reporter
+from facesr.models import Traits, Window, resolve_args
 from facesr.processes import rank_from_environment
 from facesr.results import TrainResult
-from facesr.training.distributed import worker_count
+from facesr.training.distributed import join_processes, worker_count
+from facesr.training.initial import initial_network
+from facesr.training.loop import TrainingLoop
+from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
-
-if TYPE_CHECKING:
-    import torch
-
-    from facesr.data.folders import Folder
-    from facesr.data.pairs import PairSet
-    from facesr.models import Traits
+from facesr.training.trainer import Trainer
+from facesr.training.validation import Validator, mean_over_sets
 
 
 def start(
     config: TrainConfig,
     reporter: Reporter,
-    folders: "list[Folder]",
-    sets: "list[PairSet]",
+    folders: list[Folder],
+    sets: list[PairSet],
     stop: StopSignals,
-    device: "torch.device",
     *,
     resumed: bool,
 ) -> TrainResult:
-    # Imported here, so that errors in the configuration answer without the seconds that torch takes to load.
-    from facesr.data.batches import Slice, batches
-    from facesr.data.dataset import PairDataset
-    from facesr.data.folders import check_scale, fingerprint
-    from facesr.device import pick_dtype
-    from facesr.models import Window, resolve_args
-    from facesr.training.loop import TrainingLoop, mean_psnr
-    from facesr.training.run_folder import RunFolder
-    from facesr.training.trainer import Trainer
-    from facesr.training.validation import Validator
+    """Train in the run folder `config.out`, together with the other processes of the run.
 
+    Args:
+        config: With `out`.
+        reporter: Hears of progress.
+        folders: Training images.
+        sets: Validation pairs; none to train without validation.
+        stop: What asks the run to end.
+        resumed: Whether to continue from the folder's checkpoint.
+
+    Raises:
+        ConfigError: What does not fit together, or a folder in use.
+        WeightsError: Unusable weights to start from.
+        DeviceError: The device or the precision is not available.
+        RunError: A loss that is not finite, or a folder that cannot be written.
+    """
+    with join_processes(config) as device:
+        return _run(config, reporter, folders, sets, stop, device, resumed=resumed)
+
+
+def _run(
+    config: TrainConfig,
+    reporter: Reporter,
+    folders: list[Folder],
+    sets: list[PairSet],
+    stop: StopSignals,
+    device: torch.device,
+    *,
+    resumed: bool,
+) -> TrainResult:
     ranks = rank_from_environment()
     # Recorded in full, since another version may have other defaults.
     config = replace(config, args=resolve_args(config.arch, config.args))
     # A checkpoint holds all weights, so those that the run began with need not be there any more.
-    network = initial_network(replace(config, init=None) if resumed else config)
+    network = initial_network(
+        replace(config, init=None) if resumed else config, reporter if ranks.rank == 0 else Reporter()
+    )
     if config.dtype != "auto":
         pick_dtype(config.dtype, device, network.traits.dtypes)  # refuses what the network cannot do
     scale = network.traits.scale
@@ -56,7 +82,9 @@ def start(
         network.traits = replace(network.traits, view=Window(max(size)))
     trainer = Trainer(network, config, device)
     folder = RunFolder(config.out or Path())
-    validator = Validator.prepare(sets) if sets and ranks.rank == 0 else None
+    validator = None
+    if sets and ranks.rank == 0:
+        validator = Validator.prepare(sets, best_by=config.best_by)
     loop = TrainingLoop(
         config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size
     )
@@ -68,7 +96,8 @@ def start(
         elif ranks.rank == 0:
             folder.create(config, device=str(device))
         if not loop.finished:
-            loop.announce()
+            if ranks.rank == 0:
+                announce(config, trainer, size, reporter)
             workers = worker_count(config)
             with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
                 loop.go(stream, stop)
@@ -77,44 +106,12 @@ def start(
         trainer.step,
         config.iterations,
         best_psnr=loop.best.get("psnr"),
-        bicubic_psnr=mean_psnr(validator.bicubic) if validator else None,
+        bicubic_psnr=mean_over_sets(validator.bicubic, "psnr") if validator else None,
         stopped_by="" if loop.finished else stop.name,
     )
 
 
-def initial_network(config: TrainConfig):  # type: ignore[no-untyped-def]
-    """Build the network, of which `args` are all arguments, from the weights in `init` where they are given.
-
-    Raises:
-        ConfigError: The weights are of another network than the configuration's, or of one with more blocks.
-    """
-    import torch
-
-    from facesr.models import build_network, resolve_args
-    from facesr.models.base import load_shallower
-    from facesr.weights.find import find_weights
-    from facesr.weights.load import read_network
-
-    torch.manual_seed(config.seed % 2**63)
-    args = config.args
-    if config.init is None:
-        return build_network(config.arch, args)
-    network, found, _ = read_network(find_weights(config.init))
-    begun = resolve_args(found.arch, found.args)
-    if (found.arch, begun) == (config.arch, args):
-        return network
-    deeper = {name for name in args if name.endswith("blocks") and begun.get(name, 0) <= args[name]}
-    if found.arch != config.arch or any(begun[name] != args[name] for name in args if name not in deeper):
-        raise ConfigError(
-            f"{config.init} holds {found.arch} {found.args}, but the run is for {config.arch} {args}",
-            hint="give the same `--arch` and `--features`, and no fewer `--blocks`",
-        )
-    grown = build_network(config.arch, args)
-    load_shallower(grown, network.state_dict())
-    return grown
-
-
-def lq_size(config: TrainConfig, folders: "list[Folder]", traits: "Traits") -> tuple[int, int]:
+def lq_size(config: TrainConfig, folders: list[Folder], traits: Traits) -> tuple[int, int]:
     """Return (height, width) of what the network sees in training, in LQ pixels.
 
     Raises:
@@ -129,3 +126,28 @@ def lq_size(config: TrainConfig, folders: "list[Folder]", traits: "Traits") -> t
             hint=f"choose `--crop {traits.scale * max(fitting)}`",
         )
     return height, width
+
+
+def announce(config: TrainConfig, trainer: Trainer, size: tuple[int, int], reporter: Reporter) -> None:
+    """On the CPU say how long the run will take, by the time of one image of (height, width) LQ pixels."""
+    left = config.iterations - trainer.step
+    if trainer.device.type != "cpu" or not left or not all(size):  # no size: the first batch will say why
+        return
+    images = torch.zeros(1, 3, *size)
+    start = 0.0
+    for _ in range(2):  # the first pass warms up
+        start = time.perf_counter()
+        trainer.network(images).mean().backward()
+    seconds = (time.perf_counter() - start) * config.batch * left
+    trainer.network.zero_grad()
+    reporter.warn(f"on this CPU {left} steps take about {remaining(seconds)}, without validation")
+
+
+def remaining(seconds: float) -> str:
+    """Say a duration in the two units that matter, such as `3 h 12 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((index for index, (amount, _) in enumerate(parts) if amount), 3)
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[first : first + 2])

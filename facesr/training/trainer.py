@@ -11,22 +11,23 @@ from torch.nn.parallel import DistributedDataParallel
 
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
-from facesr.degradation.kernels import usm_sharpen
 from facesr.device import DTYPES
 from facesr.errors import ConfigError
 from facesr.models.base import SRNetwork
-from facesr.training.losses import LOSSES
-from facesr.training.optimisers import build_optimisers
+from facesr.training.objective import Objective
+from facesr.training.optimisers import OPTIMISERS
 from facesr.training.schedule import cosine_with_restarts
 from facesr.transfer import send_to_device
 
+# What a second network will need, such as a discriminator, gets keys beside those of the first.
 TrainState = dict[str, Any]
 
 
 class Trainer:
-    """The network, its running average, the optimiser, and the loss since the last report.
+    """The network, its running average, the optimiser, and the losses since the last report.
 
     Attributes:
+        objective: What is lowered.
         network: The trained network, as it is.
         ema_network: The same with averaged weights, for validation and for keeping.
         step: Steps done.
@@ -38,13 +39,14 @@ class Trainer:
         self.network = network.to(device).train()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema_network = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.objective = Objective(config.loss)
         self.step = 0
-        self._loss_sum = torch.zeros((), device=device)
+        self._loss_sums = torch.zeros(len(self.objective.names), device=device)
         self._loss_count = 0
         self._parameters: list[Tensor] = list(self.network.parameters())
         self._averages: list[Tensor] = list(self.ema_network.parameters())
         optim = config.optim
-        self._optimizers = build_optimisers(self._parameters, optim)
+        self._optimizers = OPTIMISERS[optim.method](self._parameters, optim)
         self._dtype = DTYPES["fp32" if config.dtype == "auto" else config.dtype]
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
         self._module: nn.Module = self.network
@@ -72,19 +74,23 @@ class Trainer:
         return min(self.config.optim.ema_decay, warm)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """Move the weights once and return the loss, a scalar on the device that was not waited for."""
+        """Move the weights once.
+
+        Returns:
+            The losses without their weights, by `objective.names`, on the device and not waited for.
+        """
         optim = self.config.optim
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
             optimizer.zero_grad(set_to_none=True)
         parts = zip(batch.lq.chunk(optim.accumulate), batch.hq.chunk(optim.accumulate), strict=True)
-        loss = torch.zeros((), device=self.device)
+        losses = torch.zeros_like(self._loss_sums)
         for index, (lq, hq) in enumerate(parts):
             with self._no_sync(last=index == optim.accumulate - 1):
-                partial = self._loss(lq, hq) / optim.accumulate
-                self._scaler.scale(partial).backward()  # type: ignore[no-untyped-call]
-            loss += partial.detach()
+                values, total = self._compare(lq, hq)
+                self._scaler.scale(total / optim.accumulate).backward()  # type: ignore[no-untyped-call]
+            losses += torch.stack([value.detach() for value in values.values()]) / optim.accumulate
         usable = True
         if optim.clip_norm:
             for optimizer in self._optimizers:
@@ -98,50 +104,48 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(self._averages, self._parameters, 1 - self._ema_decay)
         self.step += 1
-        self._loss_sum += loss
+        self._loss_sums += losses
         self._loss_count += 1
-        return loss
+        return losses
 
-    def _loss(self, lq: Tensor, hq: Tensor) -> Tensor:
+    def _compare(self, lq: Tensor, hq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
         images, target = (
             send_to_device(pixels, self.device).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
         )
-        if self.config.optim.usm_target:
-            target = usm_sharpen(target)
         half = self._dtype is not torch.float32
         with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
             prediction = self._forward(images)
-        return LOSSES[self.config.optim.loss](prediction, target)
+        return self.objective(prediction, target)
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self._module, DistributedDataParallel) and not last:
             return self._module.no_sync()
         return nullcontext()
 
-    def take_mean_loss(self) -> float:
-        """Return the mean loss since the last call, over all processes; waits for the device."""
-        mean = self._loss_sum / self._loss_count
-        if dist.is_initialized():
-            dist.all_reduce(mean)
-            mean /= dist.get_world_size()
-        self._loss_sum.zero_()
+    def take_mean_losses(self) -> dict[str, float]:
+        """Return the mean of each loss since the last call, over all processes; waits for the device."""
+        means = self._over_processes(self._loss_sums / self._loss_count)
+        self._loss_sums.zero_()
         self._loss_count = 0
-        return float(mean)
+        return dict(zip(self.objective.names, means.tolist(), strict=True))
+
+    def _over_processes(self, values: Tensor) -> Tensor:
+        if dist.is_initialized():
+            dist.all_reduce(values)
+            values /= dist.get_world_size()
+        return values
 
     def state(self) -> TrainState:
         """Return everything that `load_state` needs to go on to the last bit."""
-        loss_sum = self._loss_sum.clone()
-        if dist.is_initialized():
-            dist.all_reduce(loss_sum)
-            loss_sum /= dist.get_world_size()
+        loss_sums = self._over_processes(self._loss_sums.clone())
         return {
             "step": self.step,
             "network": self.network.state_dict(),
             "ema": self.ema_network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "scaler": self._scaler.state_dict(),
-            "loss_sum": loss_sum,
+            "loss_sums": dict(zip(self.objective.names, loss_sums.tolist(), strict=True)),
             "loss_count": self._loss_count,
             "generator": torch.get_rng_state(),
             "cuda_generator": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
@@ -165,8 +169,12 @@ class Trainer:
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self._scaler.load_state_dict(state["scaler"])
-        self._loss_sum.copy_(state["loss_sum"])
-        self._loss_count = state["loss_count"]
+        names = self.objective.names
+        # An earlier version knew one loss, and did not name it.
+        loss_sums = {names[0]: state["loss_sum"]} if "loss_sum" in state else state["loss_sums"]
+        if loss_sums.keys() == set(names):  # else the losses have changed, and their sums begin again
+            self._loss_sums.copy_(torch.tensor([float(loss_sums[name]) for name in names]))
+            self._loss_count = state["loss_count"]
         torch.set_rng_state(state["generator"])
         if self.device.type == "cuda" and state["cuda_generator"] is not None:
             torch.cuda.set_rng_state(state["cuda_generator"])

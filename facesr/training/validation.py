@@ -1,5 +1,6 @@
 """Scoring a network on pairs while it trains."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from facesr.data.pairs import PairSet
+from facesr.errors import ConfigError
 from facesr.images.image import Array, ImageData, bicubic
 from facesr.images.read import read_image
 from facesr.images.write import write_image
@@ -18,6 +20,14 @@ from facesr.models.base import SRNetwork
 
 # The PSNR of a result without any error is infinite, and would be that of its whole set.
 _HIGHEST_DB = 100.0
+
+
+Table = dict[str, Scores]  # mean scores by validation set
+
+
+def mean_over_sets(table: Table, metric: str) -> float:
+    """Return the mean of a metric over validation sets."""
+    return sum(scores[metric] for scores in table.values()) / len(table)
 
 
 def mean_scores(scores: Iterable[Scores]) -> Scores:
@@ -33,27 +43,40 @@ class Validator:
     Attributes:
         sets: The pairs.
         bicubic: Mean scores of bicubic, by set.
+        metrics: What is measured: PSNR, SSIM and what the best weights are chosen by.
     """
 
     sets: tuple[PairSet, ...]
-    bicubic: dict[str, Scores]
+    bicubic: Table
+    metrics: tuple[str, ...]
 
     @classmethod
-    def prepare(cls, sets: Iterable[PairSet]) -> "Validator":
-        """Score bicubic on each set once."""
-        sets = tuple(sets)
+    def prepare(cls, sets: Iterable[PairSet], *, best_by: str = "psnr") -> "Validator":
+        """Score bicubic on each set once.
+
+        Raises:
+            ConfigError: `best_by` has no value for some image.
+            MissingExtra: It needs a package that is not installed.
+        """
+        sets, metrics = tuple(sets), tuple(dict.fromkeys(("psnr", "ssim", best_by)))
         baseline = {
             one.name: mean_scores(
-                measure(enlarge_like(read_image(lq).rgb8, hq), hq)
+                measure(enlarge_like(read_image(lq).rgb8, hq), hq, names=metrics)
                 for lq, hq in ((lq, read_image(hq).rgb8) for lq, hq in zip(one.lq, one.hq, strict=True))
             )
             for one in sets
         }
-        return cls(sets, baseline)
+        for name, scores in baseline.items():
+            if math.isnan(scores[best_by]):
+                raise ConfigError(
+                    f"`best_by` is {best_by}, which has no value for some images of {name}",
+                    hint="choose another metric, such as `--set best_by=psnr`",
+                )
+        return cls(sets, baseline, metrics)
 
     def score(
         self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
-    ) -> dict[str, Scores]:
+    ) -> Table:
         """Return the network's mean scores, by set.
 
         Args:
@@ -64,7 +87,8 @@ class Validator:
 
         def score_pair(lq: Path, hq: Path) -> Scores:
             check()
-            return measure(restore(network, read_image(lq).rgb8, device), read_image(hq).rgb8)
+            result = restore(network, read_image(lq).rgb8, device)
+            return measure(result, read_image(hq).rgb8, names=self.metrics)
 
         training = network.training
         network.eval()

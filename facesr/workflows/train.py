@@ -9,10 +9,8 @@ from facesr.config.train import TrainConfig, run_tree
 from facesr.events import Reporter
 from facesr.processes import refuse_lone_tasks
 from facesr.results import TrainResult
-from facesr.training.distributed import join_processes
 from facesr.training.layout import CHECKPOINT, refuse_used
 from facesr.training.signals import stop_signals
-from facesr.training.start import start
 
 
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
@@ -46,5 +44,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
         refuse_used(run)
         reporter.warn(f"{run} has no checkpoint yet, so it starts from the beginning")
     config = replace(config, out=run, resume=None)
-    with stop_signals() as stop, join_processes(config) as device:
-        return start(config, reporter, folders, sets, stop, device, resumed=resumed)
+    with stop_signals() as stop:
+        # Here, so that errors in the configuration answer without the seconds that torch takes to load.
+        from facesr.training.start import start
+
+        return start(config, reporter, folders, sets, stop, resumed=resumed)

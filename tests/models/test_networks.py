@@ -23,7 +23,6 @@ from facesr.models.base import (
     SRNetwork,
     Traits,
     enlarge,
-    load_shallower,
 )
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -253,23 +252,6 @@ def test_half_precision_weights_still_give_fp32_results() -> None:
     out = network.to(torch.bfloat16)(image)
     assert out.dtype == torch.float32
     assert (out - exact).abs().max() < 0.01
-
-
-@pytest.mark.parametrize(
-    ("arch", "more"),
-    [("msrresnet", "blocks"), ("edsr", "blocks"), ("faceunet", "blocks"), ("faceunet", "detail_blocks")],
-)
-def test_a_deeper_network_begins_as_a_shallower_one(arch: str, more: str) -> None:
-    args = {"blocks": 1, "features": 8}
-    shallow, deep = (build_network(arch, {**args, more: count}).eval() for count in (1, 4))
-    load_shallower(deep, shallow.state_dict())
-    images = torch.rand(2, 3, 32, 48)
-    with torch.inference_mode():
-        torch.testing.assert_close(deep(images), shallow(images), atol=1e-6, rtol=0)
-    shapes = {key: tuple(tensor.shape) for key, tensor in deep.state_dict().items()}
-    found = ARCHITECTURES[arch].infer_args(shapes)
-    assert found is not None
-    assert found[more] == 4
 
 
 def test_the_large_edsr_of_basicsr_gets_its_residual_scale() -> None:

@@ -3,13 +3,13 @@ import typing
 import pytest
 import torch
 
-from facesr.config.optim import Loss
+from facesr.config.loss import LossName
 from facesr.metrics.fidelity import psnr
 from facesr.training.losses import LOSSES
 
 
 def test_every_loss_has_its_name_in_the_configuration() -> None:
-    assert set(LOSSES) == set(typing.get_args(Loss))
+    assert set(LOSSES) == set(typing.get_args(LossName))
 
 
 @pytest.mark.parametrize(

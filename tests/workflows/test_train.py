@@ -13,24 +13,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from PIL import Image
 
 import facesr
 from facesr.config.build import build, read_toml
 from facesr.config.data import DataConfig
+from facesr.config.loss import LossConfig
 from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
 from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
+from facesr.metrics import METRICS
 from facesr.models import build_network
 from facesr.models.base import SRNetwork, Window
 from facesr.results import TrainResult
 from facesr.training import validation
 from facesr.training.distributed import worker_count
-from facesr.training.loop import TrainingLoop, remaining
+from facesr.training.loop import TrainingLoop
+from facesr.training.losses import LOSSES
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
+from facesr.training.start import remaining
 from facesr.training.trainer import Trainer
 from facesr.workflows.train import train
 from tests.conftest import Listener, noise
@@ -249,8 +254,9 @@ def test_bf16_autocast_trains() -> None:
 
 def test_a_step_asks_only_for_what_any_device_can_do_and_never_waits() -> None:
     # The device `meta` has no data to wait for, and no fast path that only CUDA and the CPU have.
-    optim = OptimConfig(method="muon", clip_norm=1.0, usm_target=True, accumulate=2)
-    trainer = Trainer(build_network("msrresnet", TINY), TrainConfig(optim=optim), torch.device("meta"))
+    optim = OptimConfig(method="muon", clip_norm=1.0, accumulate=2)
+    config = TrainConfig(optim=optim, loss={"l1": LossConfig(target="sharpened"), "psnr": LossConfig()})
+    trainer = Trainer(build_network("msrresnet", TINY), config, torch.device("meta"))
     lq, hq = (torch.tensor(noise(side, side)).expand(2, -1, -1, -1) for side in (8, 32))
     for _ in range(2):
         assert trainer.train_step(Batch(lq, hq, ("a", "b"), ())).device.type == "meta"
@@ -273,12 +279,12 @@ def test_an_overflow_in_half_precision_moves_no_weight(monkeypatch: pytest.Monke
     assert not torch.equal(first, before[0])
 
 
-def test_usm_target_changes_the_loss() -> None:
+def test_a_sharpened_target_changes_the_loss() -> None:
     batch = Batch(torch.tensor(noise(16, 16))[None], torch.tensor(noise(64, 64))[None], ("a",), ())
     losses = []
-    for usm in (False, True):
+    for target in ("hq", "sharpened"):
         torch.manual_seed(0)
-        config = TrainConfig(optim=OptimConfig(usm_target=usm))
+        config = TrainConfig(loss={"l1": LossConfig(target=target)})
         losses.append(float(Trainer(build_network("msrresnet", TINY), config, CPU).train_step(batch)))
     assert losses[0] != losses[1]
 
@@ -369,17 +375,19 @@ def test_training_goes_on_from_weights(data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "b", init=str(best), iterations=1, optim={"learning_rate": 1e-12}))
     for key, tensor in facesr.load_model(best, device="cpu").network.state_dict().items():
         torch.testing.assert_close(state(tmp_path / "b")["network"][key], tensor, atol=1e-6, rtol=0)
-    for args in ({"blocks": 1, "features": 9}, {"blocks": 1, "features": 4}):
-        with pytest.raises(ConfigError, match="but the run is for msrresnet"):
-            train(make(data, tmp_path / "c", init=str(best), args=args))
+    with pytest.raises(ConfigError, match="but the run is for msrresnet"):
+        train(make(data, tmp_path / "c", init=str(best), args={"blocks": 1, "features": 9}))
     assert not (tmp_path / "c").exists()
 
 
-def test_training_goes_on_with_more_blocks_but_not_with_fewer(data: dict, tmp_path: Path) -> None:
+def test_training_goes_on_with_more_blocks_which_learn(data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "a", iterations=3))
     best = str(tmp_path / "a" / "best")
     deeper = {"blocks": 3, "features": 8}
-    train(make(data, tmp_path / "b", init=best, args=deeper, iterations=1, optim={"learning_rate": 1e-12}))
+    optim = {"learning_rate": 1e-12}
+    listener = Listener()
+    train(make(data, tmp_path / "b", init=best, args=deeper, iterations=1, optim=optim), listener)
+    assert any("new layers: body.1.conv1" in warning for warning in listener.warnings)
     images = torch.rand(1, 3, 12, 12)
     with torch.inference_mode():
         before, after = (
@@ -388,9 +396,7 @@ def test_training_goes_on_with_more_blocks_but_not_with_fewer(data: dict, tmp_pa
     torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
     train(make(data, tmp_path / "c", init=best, args=deeper, iterations=5))
     grown = facesr.load_model(tmp_path / "c" / "best", device="cpu").network.state_dict()
-    assert grown["body.2.conv2.weight"].abs().max() > 0  # and they learn
-    with pytest.raises(ConfigError, match="but the run is for msrresnet"):
-        train(make(data, tmp_path / "d", init=str(tmp_path / "b" / "best")))
+    assert grown["body.2.conv2.weight"].abs().max() > 0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: dict, tmp_path: Path) -> None:
@@ -399,7 +405,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: 
     kept = (out / "last" / "checkpoint.pt").read_bytes()
     tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 20}
     tree["optim"]["learning_rate"] = 1e18
-    with pytest.raises(RunError, match=r"the loss at step \d+ is (nan|inf); its pictures: .*\.png") as caught:
+    with pytest.raises(RunError, match=r"the loss `l1` at step \d+ is (nan|inf), .*\.png") as caught:
         train(build(TrainConfig, tree))
     assert "--lr" in caught.value.hint
     assert (out / "last" / "checkpoint.pt").read_bytes() == kept
@@ -563,6 +569,110 @@ def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
         train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
 
 
+def age(run: Path, *, loss: str) -> None:
+    """Turn a run of one loss into one of the version that knew `optim.loss` and one unnamed sum."""
+    checkpoint = state(run)
+    checkpoint["loss_sum"] = torch.tensor(checkpoint.pop("loss_sums")[loss])
+    checkpoint["network_args"] = {"arch": "edsr", **TINY}  # `res_scale` was not known
+    torch.save(checkpoint, run / "last" / "checkpoint.pt")
+    tree = read_toml(run / "config.toml")
+    assert tree.pop("loss") == {loss: {"weight": 1.0, "target": "sharpened"}}
+    del tree["best_by"], tree["args"]["res_scale"]
+    tree["optim"] |= {"loss": loss, "usm_target": True}
+    (run / "config.toml").write_text(tomli_w.dumps(tree))
+
+
+def test_a_run_of_an_earlier_version_goes_on_to_the_last_bit(data: dict, tmp_path: Path) -> None:
+    settings = {"arch": "edsr", "loss": {"charbonnier": {"target": "sharpened"}}, "iterations": 6}
+    train(make(data, tmp_path / "whole", **settings))
+    train(make(data, tmp_path / "old", **settings), Interrupting(signal.SIGTERM, after=5))
+    age(tmp_path / "old", loss="charbonnier")
+    listener = Listener()
+    assert train(resumed_config(tmp_path / "old"), listener).step == 6
+    assert not any("best_by" in warning or "pictures" in warning for warning in listener.warnings)
+    equal_runs(tmp_path / "whole", tmp_path / "old")
+
+
+def test_a_run_of_two_losses_tells_of_both_and_resumes_to_the_last_bit(data: dict, tmp_path: Path) -> None:
+    settings = {"loss": {"l1": {"weight": 0.25}, "mse": {"target": "sharpened"}}, "log_every": 3}
+    train(make(data, tmp_path / "whole", **settings))
+    reporter = Interrupting(signal.SIGTERM, after=4)
+    train(make(data, tmp_path / "cut", **settings), reporter)
+    assert {"loss", "l1", "mse"} <= reporter.facts.keys()
+    assert resume(tmp_path / "cut").step == 6
+    equal_runs(tmp_path / "whole", tmp_path / "cut")
+    logged = [line for line in lines(tmp_path / "whole") if "loss" in line]
+    for line in logged:
+        assert line["losses"].keys() == {"l1", "mse"}
+        assert line["loss"] == pytest.approx(0.25 * line["losses"]["l1"] + line["losses"]["mse"])
+    card = json.loads((tmp_path / "whole" / "best" / "config.json").read_text())
+    assert card["training"].startswith("Adam, 0.25 l1 + mse, ")
+
+
+def test_losses_that_change_on_resuming_begin_their_sums_again(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, log_every=4), Interrupting(signal.SIGTERM, after=3))
+    listener = Listener()
+    changed = replace(resumed_config(out), loss={"mse": LossConfig(), "l1": LossConfig()})
+    train(replace(changed, iterations=4), listener)
+    whole = state(out)
+    assert whole["loss_sums"].keys() == {"mse", "l1"}
+    (line,) = [line for line in lines(out) if "loss" in line]
+    assert line["losses"]["mse"] < line["losses"]["l1"] < 1
+
+
+def test_a_loss_among_several_that_is_not_finite_is_named(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LOSSES, "mse", lambda prediction, target: prediction.mean() * float("inf"))
+    with pytest.raises(RunError, match="the loss `mse` at step 1 is"):
+        train(make(data, tmp_path / "run", loss={"l1": {}, "mse": {}}))
+
+
+def test_the_best_weights_are_chosen_by_the_metric_that_is_asked_for(
+    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distance(a: torch.Tensor, b: torch.Tensor, **_: object) -> torch.Tensor:
+        return (a.double() - b.double()).abs().mean((1, 2, 3))
+
+    monkeypatch.setitem(METRICS, "lpips", replace(METRICS["lpips"], function=distance))
+    train(make(data, tmp_path / "run", best_by="lpips"))
+    validations = [line for line in lines(tmp_path / "run") if "validation" in line]
+    found = {
+        (line["validation"][kind]["lq"]["lpips"], line["step"], kind)
+        for line in validations
+        for kind in ("ema", "raw")
+    }
+    lowest, step, kind = min(found)
+    best = state(tmp_path / "run")["best"]
+    assert (best["lpips"], best["step"], best["weights"]) == (lowest, step, kind)
+    validation = next(line for line in validations if line["step"] == step)["validation"]
+    assert best["psnr"] == validation[kind]["lq"]["psnr"]
+
+
+def test_another_metric_for_the_best_starts_over_and_says_so(data: dict, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=3))
+    assert state(out)["best"].keys() == {"step", "psnr", "weights"}  # as every version wrote it
+    listener = Listener()
+    train(replace(resumed_config(out), best_by="ssim"), listener)  # nothing is left to do
+    assert not any("best_by" in warning for warning in listener.warnings)
+    train(replace(resumed_config(out), best_by="ssim", iterations=6), listener)
+    assert any("`best_by` was psnr and is ssim now" in warning for warning in listener.warnings)
+    best = state(out)["best"]
+    assert best["step"] == 6
+    assert best.keys() == {"step", "psnr", "ssim", "weights"}
+    assert facesr.load_model(out / "best", device="cpu").config.iterations == 6
+
+
+def test_a_metric_without_a_value_for_an_image_cannot_choose_the_best(data: dict, tmp_path: Path) -> None:
+    for folder, side in ((data["val_hq"], 8), (data["val_lq"][0], 2)):
+        Image.fromarray(noise(side, side)).save(Path(folder) / "small.png")
+    with pytest.raises(ConfigError, match="`best_by` is ssim, which has no value for some images of lq"):
+        train(make(data, tmp_path / "run", best_by="ssim"))
+    assert train(make(data, tmp_path / "run", iterations=1)).step == 1
+
+
 @pytest.mark.parametrize("step", [3, 6])
 def test_a_stop_at_a_validation_makes_up_for_it_later(step: int, data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "whole", iterations=6))
@@ -582,14 +692,14 @@ def test_a_stop_during_a_validation_breaks_it_off(
     scored = 0
     original = validation.measure
 
-    def measure(*arguments: Any) -> dict[str, float]:
+    def measure(*arguments: Any, **options: Any) -> dict[str, float]:
         nonlocal scored
         run = tmp_path / "cut" / "last" / "checkpoint.pt"
         if run.exists() and state(tmp_path / "cut")["step"] == step:
             scored += 1
             if scored == {"first": 1, "raw": 3}[moment]:
                 os.kill(os.getpid(), signal.SIGUSR1)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(validation, "measure", measure)
     result = train(make(data, tmp_path / "cut", iterations=6))
@@ -648,7 +758,7 @@ def test_weights_that_are_not_finite_are_never_saved(data: dict, tmp_path: Path)
     content["network"]["conv_last.bias"][0] = float("nan")
     torch.save(content, out / "last" / "checkpoint.pt")
     config = replace(resumed_config(out), iterations=4)
-    with pytest.raises(RunError, match=r"loss at step|no longer finite"):
+    with pytest.raises(RunError, match=r"the loss `l1` at step|no longer finite"):
         train(config)
     assert len(kept)
     assert torch.isnan(state(out)["network"]["conv_last.bias"][0])  # untouched, not saved over
@@ -677,7 +787,7 @@ def test_turning_needs_squares(data: dict, tmp_path: Path) -> None:
 
 
 def test_the_psnr_loss_is_logged_as_it_is_and_drawn(data: dict, tmp_path: Path) -> None:
-    train(make(data, tmp_path / "run", optim={"loss": "psnr"}))
+    train(make(data, tmp_path / "run", loss={"psnr": {}}))
     losses = [line["loss"] for line in lines(tmp_path / "run") if "loss" in line]
     assert all(-80 < loss < 0 for loss in losses)
     assert (tmp_path / "run" / "curve.png").stat().st_size > 0
@@ -722,16 +832,16 @@ def test_recipes_are_valid(name: str) -> None:
     if name == "original":
         assert (config.iterations, config.batch, config.data.crop_px) == (300_000, 8, 0)
         assert config.data.usm_source
-        assert config.optim.usm_target
+        assert config.loss == {"l1": LossConfig(target="sharpened")}
         assert config.optim.periods == (150_000, 150_000)
     else:
-        assert not config.optim.usm_target
+        assert config.loss == {"psnr" if name == "face" else "l1": LossConfig()}
         assert not config.data.usm_source
 
 
 def test_usm_is_off_by_default() -> None:
     assert not DataConfig().usm_source
-    assert not OptimConfig().usm_target
+    assert LossConfig().target == "hq"
 
 
 # The rest runs `facesr train` as a process.

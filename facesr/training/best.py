@@ -1,0 +1,99 @@
+"""The best weights of a run: by which metric they are chosen, and what is written of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from facesr.config.loss import LossConfig
+from facesr.config.model import ModelConfig, Score
+from facesr.config.train import TrainConfig
+from facesr.metrics import METRICS
+from facesr.models.base import SRNetwork
+from facesr.training.run_folder import RunFolder
+from facesr.training.validation import Table, Validator, mean_over_sets
+from facesr.weights.save import save_folder
+
+# Of the best validation: its step, its mean values by metric, and which weights it was of, `ema` or `raw`.
+# Empty before the first.
+Best = dict[str, Any]
+
+
+def chosen_by(best: Best) -> str:
+    """Return the metric by which the best was chosen: the one that is there beside PSNR, or PSNR."""
+    return next(iter(best.keys() - {"step", "psnr", "weights"}), "psnr")
+
+
+def choose_best(scores: Mapping[str, Table], best: Best, *, by: str, step: int) -> Best:
+    """Return the best of the validations so far: `best` itself, unless this one is better.
+
+    Args:
+        scores: Of this validation, by kind of weights and then by set.
+        best: So far. If it was chosen by another metric, it counts for nothing.
+        by: The metric.
+        step: Of this validation.
+    """
+    sign = 1 if METRICS[by].higher_is_better else -1
+    means = {
+        kind: {name: mean_over_sets(table, name) for name in (by, "psnr")} for kind, table in scores.items()
+    }
+    kind = max(means, key=lambda kind: sign * means[kind][by])
+    if best and chosen_by(best) == by and sign * means[kind][by] <= sign * best[by]:
+        return best
+    return {"step": step, **means[kind], "weights": kind}
+
+
+def write_best(
+    folder: RunFolder,
+    network: SRNetwork,
+    config: TrainConfig,
+    validator: Validator,
+    best: Best,
+    scores: Mapping[str, Table],
+    *,
+    patch_px: int,
+) -> None:
+    """Write `best/`, a weight folder with its card.
+
+    Args:
+        folder: Of the run.
+        network: With the best weights.
+        config: Of the run.
+        validator: Which measured them.
+        best: Step and kind of the weights.
+        scores: As `choose_best`.
+        patch_px: Side of a training input in LQ pixels.
+    """
+    counts = {one.name: len(one.lq) for one in validator.sets}
+    model = ModelConfig(
+        # A folder may be called `..`, and its name may be bytes that are no text.
+        name=folder.path.resolve().name.encode(errors="replace").decode(),
+        arch=config.arch,
+        args=dict(config.args),
+        summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
+        data=", ".join(map(str, config.data.train_hq))
+        + "; its terms"
+        + (" and those of the weights that it began with" if config.init else "")
+        + " decide the licence of these weights",
+        degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
+        training=f"{config.optim.method.capitalize()}, {_describe(config.loss)}, "
+        + ("averaged" if best["weights"] == "ema" else "raw")
+        + " weights"
+        + (f", from {config.init}" if config.init else ""),
+        iterations=best["step"],
+        batch=config.batch,
+        patch_px=patch_px,
+        scores=tuple(
+            Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
+            for (name, values), baseline in zip(
+                scores[best["weights"]].items(), validator.bicubic.values(), strict=True
+            )
+        ),
+    )
+    with folder.replacing_best() as target:
+        save_folder(target, network.state_dict(), model)
+
+
+def _describe(losses: Mapping[Any, LossConfig]) -> str:
+    """Return a sum of losses in words, such as `l1 + 0.1 psnr`."""
+    return " + ".join(
+        name if one.weight == 1 else f"{one.weight:g} {name}" for name, one in losses.items() if one.weight
+    )
