@@ -1,5 +1,7 @@
 """The rules of the building: imports go one way, and the command line starts without torch."""
 
+import ast
+import re
 import subprocess
 import sys
 import typing
@@ -112,3 +114,31 @@ def test_a_command_has_at_most_twenty_options_with_names_of_their_own(config: ty
     shown = [leaf for leaf in leaves(config) if leaf.is_shown]
     assert len({leaf.name for leaf in shown}) == len(shown) <= 20
     assert all(leaf.option and leaf.option.help.endswith(".") for leaf in shown)
+
+
+def test_the_enlargement_of_4_is_said_in_models_and_presets_alone() -> None:
+    """Everything else asks a network's traits, or the pairs."""
+    word = re.compile("scale|enlarge|factor|ratio", re.IGNORECASE)
+    found = []
+    for path in sorted((ROOT / "facesr").rglob("*.py")):
+        if {"models", "presets"} & set(path.relative_to(ROOT).parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named: list[tuple[str, ast.expr | None]] = []
+            if isinstance(node, ast.keyword):
+                named = [(node.arg or "", node.value)]
+            elif isinstance(node, ast.arguments):
+                named = list(zip([a.arg for a in node.kwonlyargs], node.kw_defaults, strict=True))
+                named += zip([a.arg for a in node.args[::-1]], node.defaults[::-1], strict=False)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                named = [(ast.unparse(target), node.value) for target in targets]
+            elif isinstance(node, ast.BinOp | ast.Compare):
+                named = [
+                    (ast.unparse(node), part) for part in ast.walk(node) if isinstance(part, ast.Constant)
+                ]
+            for name, value in named:
+                constants = [n.value for n in ast.walk(value) if isinstance(n, ast.Constant)] if value else []
+                if word.search(name) and any(v == 4 and not isinstance(v, bool) for v in constants):
+                    found.append(f"{path.name}:{node.lineno if hasattr(node, 'lineno') else '?'} {name}")
+    assert not found

@@ -59,7 +59,7 @@ def draw(config: Degradation, seed: int) -> list[Params]:
     return drawn
 
 
-def apply(images: Tensor, drawn: Iterable[Params], *, scale: int) -> Tensor:
+def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Tensor:
     """Run drawn steps on one image.
 
     Args:
@@ -89,7 +89,9 @@ def apply(images: Tensor, drawn: Iterable[Params], *, scale: int) -> Tensor:
 
 
 @torch.inference_mode()
-def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int) -> Tensor:
+def degrade_batch(
+    images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int = DEFAULT_SCALE
+) -> Tensor:
     """Degrade images, each with its own draws; equal to doing them one by one.
 
     Args:
@@ -106,7 +108,7 @@ def degrade_batch(images: Tensor, config: Degradation, seeds: Sequence[int], *, 
 
 
 @torch.inference_mode()
-def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int) -> Array:
+def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Array:
     """Run drawn steps on an (H, W, 3) uint8 image whose sides are multiples of `scale`."""
     images = torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2).float().div_(255)
     out = apply(images.contiguous(), drawn, scale=scale)

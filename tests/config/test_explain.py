@@ -49,12 +49,11 @@ def steps(**values: Any) -> dict[str, Any]:
         (EvalConfig, {**PAIRS, "metric": ["x"]}, "metric.0", "psnr, ssim or lpips, found x"),
         (TrainConfig, {"data": {"zoom": [1.2, 0.8]}}, "data.zoom", "low not above high, found [1.2, 0.8]"),
         (TrainConfig, {"data": {"zoom": [1, 2, 3]}}, "data.zoom", "at most 2 entries, found [1, 2, 3]"),
-        (TrainConfig, {"args": {"x": "t"}}, "args.x", "a whole number, or a number, found t"),
         (
             DegradeConfig,
             steps(kind="z"),
             "degradation.steps.a",
-            "a `kind` among blur, sinc, resize, shrink, fit, noise, jpeg, found {'kind': 'z'}",
+            "a `kind` among blur, sinc, resize, shrink, fit, noise, jpeg, place, align, found {'kind': 'z'}",
         ),
         (
             DegradeConfig,

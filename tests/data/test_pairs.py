@@ -104,10 +104,6 @@ def test_offenders_are_listed(root: Path) -> None:
         "small.png: 40x12 is smaller than the crop of 16 px",
         "text.png: cannot be read",
     )
-    crops = config(root, crop_px=18)
-    refused(
-        lambda: check_scale(crops, list_training(crops), [], scale=4), "`--crop 18` is not a multiple of 4"
-    )
     refused(lambda: list_training(config(root)), "must all be of one size, or need `--crop`")
 
 

@@ -195,7 +195,7 @@ def test_pieces_put_together_are_the_whole_picture(
     def double(part: torch.Tensor) -> torch.Tensor:
         return part.repeat_interleave(2, 1).repeat_interleave(2, 2)
 
-    exact = torch.cat(list(enlarge_by_tiles(double, pixels, tile=tile, halo=halo, scale=2)))
+    exact = torch.cat(list(enlarge_by_tiles(double, pixels, tile=tile, margin=halo, scale=2)))
     assert torch.equal(exact, whole)
 
     def double_float(part: torch.Tensor) -> torch.Tensor:

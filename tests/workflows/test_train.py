@@ -142,7 +142,7 @@ def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path)
     config = make(data, tmp_path / "run", args={"features": 8}, iterations=1, validate_every=0)
     train(config)
     # With the arguments that were left to their defaults, which another version may change.
-    config = replace(config, args={"blocks": 20, "features": 8})
+    config = replace(config, args={"blocks": 20, "features": 8, "scale": 4})
     reloaded = resumed_config(tmp_path / "run")
     assert replace(reloaded, resume=None, out=config.out) == config
     # As a `--config` of its own it starts another run.
@@ -171,7 +171,7 @@ def test_a_network_with_a_view_of_all_works_at_the_size_it_was_trained_on(
 
 
 def test_sizes_that_the_network_cannot_halve_are_refused(data: dict, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="faceunet trains on LQ sides that are multiples of 16, not on 8x8"):
+    with pytest.raises(ConfigError, match="faceunet trains on LQ images of 16x16, not of 8x8"):
         train(make(data, tmp_path / "run", arch="faceunet", args={"blocks": 1, "features": 8}))
 
 
