@@ -23,19 +23,21 @@ from facesr.weights.save import save_folder
 from facesr.workflows.evaluate import evaluate
 
 BUNDLED = Path(__file__).parents[1] / "facesr" / "weights" / "bundled"
+RUNS = Path(__file__).parent / "runs"
 KEPT_LINES = 60
 FIELDS = ("psnr", "bicubic_psnr", "gain_low", "gain_high")
 
 
 def main(run: Path, card: Path, stage: int = 1) -> None:
-    """Write the folder, with the configuration and the thinned log of each stage beside the card."""
+    """Write the folder, and the configuration and the thinned log of the stage into `docs/runs`."""
     texts = tomllib.loads(card.read_text(encoding="utf-8"))
     titles = texts.pop("sets")
     config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
     lines = read_lines(run / "metrics.jsonl")
     found = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
-    target = BUNDLED / texts["name"]
-    earlier = [read_lines(target / f"metrics-{number}.jsonl") for number in range(1, stage)]
+    target, records = BUNDLED / texts["name"], RUNS / texts["name"]
+    records.mkdir(parents=True, exist_ok=True)
+    earlier = [read_lines(records / f"metrics-{number}.jsonl") for number in range(1, stage)]
     model = ModelConfig(
         **texts,
         arch=found["arch"],
@@ -52,16 +54,16 @@ def main(run: Path, card: Path, stage: int = 1) -> None:
             for lq in config["data"]["val_lq"]
         )
     save_folder(target, state, ModelConfig(**{**vars(model), "scores": scores}), dtype=torch.float16)
-    for path in target.glob(f"training-{stage}*.toml"):  # of the last time
+    for path in records.glob(f"training-{stage}*.toml"):  # of the last time
         path.unlink()
     for path in run.glob("config*.toml"):  # with those of earlier steps, where the run went on with others
         name = path.name.replace("config", f"training-{stage}")
         tree = short_paths(tomllib.loads(path.read_text(encoding="utf-8")))
-        (target / name).write_text(tomli_w.dumps(tree), encoding="utf-8")
+        (records / name).write_text(tomli_w.dumps(tree), encoding="utf-8")
     reports = [line for line in lines if "loss" in line]
     kept = {id(line) for line in reports[:: max(1, len(reports) // KEPT_LINES)]}
     thinned = [line for line in lines if "validation" in line or id(line) in kept]
-    (target / f"metrics-{stage}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thinned))
+    (records / f"metrics-{stage}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in thinned))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

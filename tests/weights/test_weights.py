@@ -24,6 +24,7 @@ from facesr.weights.save import save_folder
 from tests.conftest import TINY, tiny_state
 
 WEIGHTS = Path(facesr.__file__).parent / "weights" / "bundled"
+RUNS = Path(__file__).parents[2] / "docs" / "runs"
 
 
 def load(path: Path | str) -> facesr.weights.load.Model:  # type: ignore[name-defined]
@@ -280,12 +281,12 @@ def test_bundled_tensors_are_plain_safetensors_in_half_precision(name: str) -> N
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_a_bundled_model_lies_beside_the_configuration_and_log_of_each_stage(name: str) -> None:
+def test_the_configuration_and_log_of_each_stage_of_a_bundled_model_are_kept(name: str) -> None:
     config = load(name).config
     steps, args = 0, {}
-    stages = sorted((WEIGHTS / name).glob("training-?.toml"))
+    stages = sorted((RUNS / name).glob("training-?.toml"))
     assert [path.name for path in stages] == [f"training-{index + 1}.toml" for index in range(len(stages))]
-    for path in (WEIGHTS / name).glob("training-*.toml"):
+    for path in (RUNS / name).glob("training-*.toml"):
         assert build(TrainConfig, read_toml(path)).arch == config.arch
     for path in stages:
         args = build(TrainConfig, read_toml(path)).args
