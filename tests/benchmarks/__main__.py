@@ -98,28 +98,17 @@ def network_case(name: str, count: int) -> Case:
             for _ in range(count):
                 plain_network(lq)
 
-    def lanes(backend: str) -> Callable[[], object]:
-        network = load_model(name, device="cpu", backend=backend).network
+    network = load_model(name, device="cpu").network
 
-        def one(_: int) -> None:
-            with torch.inference_mode():
-                network(lq.to(memory_format=torch.channels_last))
+    def one(_: int) -> None:
+        with torch.inference_mode():
+            network(lq.to(memory_format=torch.channels_last))
 
-        return lambda: list(executor.map(one, range(count)))
-
-    variants = {"eager, default layout": timed(eager, count), "facesr": timed(lanes("torch"), count)}
-    if has_onnx():
-        variants["facesr --backend onnx"] = timed(lanes("onnx"), count)
+    variants = {
+        "eager, default layout": timed(eager, count),
+        "facesr": timed(lambda: list(executor.map(one, range(count))), count),
+    }
     return Case(f"network, {name}", "face of 128 px", variants)
-
-
-def has_onnx() -> bool:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def run(*args: object) -> str:
@@ -147,8 +136,6 @@ def folder_case(scratch: Path, count: int) -> Case:
         return clock
 
     variants = {f"plain script, {B20}": script, f"facesr, {B20}": facesr("-m", B20)}
-    if has_onnx():
-        variants[f"facesr --backend onnx, {B20}"] = facesr("-m", B20, "--backend", "onnx")
     variants[f"facesr, {DEFAULT_MODEL}"] = facesr()
     return Case("folder to folder", "face of 128 px", variants)
 
