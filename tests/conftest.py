@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from facesr.cli.app import app
 from facesr.config.model import ModelConfig
 from facesr.events import Reporter
-from facesr.models import build_network
+from facesr.models import ARCHITECTURES, build_network
 from facesr.weights.save import save_folder
 
 pytest_plugins = ["pytester"]
@@ -29,6 +29,22 @@ torch.set_num_threads(1)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 TINY = {"blocks": 1, "features": 8}
+
+
+def small_args(arch: str) -> dict[str, Any]:
+    """Return arguments of a small network of any architecture, by the limits that it declares."""
+    limits = ARCHITECTURES[arch].limits.items()
+    return {name: values[1] for name, values in limits if isinstance(values, range)}
+
+
+def variants() -> list[tuple[str, dict[str, Any]]]:
+    """Give each architecture in small, once for every value of each argument that has a list of them."""
+    found = []
+    for arch, network in ARCHITECTURES.items():
+        found.append((arch, small_args(arch)))
+        lists = {name: values for name, values in network.limits.items() if not isinstance(values, range)}
+        found += [(arch, {**small_args(arch), name: one}) for name, values in lists.items() for one in values]
+    return found
 
 
 def is_local(address: object) -> bool:

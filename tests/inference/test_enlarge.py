@@ -21,7 +21,7 @@ from facesr.inference.enlarge import enlarge_pixels
 from facesr.models import ARCHITECTURES, build_network
 from facesr.models.base import Halo, SizeRule, SRNetwork, Traits, enlarge
 from facesr.weights.load import Model, load_model
-from tests.conftest import TINY, noise
+from tests.conftest import noise, small_args
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_a_large_tensor_goes_through_the_same_pieces_as_an_array(
 ) -> None:
     monkeypatch.setattr(inference, "_TILE_PX", 64)
     torch.manual_seed(0)
-    network = build_network(arch, TINY).eval()
+    network = build_network(arch, small_args(arch)).eval()
     arrays = [noise(200, 150, seed=seed) for seed in range(2)]
     tensor = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
     before = tensor.clone()

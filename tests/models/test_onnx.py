@@ -3,27 +3,29 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from facesr.errors import MissingExtra
-from facesr.models import ARCHITECTURES, build_network
+from facesr.models import build_network
 from facesr.models.base import enlarge
 from facesr.models.onnx import export_onnx
 from facesr.weights.load import load_model
-from tests.conftest import TINY, Run
+from tests.conftest import TINY, Run, variants
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `onnx`")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the tests' own requirements")
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_results_equal_those_of_pytorch_at_any_size_and_batch(arch: str, scale: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arch", "args"), variants(), ids=str)
+def test_results_equal_those_of_pytorch_at_any_size_and_batch(
+    arch: str, args: dict[str, Any], tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    network = build_network(arch, {**TINY, "scale": scale}).eval().requires_grad_(False)
+    network = build_network(arch, args).eval().requires_grad_(False)
     export_onnx(network, tmp_path / "network.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
     for shape in [(1, 3, 16, 16), (2, 3, 37, 53), (3, 3, 1, 1), (1, 3, 1, 40)]:

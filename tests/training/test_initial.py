@@ -14,7 +14,7 @@ from facesr.models import ARCHITECTURES, build_network, resolve_args
 from facesr.models.base import SRNetwork
 from facesr.training.initial import initial_network
 from facesr.weights.save import save_folder
-from tests.conftest import Listener
+from tests.conftest import Listener, small_args
 
 ARGS = {"blocks": 1, "features": 8}
 
@@ -34,8 +34,8 @@ def begin(init: Path | None, arch: Any, args: dict[str, Any]) -> tuple[SRNetwork
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_weights_of_the_same_network_are_taken_to_the_last_bit(arch: str, tmp_path: Path) -> None:
-    given = save(tmp_path, arch, ARGS)
-    network, warnings = begin(tmp_path, arch, ARGS)
+    given = save(tmp_path, arch, small_args(arch))
+    network, warnings = begin(tmp_path, arch, small_args(arch))
     assert warnings == []
     for key, tensor in given.state_dict().items():
         assert torch.equal(network.state_dict()[key], tensor)
