@@ -3,13 +3,7 @@
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config.evaluate import EvalConfig
-from facesr.reports.scores import (
-    SUMMARY_COLUMNS,
-    EvalResult,
-    explain_directions,
-    json_document,
-    summary_rows,
-)
+from facesr.reports.scores import SUMMARY_COLUMNS, EvalResult, explain_directions, json_document, summary_rows
 from facesr.workflows import evaluate as workflow
 
 EPILOG = """Examples:

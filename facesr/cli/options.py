@@ -13,18 +13,14 @@ from facesr.config.fields import Config, Leaf, leaves
 
 T = TypeVar("T", bound=Config)
 
-
 _FILE_PANEL = "Configuration"
 
-
 _OUTPUT_PANEL = "Reporting"
-
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with any of the keys below.", rich_help_panel=_FILE_PANEL),
 ]
-
 
 Overrides = Annotated[
     list[str] | None,
@@ -36,11 +32,9 @@ Overrides = Annotated[
     ),
 ]
 
-
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=_OUTPUT_PANEL)
 ]
-
 
 Quiet = Annotated[
     bool,

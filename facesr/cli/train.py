@@ -21,7 +21,6 @@ facesr train --resume runs/smoke
 
 torchrun --nproc-per-node 4 -m facesr train --recipe original --arch edsr --blocks 16"""
 
-
 # 75 asks SLURM to put the job into the queue again.
 _EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
 

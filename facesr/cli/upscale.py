@@ -24,7 +24,6 @@ facesr upscale photos/ out/ --recursive --format png --name {stem}_4x
 
 facesr upscale - - < small.jpg > large.jpg"""
 
-
 _DASH = Path("-")
 
 

@@ -12,7 +12,6 @@ from facesr.errors import ConfigError, shorten
 
 T = TypeVar("T", bound=Config)
 
-
 Tree = dict[str, Any]
 
 

@@ -26,10 +26,7 @@ class DataConfig(Config):
         metavar="FOLDER",
     )
     train_share: tuple[Positive, ...] = opt(
-        (),
-        "Relative sampling weight of each --train-hq (default: equal).",
-        panel="Data",
-        metavar="NUMBER",
+        (), "Relative sampling weight of each --train-hq (default: equal).", panel="Data", metavar="NUMBER"
     )
     val_hq: Path = opt(Path("val/hq"), "Folder of validation HQ images.", panel="Data", metavar="FOLDER")
     val_lq: tuple[Path, ...] = opt(
@@ -53,8 +50,7 @@ class DataConfig(Config):
         metavar="NAME[=SHARE]",
     )
     degradations: Mapping[str, Degradation] = key(
-        "The degradations themselves by the names in `degradation`, read from there if not given.",
-        make=dict,
+        "The degradations themselves by the names in `degradation`, read from there if not given.", make=dict
     )
     usm_source: bool = key("Sharpen the HQ image before it is degraded, as Real-ESRGAN does.", default=False)
     flip_chance: Chance = key("Probability of a mirror image.", default=0.5)

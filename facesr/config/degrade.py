@@ -9,12 +9,7 @@ from annotated_types import Ge, Le
 
 from facesr.config.fields import Auto, Config, arg, key, opt
 from facesr.config.presets import DEFAULT_SCALE
-from facesr.config.steps import (
-    Degradation,
-    Preset,
-    degradation_preset,
-    preset_tree,
-)
+from facesr.config.steps import Degradation, Preset, degradation_preset, preset_tree
 from facesr.errors import ConfigError
 
 

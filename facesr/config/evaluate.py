@@ -12,13 +12,10 @@ from facesr.errors import ConfigError
 
 MetricName = Literal["psnr", "ssim", "lpips"]
 
-
 # What methods and images are ranked by: their differences, the worst images, the order of the report.
 RANKING_METRIC: MetricName = "psnr"
 
-
 ProtocolName = Literal["challenge", "basicsr-y"]
-
 
 _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 
@@ -54,10 +51,7 @@ class EvalConfig(Config):
     hq: Path | None = opt(None, "Folder of ground-truth (HQ) images.", panel=_DATA, metavar="FOLDER")
     lq: Path | None = opt(None, "Folder of LQ images to restore and score.", panel=_DATA, metavar="FOLDER")
     sr: Path | None = opt(
-        None,
-        "Folder of images restored by any tool, scored as they are.",
-        panel=_DATA,
-        metavar="FOLDER",
+        None, "Folder of images restored by any tool, scored as they are.", panel=_DATA, metavar="FOLDER"
     )
     sr_suffix: str = opt(
         "", "Ending of the names in --sr, such as _out, ignored when matching.", panel=_DATA, metavar="TEXT"

@@ -147,11 +147,8 @@ def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
 
 Auto = Literal["auto"]
 
-
 Positive = Annotated[float, Gt(0)]
 
-
 Count = Annotated[int, Ge(1)]
-
 
 WholeNumber = Annotated[int, Ge(0)]

@@ -9,7 +9,6 @@ from facesr.config.fields import Config, Count, Positive, WholeNumber, key, opt
 
 Method = Literal["adam", "muon"]
 
-
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 

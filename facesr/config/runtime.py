@@ -16,7 +16,6 @@ def cuda_with_a_number(name: str) -> bool:
 
 Device = Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Predicate(cuda_with_a_number)]
 
-
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
 

@@ -13,9 +13,7 @@ from facesr.errors import ConfigError
 
 Preset = Literal["default", "mild", "clean", "real-esrgan", "gfpgan", "first-order", "photograph"]
 
-
 Mode = Literal["area", "bilinear", "bicubic"]
-
 
 Family = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 
@@ -38,33 +36,23 @@ def not_all_zero(weights: Mapping[str, float]) -> bool:
 # Beyond these, numbers overflow on the way, or kernels fill the memory.
 _Positive = Annotated[float, Ge(1e-6)]
 
-
 _Highest = Annotated[float, Le(1_000_000)]
-
 
 Chance = Annotated[float, Ge(0), Le(1)]
 
-
 Range = Annotated[tuple[Annotated[float, Ge(0)], _Highest], Predicate(low_not_above_high)]
-
 
 PositiveRange = Annotated[tuple[_Positive, _Highest], Predicate(low_not_above_high)]
 
-
 Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
-
 
 KernelSizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], Predicate(has_an_odd_size)]
 
-
 Modes = Annotated[tuple[Mode, ...], MinLen(1)]
-
 
 Fractions = Annotated[tuple[Annotated[float, Ge(0)], Annotated[float, Le(1)]], Predicate(low_not_above_high)]
 
-
 PositiveFractions = Annotated[tuple[_Positive, Annotated[float, Le(1)]], Predicate(low_not_above_high)]
-
 
 Angles = Annotated[
     tuple[Annotated[float, Ge(-180)], Annotated[float, Le(180)]], Predicate(low_not_above_high)
@@ -288,7 +276,6 @@ class Degradation(Config):
 
 
 PRESETS: tuple[str, ...] = get_args(Preset)
-
 
 _PRESET_DIR = Path(__file__).parent / "presets" / "degradation"
 

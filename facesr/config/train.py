@@ -18,7 +18,6 @@ from facesr.errors import ConfigError
 
 _RECIPE_DIR = Path(__file__).parent / "presets" / "recipes"
 
-
 RECIPES = ("psnr", "face", "original", "smoke")
 
 
