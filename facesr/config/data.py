@@ -82,8 +82,7 @@ class DataConfig(Config):
     def resolved(self) -> Self:
         """Read the degradations that are named and not given."""
         known = self.degradations
-        shares = self.degradation_shares
-        named = {name: known[name] if name in known else read_degradation(name) for name in shares}
+        named = {name: known.get(name) or read_degradation(name) for name in self.degradation_shares}
         return replace(self, degradations=named)
 
     @property
@@ -93,11 +92,7 @@ class DataConfig(Config):
 
 
 def read_shares(degradation: Iterable[str]) -> dict[str, float]:
-    """Return names and shares from texts such as `mild` and `mild=0.5`, 1 where no share is given.
-
-    Raises:
-        ConfigError: A share is not a number above 0.
-    """
+    """Return names and shares from texts such as `mild` and `mild=0.5`, 1 where no share is given."""
     shares: dict[str, float] = {}
     for text in degradation:
         name, _, share = text.rpartition("=") if "=" in text else (text, "", "1")
@@ -111,11 +106,7 @@ def read_shares(degradation: Iterable[str]) -> dict[str, float]:
 
 
 def read_degradation(name: str) -> Degradation:
-    """Return a preset by its name, or the degradation in a TOML file.
-
-    Raises:
-        ConfigError: Neither.
-    """
+    """Return a preset by its name, or the degradation in a TOML file."""
     if name in PRESETS:
         return degradation_preset(name)
     if not is_file(name):

@@ -11,28 +11,21 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
 MetricName = Literal["psnr", "ssim", "lpips"]
+ProtocolName = Literal["challenge", "basicsr-y"]
 
 # What methods and images are ranked by: their differences, the worst images, the order of the report.
 RANKING_METRIC: MetricName = "psnr"
-
-ProtocolName = Literal["challenge", "basicsr-y"]
 
 _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """What exactly is compared.
+    """What exactly is compared."""
 
-    Attributes:
-        name: Name for `--protocol`.
-        y_channel: Whether luma (BT.601) is compared instead of RGB.
-        crop: Pixels left out along each border.
-    """
-
-    name: str
-    y_channel: bool
-    crop: int
+    name: str  # for `--protocol`
+    y_channel: bool  # whether luma (BT.601) is compared instead of RGB
+    crop: int  # pixels left out along each border
 
     def __str__(self) -> str:
         return f"{'Y' if self.y_channel else 'RGB'}, crop {self.crop}, 8-bit, mean of images"
