@@ -23,7 +23,7 @@ class Config:
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the tree that lies beneath the file and what is given by any other way, such as a preset."""
+        """Return what lies beneath the file, and beneath what environment, overrides and options give."""
         return {}
 
     def resolved(self) -> Self:

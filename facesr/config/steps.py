@@ -195,7 +195,11 @@ _PRESET_DIR = Path(__file__).parent / "presets" / "degradation"
 
 
 def degradation_preset(name: str = "default") -> Degradation:
-    """Return one of the bundled degradations, and raise `ConfigError` for any other name."""
+    """Return one of the bundled degradations.
+
+    Raises:
+        ConfigError: No preset by that name.
+    """
     return build(Degradation, preset_tree(name)["degradation"])
 
 
