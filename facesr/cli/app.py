@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterable
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from facesr.cli import degrade, evaluate, export, models, train, upscale
-from facesr.cli.stderr import print_error
+from facesr.cli.stderr import print_errors
 from facesr.cli.usage import is_usage_error, usage_error
 from facesr.errors import FacesrError
 from facesr.version import __version__
@@ -23,6 +24,7 @@ _AFTER_STOP = {
     "degrade": "run the same command again to go on",
     "train": "a run that has begun goes on with `--resume` and its folder",
 }
+_NOTHING_KEPT = "nothing is kept to go on with, the same command starts anew"
 
 
 class Terminated(BaseException):
@@ -59,7 +61,7 @@ class _Group(TyperGroup):
         except BaseException as error:
             if stop := _stop_behind(error):
                 word, code = stop
-                _leave(FacesrError(word, hint=_hint(ctx)), code)
+                _leave(FacesrError(word, hint=_AFTER_STOP.get(ctx.invoked_subcommand, _NOTHING_KEPT)), code)
             if is_usage_error(error):
                 command = " ".join(filter(None, ["facesr", ctx.invoked_subcommand]))
                 _leave(usage_error(error, command, words))
@@ -74,7 +76,7 @@ class _Group(TyperGroup):
 
 def _leave(error: FacesrError, code: int | None = None) -> NoReturn:
     """Print an error and end the command with its exit code, or another."""
-    print_error(error)
+    print_errors([error.message], [error.hint])
     raise typer.Exit(error.exit_code if code is None else code) from None
 
 
@@ -83,12 +85,6 @@ def _stop_behind(error: BaseException | None) -> tuple[str, int] | None:
     while error and type(error) not in _STOPS:
         error = error.__cause__ or error.__context__
     return _STOPS[type(error)] if error else None
-
-
-def _hint(ctx: typer.Context) -> str:
-    return _AFTER_STOP.get(
-        ctx.invoked_subcommand or "", "nothing is kept to go on with, the same command starts anew"
-    )
 
 
 app = typer.Typer(
@@ -117,12 +113,16 @@ def _root(
     pass
 
 
-app.command(epilog=upscale.EPILOG)(upscale.upscale)
-app.command("eval", epilog=evaluate.EPILOG)(evaluate.evaluate)
-app.command(epilog=train.EPILOG)(train.train)
-app.command(epilog=degrade.EPILOG)(degrade.degrade)
-app.command(epilog=models.EPILOG)(models.models)
-app.command(epilog=export.EPILOG)(export.export)
+def _epilog(examples: Iterable[str]) -> str:
+    return "\n\n".join(["Examples:", *examples])
+
+
+app.command(epilog=_epilog(upscale.EXAMPLES))(upscale.upscale)
+app.command("eval", epilog=_epilog(evaluate.EXAMPLES))(evaluate.evaluate)
+app.command(epilog=_epilog(train.EXAMPLES))(train.train)
+app.command(epilog=_epilog(degrade.EXAMPLES))(degrade.degrade)
+app.command(epilog=_epilog(models.EXAMPLES))(models.models)
+app.command(epilog=_epilog(export.EXAMPLES))(export.export)
 
 
 def main() -> None:

@@ -19,26 +19,19 @@ from rich.table import Table
 from rich.text import Text
 
 from facesr.cli.progress import ProgressReporter
-from facesr.cli.stderr import print_failures, print_summary, printable
+from facesr.cli.stderr import plain, print_errors, print_line, printable
 from facesr.errors import ConfigError, FacesrError
 from facesr.events import Failure
 from facesr.processes import rank_from_environment
+from facesr.results import DegradeResult, UpscaleResult
 
 
 @dataclass(frozen=True)
 class Console:
-    """What a command body is given to show its progress and result with.
+    """What a command body is given to show its progress and result with."""
 
-    Attributes:
-        json: One JSON document on stdout.
-        quiet: Bare paths on stdout, and errors alone on stderr.
-
-    Raises:
-        ConfigError: Both `json` and `quiet`.
-    """
-
-    json: bool = False
-    quiet: bool = False
+    json: bool = False  # one JSON document on stdout
+    quiet: bool = False  # bare paths on stdout, and errors alone on stderr
 
     def __post_init__(self) -> None:
         if self.json and self.quiet:
@@ -73,25 +66,30 @@ class Console:
             for line in lines:
                 stream.write(os.fsencode(f"{line}\n"))
 
-    def summary(self, text: str) -> None:
-        """Say on stderr what was done, unless only paths are wanted."""
+    def data(self, document: Any, paths: Iterable[object]) -> None:
+        """Print what is wanted on stdout, the document, the paths or neither."""
+        if self.json:
+            self.document(document)
+        elif self.quiet:
+            self.lines(paths)
+
+    def end(self, summary: str, *, failed: Sequence[Failure] = (), done: int = 1) -> None:
+        """List failures on stderr and say what was done, unless only paths are wanted.
+
+        Raises:
+            typer.Exit: With 1 if every input failed and with 3 if some did.
+        """
+        print_errors([f"{one.file}: {one.reason}" for one in failed], [one.hint for one in failed])
         if not self.quiet:
-            print_summary(text)
-
-    def failures(self, failures: Sequence[Failure]) -> None:
-        """List the files that failed on stderr, in every mode."""
-        print_failures(failures)
-
-    def exit_code(self, *, failed: int, done: int) -> None:
-        """Leave with 1 if every input failed and with 3 if some did."""
+            print_line("\n".join(map(plain, summary.splitlines())))
         if failed:
             raise typer.Exit(3 if done else 1)
 
 
-def counts(*, written: int, skipped: int, failed: int) -> str:
+def counts(result: UpscaleResult | DegradeResult) -> str:
     """Say how many files went which way, and how to redo those that were skipped."""
-    redo = " (`--overwrite` redoes them)" if skipped else ""
-    return f"{written} written, {skipped} skipped{redo}, {failed} failed"
+    redo = " (`--overwrite` redoes them)" if result.skipped else ""
+    return f"{len(result.written)} written, {len(result.skipped)} skipped{redo}, {len(result.failed)} failed"
 
 
 @contextmanager

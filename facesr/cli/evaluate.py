@@ -3,24 +3,15 @@
 from facesr.cli.console import Console
 from facesr.cli.options import config_options
 from facesr.config.evaluate import EvalConfig
-from facesr.reports.scores import (
-    SUMMARY_COLUMNS,
-    EvalResult,
-    explain_directions,
-    json_document,
-    summary_rows,
-)
+from facesr.reports.scores import SUMMARY_COLUMNS, EvalResult, explain_directions, json_document, summary_rows
 from facesr.workflows import evaluate as workflow
 
-EPILOG = """Examples:
-
-facesr eval --hq val/hq --lq val/lq
-
-facesr eval --hq val/hq --lq val/lq --model faceunet --model runs/mine/best --report report.html
-
-facesr eval --hq val/hq --sr other_tool_output/ --sr-suffix _out --lq val/lq
-
-facesr eval --hq val/hq --lq val/lq --protocol basicsr-y --json > scores.json"""
+EXAMPLES = (
+    "facesr eval --hq val/hq --lq val/lq",
+    "facesr eval --hq val/hq --lq val/lq --model faceunet --model runs/mine/best --report report.html",
+    "facesr eval --hq val/hq --sr other_tool_output/ --sr-suffix _out --lq val/lq",
+    "facesr eval --hq val/hq --lq val/lq --protocol basicsr-y --json > scores.json",
+)
 
 
 @config_options(EvalConfig)
@@ -28,15 +19,10 @@ def evaluate(config: EvalConfig, console: Console) -> None:
     """Compare restored images with the ground truth, and with bicubic."""
     with console.progress() as reporter:
         result = workflow.evaluate(config, reporter)
-    if console.json:
-        console.document(json_document(result))
-    elif console.quiet:
-        console.lines(result.written)
-    else:
+    console.data(json_document(result), result.written)
+    if not console.json and not console.quiet:
         console.table(SUMMARY_COLUMNS, summary_rows(result))
-    console.failures(result.failed)
-    console.summary(_summary(result))
-    console.exit_code(failed=len(result.failed), done=len(result.images))
+    console.end(_summary(result), failed=result.failed, done=len(result.images))
 
 
 def _summary(result: EvalResult) -> str:

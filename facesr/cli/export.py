@@ -7,21 +7,16 @@ from facesr.cli.options import config_options
 from facesr.config.export import ExportConfig
 from facesr.workflows import export as workflow
 
-EPILOG = """Examples:
-
-facesr export faceunet faceunet.onnx
-
-facesr export runs/mine/best mine.onnx --overwrite
-
-facesr export user/repo face.onnx --json"""
+EXAMPLES = (
+    "facesr export faceunet faceunet.onnx",
+    "facesr export runs/mine/best mine.onnx --overwrite",
+    "facesr export user/repo face.onnx --json",
+)
 
 
 @config_options(ExportConfig)
 def export(config: ExportConfig, console: Console) -> None:
     """Write a model as an ONNX file, for any picture size (extra `onnx`)."""
     result = workflow.export(config)
-    if console.json:
-        console.document(asdict(result))
-    elif console.quiet:
-        console.lines([result.written])
-    console.summary(f"{result.model} written to {result.written} ({result.bytes / 1e6:.1f} MB)")
+    console.data(asdict(result), [result.written])
+    console.end(f"{result.model} written to {result.written} ({result.bytes / 1e6:.1f} MB)")

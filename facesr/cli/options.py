@@ -3,28 +3,22 @@
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from facesr.cli.console import Console
-from facesr.config.build import build, merge, nest, parse_override, read_toml
-from facesr.config.fields import Config, Leaf, leaves
+from facesr.config.build import T, build, merge, nest, parse_override, read_toml
+from facesr.config.fields import Leaf, leaves
 
-T = TypeVar("T", bound=Config)
-
-
-_FILE_PANEL = "Configuration"
-
-
-_OUTPUT_PANEL = "Reporting"
-
+_FILE_PANEL, _OUTPUT_PANEL = "Configuration", "Reporting"
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with any of the keys below.", rich_help_panel=_FILE_PANEL),
 ]
-
 
 Overrides = Annotated[
     list[str] | None,
@@ -36,11 +30,9 @@ Overrides = Annotated[
     ),
 ]
 
-
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=_OUTPUT_PANEL)
 ]
-
 
 Quiet = Annotated[
     bool,
@@ -61,8 +53,9 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
         def command(ctx: typer.Context, **values: Any) -> None:
             console = Console(json=values.pop("json"), quiet=values.pop("quiet"))
             file, overrides = values.pop("config_file"), values.pop("override") or []
+            sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in values}
             environment, given = (
-                {shown[name]: value for name, value in values.items() if _source(ctx, name) == source}
+                {shown[name]: value for name, value in values.items() if sources[name] == source}
                 for source in ("ENVIRONMENT", "COMMANDLINE")
             )
             in_file = read_toml(file) if file else {}
@@ -74,9 +67,9 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
             tree = merge([cls.base(in_file, said), in_file, said])
             body(build(cls, tree, names=names, hint=f"see `facesr {ctx.info_name} --help`"), console)
 
-        parameters = [inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context)]
-        parameters += [_parameter(leaf) for leaf in shown.values()]
-        parameters += [
+        parameters = [
+            inspect.Parameter("ctx", _KEYWORD, annotation=typer.Context),
+            *map(_parameter, shown.values()),
             inspect.Parameter("config_file", _KEYWORD, default=None, annotation=ConfigFile),
             inspect.Parameter("override", _KEYWORD, default=None, annotation=Overrides),
             inspect.Parameter("json", _KEYWORD, default=False, annotation=Json),
@@ -89,16 +82,6 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
         return command
 
     return decorate
-
-
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
-
-_METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
-
-
-def _source(ctx: typer.Context, name: str) -> str:
-    """Return where the value of a parameter comes from, such as COMMANDLINE or DEFAULT."""
-    return getattr(ctx.get_parameter_source(name), "name", "")
 
 
 def _trees(values: Mapping[Leaf, Any]) -> list[dict[str, Any]]:

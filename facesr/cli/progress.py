@@ -4,18 +4,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 import rich.console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich import progress
 from rich.text import Text
 
 from facesr.cli.stderr import plain, print_line, print_warning
@@ -27,23 +18,20 @@ PLAIN_INTERVAL_S = 10.0
 class ProgressReporter(Reporter):
     """Draws a bar on a terminal. Elsewhere it prints one plain line every ten seconds.
 
-    To be used as a context, at the end of which the bar is gone.
-
-    Args:
-        mute: Whether to print warnings alone. `FACESR_NO_PROGRESS` in the environment does the same.
+    To be used as a context, at the end of which the bar is gone. A mute one prints warnings alone.
     """
 
     def __init__(self, *, mute: bool) -> None:
         self._mute = mute or bool(os.environ.get("FACESR_NO_PROGRESS"))
-        self._bar: Progress | None = None
+        self._bar: progress.Progress | None = None
         if not self._mute and sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
+            self._bar = progress.Progress(
+                "{task.description}",
+                progress.BarColumn(bar_width=None),
+                progress.MofNCompleteColumn(),
                 _RateColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[facts]}"),
+                progress.TimeRemainingColumn(),
+                "{task.fields[facts]}",
                 console=rich.console.Console(stderr=True),
                 transient=True,
             )
@@ -54,9 +42,7 @@ class ProgressReporter(Reporter):
     def __enter__(self) -> "ProgressReporter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -77,11 +63,9 @@ class ProgressReporter(Reporter):
         elif not self._mute and time.monotonic() - self._last >= PLAIN_INTERVAL_S:
             self._last = time.monotonic()
             speed = (self._done - self._before) / (self._last - self._start)
-            left = (self._total - self._done) / speed
-            line = (
-                f"{self._done}/{self._total} {self._unit}, {_rate(speed, self._unit)}, {left:.0f} s remaining"
-            )
-            print_line(", ".join(filter(None, [line, plain(self._facts)])))
+            left = f"{(self._total - self._done) / speed:.0f} s remaining"
+            words = [f"{self._done}/{self._total} {self._unit}", _rate(speed, self._unit), left]
+            print_line(", ".join([*words, plain(self._facts)] if self._facts else words))
 
     def show(self, facts: Mapping[str, str]) -> None:
         self._facts = ", ".join(f"{name} {value}" for name, value in facts.items())
@@ -92,8 +76,8 @@ class ProgressReporter(Reporter):
         print_warning(message)
 
 
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _RateColumn(progress.ProgressColumn):
+    def render(self, task: progress.Task) -> Text:
         return Text(_rate(task.speed or 0.0, task.fields["unit"]), style="progress.data.speed")
 
 

@@ -11,16 +11,12 @@ from facesr.processes import rank_from_environment
 from facesr.results import TrainResult
 from facesr.workflows import train as workflow
 
-EPILOG = """Examples:
-
-facesr train --arch msrresnet --blocks 20
-
-facesr train --recipe smoke --train-hq faces/ --val-hq val/hq --val-lq val/lq --out runs/smoke
-
-facesr train --resume runs/smoke
-
-torchrun --nproc-per-node 4 -m facesr train --recipe original --arch edsr --blocks 16"""
-
+EXAMPLES = (
+    "facesr train --arch msrresnet --blocks 20",
+    "facesr train --recipe smoke --train-hq faces/ --val-hq val/hq --val-lq val/lq --out runs/smoke",
+    "facesr train --resume runs/smoke",
+    "torchrun --nproc-per-node 4 -m facesr train --recipe original --arch edsr --blocks 16",
+)
 
 # 75 asks SLURM to put the job into the queue again.
 _EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
@@ -32,11 +28,8 @@ def train(config: TrainConfig, console: Console) -> None:
     with console.progress() as reporter:
         result = workflow.train(config, reporter)
     if rank_from_environment().rank == 0:  # which speaks for all
-        if console.json:
-            console.document(asdict(result))
-        elif console.quiet:
-            console.lines([result.run if result.best_psnr is None else result.run / "best"])
-        console.summary(_summary(result))
+        console.data(asdict(result), [result.run if result.best_psnr is None else result.run / "best"])
+        console.end(_summary(result))
     if result.stopped_by:
         raise typer.Exit(_EXIT_CODES[result.stopped_by])
 

@@ -12,18 +12,13 @@ from facesr.errors import ConfigError
 from facesr.results import UpscaleResult
 from facesr.workflows import upscale as workflow
 
-EPILOG = """Examples:
-
-facesr upscale faces/ out/
-
-facesr upscale one.jpg two.png out/ --format png
-
-facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16
-
-facesr upscale photos/ out/ --recursive --format png --name {stem}_4x
-
-facesr upscale - - < small.jpg > large.jpg"""
-
+EXAMPLES = (
+    "facesr upscale faces/ out/",
+    "facesr upscale one.jpg two.png out/ --format png",
+    "facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16",
+    "facesr upscale photos/ out/ --recursive --format png --name {stem}_4x",
+    "facesr upscale - - < small.jpg > large.jpg",
+)
 
 _DASH = Path("-")
 
@@ -36,13 +31,8 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
         return
     with console.progress() as reporter:
         result = workflow.upscale(config, reporter)
-    if console.json:
-        console.document({**asdict(result), "images_per_second": _rate(result)})
-    elif console.quiet:
-        console.lines(result.written)
-    console.failures(result.failed)
-    console.summary(_summary(result))
-    console.exit_code(failed=len(result.failed), done=len(result.written) + len(result.skipped))
+    console.data({**asdict(result), "images_per_second": _rate(result)}, result.written)
+    console.end(_summary(result), failed=result.failed, done=len(result.written) + len(result.skipped))
 
 
 def _stream(config: UpscaleConfig, console: Console) -> None:
@@ -62,10 +52,9 @@ def _rate(result: UpscaleResult) -> float:
 
 
 def _summary(result: UpscaleResult) -> str:
-    done = counts(written=len(result.written), skipped=len(result.skipped), failed=len(result.failed))
+    done = counts(result)
     if not result.device:
-        return f"{done}; " + (
-            f"all results are already in {result.output}" if result.skipped else "no pictures in this shard"
-        )
+        why = f"all results are already in {result.output}" if result.skipped else "no pictures in this shard"
+        return f"{done}; {why}"
     speed = f"{_rate(result):.1f} images/s with {result.model} on {result.device} ({result.dtype})"
     return f"{done} to {result.output} at {speed}"

@@ -19,13 +19,7 @@ def is_usage_error(error: BaseException) -> bool:
 
 
 def usage_error(error: Any, command: str, words: Sequence[str]) -> ConfigError:
-    """Return a usage error of Typer as one of facesr.
-
-    Args:
-        error: What `is_usage_error` knows.
-        command: What was called, such as `facesr upscale`.
-        words: What followed it.
-    """
+    """Return a usage error of Typer as one of facesr, for `command` followed by `words`."""
     see = f"see `{command} --help`"
     if getattr(error, "param", None):
         arguments, missing = _arguments(error.ctx, words)

@@ -11,17 +11,11 @@ from facesr.config.fields import Config
 from facesr.errors import ConfigError, shorten
 
 T = TypeVar("T", bound=Config)
-
-
 Tree = dict[str, Any]
 
 
 def read_toml(path: Path) -> Tree:
-    """Read a TOML file.
-
-    Raises:
-        ConfigError: It cannot be read or is not TOML.
-    """
+    """Read a TOML file, and raise `ConfigError` if that fails."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -41,11 +35,7 @@ def is_file(name: str) -> bool:
 
 
 def parse_override(text: str) -> Tree:
-    """Turn `a.b=VALUE` into `{"a": {"b": VALUE}}`; VALUE is TOML, or a bare word taken as a string.
-
-    Raises:
-        ConfigError: There is no `=`, or no key before it.
-    """
+    """Turn `a.b=VALUE` into `{"a": {"b": VALUE}}`; VALUE is TOML, or a bare word taken as a string."""
     key, equals, raw = text.partition("=")
     if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"cannot read --set {text[:100]}", hint="write it as `--set section.key=value`")
@@ -86,7 +76,7 @@ def build(
     """Validate a tree once and return the configuration, resolved.
 
     Args:
-        cls: The configuration's class.
+        cls: Class of the configuration.
         tree: Nested plain values, as TOML or JSON gives them.
         source: The file that the tree came from, named in errors.
         names: What the user typed for some dotted keys, such as `--batch` for `runtime.batch`.

@@ -26,10 +26,7 @@ class DataConfig(Config):
         metavar="FOLDER",
     )
     train_share: tuple[Positive, ...] = opt(
-        (),
-        "Relative sampling weight of each --train-hq (default: equal).",
-        panel="Data",
-        metavar="NUMBER",
+        (), "Relative sampling weight of each --train-hq (default: equal).", panel="Data", metavar="NUMBER"
     )
     val_hq: Path = opt(Path("val/hq"), "Folder of validation HQ images.", panel="Data", metavar="FOLDER")
     val_lq: tuple[Path, ...] = opt(
@@ -53,8 +50,7 @@ class DataConfig(Config):
         metavar="NAME[=SHARE]",
     )
     degradations: Mapping[str, Degradation] = key(
-        "The degradations themselves by the names in `degradation`, read from there if not given.",
-        make=dict,
+        "The degradations themselves by the names in `degradation`, read from there if not given.", make=dict
     )
     usm_source: bool = key("Sharpen the HQ image before it is degraded, as Real-ESRGAN does.", default=False)
     flip_chance: Chance = key("Probability of a mirror image.", default=0.5)
@@ -86,8 +82,7 @@ class DataConfig(Config):
     def resolved(self) -> Self:
         """Read the degradations that are named and not given."""
         known = self.degradations
-        shares = self.degradation_shares
-        named = {name: known[name] if name in known else read_degradation(name) for name in shares}
+        named = {name: known.get(name) or read_degradation(name) for name in self.degradation_shares}
         return replace(self, degradations=named)
 
     @property
@@ -97,11 +92,7 @@ class DataConfig(Config):
 
 
 def read_shares(degradation: Iterable[str]) -> dict[str, float]:
-    """Return names and shares from texts such as `mild` and `mild=0.5`, 1 where no share is given.
-
-    Raises:
-        ConfigError: A share is not a number above 0.
-    """
+    """Return names and shares from texts such as `mild` and `mild=0.5`, 1 where no share is given."""
     shares: dict[str, float] = {}
     for text in degradation:
         name, _, share = text.rpartition("=") if "=" in text else (text, "", "1")
@@ -115,11 +106,7 @@ def read_shares(degradation: Iterable[str]) -> dict[str, float]:
 
 
 def read_degradation(name: str) -> Degradation:
-    """Return a preset by its name, or the degradation in a TOML file.
-
-    Raises:
-        ConfigError: Neither.
-    """
+    """Return a preset by its name, or the degradation in a TOML file."""
     if name in PRESETS:
         return degradation_preset(name)
     if not is_file(name):

@@ -7,14 +7,9 @@ from typing import Annotated, Any, Self
 
 from annotated_types import Ge, Le
 
-from facesr.config.fields import Auto, Config, arg, key, opt
+from facesr.config.fields import Auto, Config, Count, arg, key, opt
 from facesr.config.presets import DEFAULT_SCALE
-from facesr.config.steps import (
-    Degradation,
-    Preset,
-    degradation_preset,
-    preset_tree,
-)
+from facesr.config.steps import Degradation, Preset, degradation_preset, preset_tree
 from facesr.errors import ConfigError
 
 
@@ -27,13 +22,9 @@ class DegradeConfig(Config):
     preset: Preset | None = opt(
         None, "A bundled degradation, `default` unless a file brings steps.", panel="Degradation", short="-p"
     )
-    scale: Annotated[int, Ge(1)] = opt(
-        DEFAULT_SCALE, "How many times smaller the LQ side is.", panel="Degradation"
-    )
+    scale: Count = opt(DEFAULT_SCALE, "How many times smaller the LQ side is.", panel="Degradation")
     seed: int = opt(0, "Random seed.", panel="Degradation")
-    copies: Annotated[int, Ge(1)] = opt(
-        1, "LQ images of each HQ one, each with its own draws.", panel="Degradation"
-    )
+    copies: Count = opt(1, "LQ images of each HQ one, each with its own draws.", panel="Degradation")
     replay: Path | None = opt(
         None,
         "Repeat the draws in a file of --params-out, or in LQ PNGs, instead of drawing.",
@@ -60,7 +51,7 @@ class DegradeConfig(Config):
         None, "PNG file for a sheet of some inputs and several draws of each.", panel="Output"
     )
     overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
-    workers: Annotated[int, Ge(1)] | Auto = opt(
+    workers: Count | Auto = opt(
         "auto", "Threads, auto is one for each core.", panel="Output", metavar="auto|N"
     )
     print_config: bool = opt(
@@ -70,20 +61,17 @@ class DegradeConfig(Config):
 
     def resolved(self) -> Self:
         """Take the preset's degradation where none is given."""
-        if self.degradation is not None:
-            return self
-        return replace(self, degradation=degradation_preset(self.preset or "default"))
+        return replace(self, degradation=self.degradation or degradation_preset(self.preset or "default"))
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the preset beneath, unless the file brings its own steps."""
         preset = given.get("preset", file.get("preset"))
         inside = file.get("degradation")
-        beneath: dict[str, Any] = {}
         if not isinstance(inside, Mapping) or "steps" not in inside:
-            beneath = preset_tree(preset or "default")
-        elif preset is not None:
+            return preset_tree(preset or "default")
+        if preset is not None:
             raise ConfigError(
                 "both a preset and a file with degradation steps", hint="leave out `--preset` or the steps"
             )
-        return beneath
+        return {}

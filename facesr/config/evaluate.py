@@ -11,31 +11,21 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
 MetricName = Literal["psnr", "ssim", "lpips"]
-
+ProtocolName = Literal["challenge", "basicsr-y"]
 
 # What methods and images are ranked by: their differences, the worst images, the order of the report.
 RANKING_METRIC: MetricName = "psnr"
-
-
-ProtocolName = Literal["challenge", "basicsr-y"]
-
 
 _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """What exactly is compared.
+    """What exactly is compared."""
 
-    Attributes:
-        name: Name for `--protocol`.
-        y_channel: Whether luma (BT.601) is compared instead of RGB.
-        crop: Pixels left out along each border.
-    """
-
-    name: str
-    y_channel: bool
-    crop: int
+    name: str  # for `--protocol`
+    y_channel: bool  # whether luma (BT.601) is compared instead of RGB
+    crop: int  # pixels left out along each border
 
     def __str__(self) -> str:
         return f"{'Y' if self.y_channel else 'RGB'}, crop {self.crop}, 8-bit, mean of images"
@@ -54,10 +44,7 @@ class EvalConfig(Config):
     hq: Path | None = opt(None, "Folder of ground-truth (HQ) images.", panel=_DATA, metavar="FOLDER")
     lq: Path | None = opt(None, "Folder of LQ images to restore and score.", panel=_DATA, metavar="FOLDER")
     sr: Path | None = opt(
-        None,
-        "Folder of images restored by any tool, scored as they are.",
-        panel=_DATA,
-        metavar="FOLDER",
+        None, "Folder of images restored by any tool, scored as they are.", panel=_DATA, metavar="FOLDER"
     )
     sr_suffix: str = opt(
         "", "Ending of the names in --sr, such as _out, ignored when matching.", panel=_DATA, metavar="TEXT"

@@ -35,13 +35,7 @@ _LIMITS = {
 
 
 def explain(errors: Iterable[Any], tree: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    """Return one problem for each key, also where the value fits none of several types.
-
-    Args:
-        errors: As pydantic's `ValidationError.errors()` gives them.
-        tree: What was validated.
-        names: What the user knows a dotted key by, such as `--batch`, where that is not the key.
-    """
+    """Return one problem for each key that pydantic's `ValidationError.errors()` names."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for error in errors:
         groups.setdefault(_locate(error, tree), []).append(error)

@@ -23,12 +23,7 @@ class Config:
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the tree that lies beneath everything, such as a preset.
-
-        Args:
-            file: What the configuration file says.
-            given: What environment, overrides and options say.
-        """
+        """Return what lies beneath the file, and beneath what environment, overrides and options give."""
         return {}
 
     def resolved(self) -> Self:
@@ -42,29 +37,18 @@ class Config:
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Option:
-    """How a field shows on the command line.
+    """How a field shows on the command line."""
 
-    Attributes:
-        help: One sentence, ending in a full stop.
-        kind: An option, a positional argument, or a key of the configuration file only.
-        panel: The heading that an option is grouped under.
-        flag: Its name where that is not the field's own with dashes.
-        short: A one-letter alias such as `-m`.
-        envvar: The environment variable that stands in when the option is not given.
-        metavar: What `--help` shows for the value.
-        shown_default: What it shows for the default, where that is not the value.
-    """
-
-    help: str
-    kind: Literal["option", "argument", "key"] = "option"
-    panel: str = ""
-    flag: str = ""
-    short: str = ""
-    envvar: str = ""
-    metavar: str = ""
-    shown_default: str = ""
+    help: str  # one sentence, ending in a full stop
+    kind: Literal["option", "argument", "key"] = "option"  # a key is of the configuration file only
+    panel: str = ""  # heading that an option is grouped under
+    flag: str = ""  # its name where that is not the field's own with dashes
+    short: str = ""  # one-letter alias such as `-m`
+    envvar: str = ""  # environment variable that stands in when the option is not given
+    metavar: str = ""  # what `--help` shows for the value
+    shown_default: str = ""  # what it shows for the default, where that is not the value
 
 
 def opt(
@@ -78,28 +62,22 @@ def opt(
     metavar: str = "",
     shown_default: str = "",
 ) -> Any:
-    """Return a dataclass field that is also a command-line option, as `Option` describes."""
+    """Return a dataclass field that is also a command-line option."""
     option = Option(
-        help=help,
-        panel=panel,
-        flag=flag,
-        short=short,
-        envvar=envvar,
-        metavar=metavar,
-        shown_default=shown_default,
+        help, panel=panel, flag=flag, short=short, envvar=envvar, metavar=metavar, shown_default=shown_default
     )
     return dataclasses.field(default=default, metadata={_KEY: option})
 
 
 def arg(help: str, *, metavar: str, default: Any = dataclasses.MISSING) -> Any:  # noqa: A002
     """Return a dataclass field that is a positional argument of the command, required without a default."""
-    option = Option(help=help, kind="argument", metavar=metavar)
+    option = Option(help, kind="argument", metavar=metavar)
     return dataclasses.field(default=default, metadata={_KEY: option})
 
 
 def key(help: str, *, default: Any = dataclasses.MISSING, make: Any = dataclasses.MISSING) -> Any:  # noqa: A002
     """Return a documented dataclass field that only the configuration file and `--set` reach."""
-    metadata = {_KEY: Option(help=help, kind="key")}
+    metadata = {_KEY: Option(help, kind="key")}
     return dataclasses.field(default=default, default_factory=make, metadata=metadata)
 
 
@@ -146,12 +124,6 @@ def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
 
 
 Auto = Literal["auto"]
-
-
 Positive = Annotated[float, Gt(0)]
-
-
 Count = Annotated[int, Ge(1)]
-
-
 WholeNumber = Annotated[int, Ge(0)]

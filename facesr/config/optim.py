@@ -8,8 +8,6 @@ from annotated_types import Ge, Le, Lt
 from facesr.config.fields import Config, Count, Positive, WholeNumber, key, opt
 
 Method = Literal["adam", "muon"]
-
-
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 

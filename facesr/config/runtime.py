@@ -4,19 +4,16 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Predicate
+from annotated_types import Predicate
 
-from facesr.config.fields import Auto, Config, key, opt
+from facesr.config.fields import Auto, Config, Count, WholeNumber, key, opt
 
 
 def cuda_with_a_number(name: str) -> bool:
-    """Tell whether this is a name such as `cuda:1`."""
     return re.fullmatch(r"cuda:\d+", name) is not None
 
 
 Device = Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Predicate(cuda_with_a_number)]
-
-
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
 
@@ -33,13 +30,13 @@ class RuntimeConfig(Config):
         metavar="auto|cpu|cuda|cuda:N|mps",
     )
     dtype: Dtype = opt("auto", "Precision; auto is fp32 except on CUDA.", panel="Model")
-    batch: Annotated[int, Ge(1)] | Auto = opt(
+    batch: Count | Auto = opt(
         "auto",
         "Equal-sized pictures that share one pass; auto is 1 on the CPU and 8 elsewhere.",
         panel="Model",
         metavar="auto|N",
     )
-    tile: Annotated[int, Ge(0)] | Auto = opt(
+    tile: WholeNumber | Auto = opt(
         "auto",
         "Pictures up to this side, input pixels, are taken whole, larger ones in pieces; 0 takes all whole.",
         panel="Model",

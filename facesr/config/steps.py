@@ -12,130 +12,83 @@ from facesr.config.fields import Config, key
 from facesr.errors import ConfigError
 
 Preset = Literal["default", "mild", "clean", "real-esrgan", "gfpgan", "first-order", "photograph"]
-
-
 Mode = Literal["area", "bilinear", "bicubic"]
-
-
 Family = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 
 
 def low_not_above_high(bounds: tuple[float, float]) -> bool:
-    """Tell whether two numbers are a range."""
     return bounds[0] <= bounds[1]
 
 
 def has_an_odd_size(bounds: tuple[int, int]) -> bool:
-    """Tell whether an odd number lies in a range."""
     return (bounds[0] | 1) <= bounds[1]
 
 
 def not_all_zero(weights: Mapping[str, float]) -> bool:
-    """Tell whether one of some weights is above 0."""
     return sum(weights.values()) > 0
 
 
 # Beyond these, numbers overflow on the way, or kernels fill the memory.
 _Positive = Annotated[float, Ge(1e-6)]
-
-
 _Highest = Annotated[float, Le(1_000_000)]
-
-
 Chance = Annotated[float, Ge(0), Le(1)]
-
-
 Range = Annotated[tuple[Annotated[float, Ge(0)], _Highest], Predicate(low_not_above_high)]
-
-
 PositiveRange = Annotated[tuple[_Positive, _Highest], Predicate(low_not_above_high)]
-
-
 Quality = Annotated[tuple[_Positive, Annotated[float, Le(100)]], Predicate(low_not_above_high)]
-
-
+# Smallest and largest side, px, of which the odd ones between are equally likely.
 KernelSizes = Annotated[tuple[Annotated[int, Ge(1)], Annotated[int, Le(1001)]], Predicate(has_an_odd_size)]
-
-
+# Interpolations, equally likely, and without antialiasing unless a step asks for it.
 Modes = Annotated[tuple[Mode, ...], MinLen(1)]
-
-
 Fractions = Annotated[tuple[Annotated[float, Ge(0)], Annotated[float, Le(1)]], Predicate(low_not_above_high)]
-
-
 PositiveFractions = Annotated[tuple[_Positive, Annotated[float, Le(1)]], Predicate(low_not_above_high)]
-
-
 Angles = Annotated[
     tuple[Annotated[float, Ge(-180)], Annotated[float, Le(180)]], Predicate(low_not_above_high)
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blur(Config):
-    """Filter with a random kernel.
+class _Step(Config):
+    """What every step has. Chances are probabilities, and two numbers a range to draw from."""
 
-    Attributes:
-        chance: Probability that the step runs at all.
-        sizes_px: Smallest and largest kernel side, at most 1001; odd ones between are equally likely.
-        sinc_chance: Probability of a sinc low-pass instead of the families below.
-        cutoff: Range of the sinc's cut-off in units of pi radians per pixel.
-        cutoff_small: The same for kernels below 13 px.
-        families: Weights of the kernel families.
-        sigma: Range of the standard deviation along each axis, px.
-        beta_generalized: Range of the shape of generalized Gaussians, half of the draws on either side of 1.
-        beta_plateau: The same for plateau-shaped kernels.
-    """
+    kind: str
+    chance: Chance = 1.0  # that the step runs at all, of `align` where the one that it undoes has run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blur(_Step):
+    """Filter with a random kernel."""
 
     kind: Literal["blur"] = "blur"
-    chance: Chance = 1.0
     sizes_px: KernelSizes = (7, 21)
-    sinc_chance: Chance = 0.1
-    cutoff: PositiveRange = (1 / 5, 1.0)
-    cutoff_small: PositiveRange = (1 / 3, 1.0)
-    families: Annotated[Mapping[Family, Annotated[float, Ge(0)]], Predicate(not_all_zero)]
-    sigma: PositiveRange = (0.2, 3.0)
-    beta_generalized: PositiveRange = (0.5, 4.0)
+    sinc_chance: Chance = 0.1  # of a sinc low-pass instead of the families
+    cutoff: PositiveRange = (1 / 5, 1.0)  # of the sinc, in units of pi radians per pixel
+    cutoff_small: PositiveRange = (1 / 3, 1.0)  # for kernels below 13 px
+    families: Annotated[Mapping[Family, Annotated[float, Ge(0)]], Predicate(not_all_zero)]  # their weights
+    sigma: PositiveRange = (0.2, 3.0)  # standard deviation along each axis, px
+    beta_generalized: PositiveRange = (0.5, 4.0)  # shape, half of the draws on either side of 1
     beta_plateau: PositiveRange = (1.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sinc(Config):
-    """Filter with a sinc low-pass, which rings like over-sharpened and compressed images.
-
-    Attributes:
-        chance: Probability that the step runs at all.
-        sizes_px: Smallest and largest kernel side, at most 1001; odd ones between are equally likely.
-        cutoff: Range of the cut-off in units of pi radians per pixel.
-    """
+class Sinc(_Step):
+    """Filter with a sinc low-pass, which rings like over-sharpened and compressed images."""
 
     kind: Literal["sinc"] = "sinc"
     chance: Chance = 0.8
     sizes_px: KernelSizes = (7, 21)
-    cutoff: PositiveRange = (1 / 3, 1.0)
+    cutoff: PositiveRange = (1 / 3, 1.0)  # in units of pi radians per pixel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resize(Config):
-    """Resize by a random factor.
-
-    Attributes:
-        chance: Probability that the step runs at all.
-        up: Weight of a factor in 1 to the end of `scale`.
-        down: Weight of a factor in the start of `scale` to 1.
-        keep: Weight of factor 1.
-        scale: Range of the factor.
-        of: What the factor refers to: the image as it is, or the LQ size.
-        modes: Interpolations, equally likely, without antialiasing.
-    """
+class Resize(_Step):
+    """Resize by a random factor."""
 
     kind: Literal["resize"] = "resize"
-    chance: Chance = 1.0
-    up: Annotated[float, Ge(0)] = 0.2
-    down: Annotated[float, Ge(0)] = 0.7
-    keep: Annotated[float, Ge(0)] = 0.1
+    up: Annotated[float, Ge(0)] = 0.2  # weight of a factor in 1 to the end of `scale`
+    down: Annotated[float, Ge(0)] = 0.7  # weight of a factor in the start of `scale` to 1
+    keep: Annotated[float, Ge(0)] = 0.1  # weight of factor 1
     scale: PositiveRange
-    of: Literal["current", "lq"] = "current"
+    of: Literal["current", "lq"] = "current"  # what the factor refers to, the image as it is or the LQ size
     modes: Modes = ("area", "bilinear", "bicubic")
 
     def __post_init__(self) -> None:
@@ -144,36 +97,22 @@ class Resize(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shrink(Config):
-    """Divide the size by a random number.
-
-    Attributes:
-        chance: Probability that the step runs at all.
-        divisor: Range of the number.
-        modes: Interpolations, equally likely, without antialiasing.
-    """
+class Shrink(_Step):
+    """Divide the size by a random number."""
 
     kind: Literal["shrink"] = "shrink"
-    chance: Chance = 1.0
     divisor: PositiveRange
     modes: Modes = ("bilinear",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(Config):
-    """Resize to a known size.
-
-    Attributes:
-        to: The size of the HQ image, or that of the result.
-        modes: Interpolations, equally likely.
-        antialias: Whether to average over what a smaller pixel covers, as editors do; not with `area`.
-    """
+class Fit(_Step):
+    """Resize to a known size."""
 
     kind: Literal["fit"] = "fit"
-    chance: Chance = 1.0
-    to: Literal["hq", "lq"]
+    to: Literal["hq", "lq"]  # the size of the HQ image, or that of the result
     modes: Modes = ("area", "bilinear", "bicubic")
-    antialias: bool = False
+    antialias: bool = False  # average over what a smaller pixel covers, as editors do
 
     def __post_init__(self) -> None:
         if self.antialias and "area" in self.modes:
@@ -181,74 +120,42 @@ class Fit(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise(Config):
-    """Add Gaussian or Poisson noise and clip.
-
-    Attributes:
-        chance: Probability that the step runs at all.
-        gaussian_chance: Probability of Gaussian noise; otherwise Poisson.
-        sigma: Range of the Gaussian's standard deviation, grey levels.
-        poisson_scale: Range of the factor on Poisson noise.
-        grey_chance: Probability that the three channels share one noise.
-    """
+class Noise(_Step):
+    """Add Gaussian or Poisson noise and clip."""
 
     kind: Literal["noise"] = "noise"
-    chance: Chance = 1.0
-    gaussian_chance: Chance = 0.5
-    sigma: Range
-    poisson_scale: Range = (0.0, 0.0)
-    grey_chance: Chance = 0.4
+    gaussian_chance: Chance = 0.5  # otherwise Poisson
+    sigma: Range  # the Gaussian's standard deviation, grey levels
+    poisson_scale: Range = (0.0, 0.0)  # factor on Poisson noise
+    grey_chance: Chance = 0.4  # that the three channels share one noise
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jpeg(Config):
-    """Compress with JPEG, 4:2:0.
-
-    Attributes:
-        chance: Probability that the step runs at all.
-        quality: Range of the quality, a real number.
-        ahead_of: Name of an earlier step, before which this one may be moved.
-        ahead_chance: Probability that it is.
-    """
+class Jpeg(_Step):
+    """Compress with JPEG, 4:2:0."""
 
     kind: Literal["jpeg"] = "jpeg"
-    chance: Chance = 1.0
-    quality: Quality
-    ahead_of: str = ""
-    ahead_chance: Chance = 0.5
+    quality: Quality  # a real number
+    ahead_of: str = ""  # name of an earlier step, before which this one may be moved
+    ahead_chance: Chance = 0.5  # that it is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place(Config):
-    """Put the face into the pixel grid of a photograph, in which the steps up to `align` work.
-
-    Attributes:
-        chance: Probability that the step runs at all.
-        scale: Range of the face's size relative to the HQ image, log-uniform.
-        angle: Range of the angle by which it is turned clockwise, degrees.
-        shift: Range of its shift off the grid along each axis, px.
-    """
+class Place(_Step):
+    """Put the face into the pixel grid of a photograph, in which the steps up to `align` work."""
 
     kind: Literal["place"] = "place"
-    chance: Chance = 1.0
-    scale: PositiveFractions
-    angle: Angles = (-30.0, 30.0)
-    shift: Fractions = (0.0, 1.0)
+    scale: PositiveFractions  # the face's size relative to the HQ image, log-uniform
+    angle: Angles = (-30.0, 30.0)  # by which it is turned clockwise, degrees
+    shift: Fractions = (0.0, 1.0)  # of the face off the grid along each axis, px
 
 
 @dataclass(frozen=True, kw_only=True)
-class Align(Config):
-    """Cut the face out of the photograph again, upright and at the LQ size.
-
-    Attributes:
-        chance: Probability that the step runs, where the one that it undoes has run.
-        undoes: Name of the `place` step.
-        modes: Interpolations, equally likely, without antialiasing.
-    """
+class Align(_Step):
+    """Cut the face out of the photograph again, upright and at the LQ size."""
 
     kind: Literal["align"] = "align"
-    chance: Chance = 1.0
-    undoes: str
+    undoes: str  # name of the `place` step
     modes: Annotated[tuple[Literal["bilinear", "bicubic"], ...], MinLen(1)] = ("bilinear", "bicubic")
 
 
@@ -266,11 +173,7 @@ StepConfig = Annotated[Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg | Plac
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation(Config):
-    """Named steps, in order, that turn an HQ image into an LQ one.
-
-    Raises:
-        ConfigError: A step is to be moved ahead of one that is not before it, or undoes no `place` before it.
-    """
+    """Named steps, in order, that turn an HQ image into an LQ one."""
 
     usm_source: bool = key("Sharpen (unsharp mask) the HQ image before it is degraded.", default=False)
     steps: Mapping[str, StepConfig] = key("The steps by name, in order.")
@@ -288,8 +191,6 @@ class Degradation(Config):
 
 
 PRESETS: tuple[str, ...] = get_args(Preset)
-
-
 _PRESET_DIR = Path(__file__).parent / "presets" / "degradation"
 
 

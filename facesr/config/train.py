@@ -17,8 +17,6 @@ from facesr.config.steps import PRESETS, preset_tree
 from facesr.errors import ConfigError
 
 _RECIPE_DIR = Path(__file__).parent / "presets" / "recipes"
-
-
 RECIPES = ("psnr", "face", "original", "smoke")
 
 
@@ -105,12 +103,12 @@ class TrainConfig(Config):
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
-        if has_old_losses(merge([file, given])) and "loss" in {**file, **given}:
+        asked = {**file, **given}
+        if has_old_losses(merge([file, given])) and "loss" in asked:
             raise ConfigError(
                 "`optim.loss` and `optim.usm_target` are old names and cannot be combined with `loss`",
                 hint="write `[loss.NAME]` with `weight` and `target` instead",
             )
-        asked = {**file, **given}
         if asked.get("resume") is None:
             tree = recipe_tree(str(asked.get("recipe", "psnr")))
         else:
@@ -136,11 +134,7 @@ def _degradations(tree: Mapping[str, Any]) -> set[str]:
 
 
 def recipe_tree(name: str) -> dict[str, Any]:
-    """Return a recipe, bundled or in a file, as a tree.
-
-    Raises:
-        ConfigError: Neither.
-    """
+    """Return a recipe as a tree, bundled or in a TOML file."""
     if name in RECIPES:
         return read_toml(_RECIPE_DIR / f"{name}.toml")
     if not is_file(name):
@@ -151,11 +145,7 @@ def recipe_tree(name: str) -> dict[str, Any]:
 
 
 def run_tree(run: Path) -> dict[str, Any]:
-    """Return the configuration that a run was started with, as a tree.
-
-    Raises:
-        ConfigError: `run` is not a run folder.
-    """
+    """Return the configuration that a run was started with as a tree, and refuse what is not a run folder."""
     file = run / "config.toml"
     if not is_file(str(file)):
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from facesr.config.fields import Config, arg, opt
+from facesr.config.fields import Config, Count, arg, opt
 from facesr.config.model import DEFAULT_MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
@@ -32,7 +32,7 @@ class UpscaleConfig(Config):
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
     )
-    max_pixels: Annotated[int, Ge(1)] = opt(
+    max_pixels: Count = opt(
         89_000_000,
         "Pictures that promise more are refused before they are decoded; at most 178,956,970.",
         panel="Input",
