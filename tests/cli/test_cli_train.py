@@ -133,7 +133,7 @@ def test_without_out_the_run_is_named_by_arch_and_time(
     ("extra", "part"),
     [
         (["--recipe", "none"], "no recipe `none`"),
-        (["--train-hq", "nowhere"], "no folder nowhere for the training pictures"),
+        (["--train-hq", "nowhere"], "no folder nowhere for the training images"),
         (["--arch", "swinir"], "swinir"),
         (["--batch", "0"], "`--batch`: expected a whole number of at least 1, found 0"),
         (["--set", "batch=0"], "`batch`: expected a whole number of at least 1, found 0"),
