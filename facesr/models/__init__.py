@@ -9,27 +9,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import (
-    Halo,
-    Margin,
-    Shapes,
-    SizeRule,
-    SRNetwork,
-    Traits,
-    Window,
-    enlarge,
-)
+from facesr.models.base import Halo, Margin, Shapes, SizeRule, SRNetwork, Traits, Window, enlarge
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
 from facesr.models.flip import FlipEnsemble
 from facesr.models.msrresnet import MSRResNet
 
 # To add an architecture: write its file, add a line here and a name to `facesr.config.model.Arch`.
-ARCHITECTURES: dict[str, type[SRNetwork]] = {
-    "msrresnet": MSRResNet,
-    "edsr": EDSR,
-    "faceunet": FaceUNet,
-}
+ARCHITECTURES: dict[str, type[SRNetwork]] = {"msrresnet": MSRResNet, "edsr": EDSR, "faceunet": FaceUNet}
 
 
 def resolve_args(arch: str, args: Mapping[str, Any]) -> dict[str, Any]:

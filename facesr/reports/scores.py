@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 BICUBIC = "bicubic"
 
-
 WORST = 10
-
 
 SUMMARY_COLUMNS = ("", "metric", "mean", "95 % interval", "median", "deviation")
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 _RESAMPLES = 10_000
 
-
 _SEED = 0
 
 
