@@ -10,12 +10,9 @@ from torch import Tensor
 # The unsharp mask of Real-ESRGAN: a Gaussian of 51 px, whose sigma follows OpenCV's rule for that size.
 _USM_SIZE_PX = 51
 
-
 _USM_SIGMA = 8.0
 
-
 _USM_WEIGHT = 0.5
-
 
 _USM_THRESHOLD = 10 / 255
 

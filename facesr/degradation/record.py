@@ -17,10 +17,8 @@ from facesr.files.paths import check_regular, is_there
 # The file, the number of its copy, the seed, the scale and the drawn steps, as plain JSON values.
 Record = dict[str, Any]
 
-
 # Of the text chunk in a PNG.
 KEY = "facesr:degradation"
-
 
 _MAX_CHARACTERS = 65_536  # the longest of a preset has 2,000
 

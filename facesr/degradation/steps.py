@@ -24,13 +24,10 @@ from facesr.images.image import MAX_PIXELS
 
 Params = dict[str, Any]
 
-
 # What a step `align` needs to know of the step `place` that it undoes.
 PLACEMENT = ("scale", "angle", "shift")
 
-
 _SMALL_KERNEL_PX = 13
-
 
 # The largest images may become twice as wide and high on the way.
 _MAX_PX = 4 * MAX_PIXELS

@@ -11,13 +11,10 @@ from facesr.files.paths import exists, real
 
 Warn = Callable[[str], object]
 
-
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
-
 
 # No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-
 
 # What a camera or a phone may have put beside them.
 _OTHER_SUFFIXES = frozenset(

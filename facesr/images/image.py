@@ -9,9 +9,7 @@ from PIL import Image
 
 Array = NDArray[np.uint8]
 
-
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
 
 # Pillow's own threshold for a suspicious size; larger files are refused before they are decoded.
 MAX_PIXELS = 89_478_485

@@ -26,9 +26,7 @@ _STORAGE_TAGS = {
     *range(332, 348), *range(512, 533), 700, 34675,
 }  # fmt: skip
 
-
 _PHOTOMETRIC_TAG = 262
-
 
 SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
 

@@ -29,9 +29,7 @@ _FORMATS = {
     ".bmp": "BMP",
 }
 
-
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
-
 
 _DEEP_FORMATS = {"PNG", "TIFF"}
 

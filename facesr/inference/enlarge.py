@@ -25,10 +25,8 @@ _PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
 # A larger tile wastes less on its halo; features of this one take about 300 MB.
 _TILE_PX, _SMALLEST_TILE_PX = 512, 16
 
-
 # What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
 _OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
-
 
 AnyImage = TypeVar("AnyImage", Image.Image, ImageData, Array, Tensor)
 

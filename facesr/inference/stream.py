@@ -24,7 +24,6 @@ from facesr.weights.load import Model, load_model
 # Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
 _LANE_PX = 256 * 256
 
-
 # A batch is worth its memory only while its pictures are small.
 _BATCH_PX = 8 * 512 * 512
 
