@@ -31,11 +31,7 @@ class Source:
 
 
 def list_images(
-    inputs: Iterable[Path],
-    *,
-    recursive: bool = False,
-    exclude: Iterable[Path] = (),
-    warn: Warn | None = None,
+    inputs: Iterable[Path], *, recursive: bool = False, exclude: Iterable[Path] = (), warn: Warn | None = None
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 

@@ -14,11 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from facesr.errors import ImageError, reason_of
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular
-from facesr.images.image import (
-    MAX_PIXELS,
-    Array,
-    ImageData,
-)
+from facesr.images.image import MAX_PIXELS, Array, ImageData
 
 # Tags about how a file's own pixels are stored, which hold for no other, and orientation, which is applied.
 _STORAGE_TAGS = {

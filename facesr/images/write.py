@@ -15,9 +15,7 @@ from facesr.files.atomic import write_atomic
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular, exists
 from facesr.images.image import ImageData, to_pil
-from facesr.images.read import (
-    SUB_DIRECTORY_TAGS,
-)
+from facesr.images.read import SUB_DIRECTORY_TAGS
 
 _FORMATS = {
     ".png": "PNG",
