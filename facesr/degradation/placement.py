@@ -33,15 +33,8 @@ def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int
 def place(face: Tensor, hq: tuple[int, int], *, scale: float, angle: float, shift: Sequence[float]) -> Tensor:
     """Turn a face into the pixel grid of a photograph; around it are its mirror images.
 
-    Args:
-        face: (B, C, h, w), reduced to about its size in the photograph.
-        hq: As `canvas_size`, like `scale` and `angle`.
-        scale: See there.
-        angle: See there.
-        shift: (x, y) by which the face lies off the middle of the grid, 0 to 1 px.
-
-    Returns:
-        (B, C, H', W') of `canvas_size`; bicubic, so it may overshoot.
+    The (B, C, h, w) face, of about its size there, comes to lie (x, y) px off the middle of a canvas of
+    `canvas_size`. It is interpolated bicubically, so it may overshoot.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(size)
@@ -61,17 +54,7 @@ def align(
 ) -> Tensor:
     """Cut a face that was placed out of the photograph, upright and at the LQ size, without antialiasing.
 
-    Args:
-        canvas: (B, C, H', W') of `canvas_size`, or resized since.
-        hq: As `place`, like `scale`, `angle` and `shift`.
-        lq: (height, width) of the result, px.
-        scale: See there.
-        angle: See there.
-        shift: See there.
-        mode: `bilinear` or `bicubic`.
-
-    Returns:
-        (B, C, height, width).
+    The canvas may have been resized since. The mode is `bilinear` or `bicubic`.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(lq)
