@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Generic
 
@@ -23,17 +24,15 @@ from facesr.weights.load import Model, load_model
 
 # Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
 _LANE_PX = 256 * 256
-
 # A batch is worth its memory only while its pictures are small.
 _BATCH_PX = 8 * 512 * 512
 
+Group = list[Outcome[Item, ImageData]]
+Results = list[Outcome[Item, tuple[ImageData, ...]]]
+
 
 def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
-    """Load a model as the options say that it is to run.
-
-    Raises:
-        ConfigError: As `load_model`; so for all others.
-    """
+    """Load a model as the options say that it is to run."""
     model = load_model(files, device=runtime.device, dtype=runtime.dtype)
     return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
 
@@ -41,10 +40,6 @@ def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
 def result_px(results: Sequence[tuple[ImageData, ...]]) -> int:
     """Return the pixels of all results of one file."""
     return sum(math.prod(image.size) for images in results for image in images)
-
-
-Group = list[Outcome[Item, ImageData]]
-Results = list[Outcome[Item, tuple[ImageData, ...]]]
 
 
 @dataclass(frozen=True)
@@ -118,13 +113,16 @@ def enlarge_stream(
     lanes = torch.get_num_threads() if device.type == "cpu" else 1
     in_flight: deque[_Flight[Item] | Future[Results[Item]]] = deque()
     waiting: list[Group[Item]] = []
-
-    def start(group: Group[Item]) -> _Flight[Item]:
-        return _start(models, group, tile=tile, times=times)
+    start = partial(_start, models, tile=tile, times=times)
 
     def enlarge(group: Group[Item], threads: int) -> Results[Item]:
         torch.set_num_threads(threads)  # of this thread alone
         return start(group).result()
+
+    def land(left: int = 0) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
+        """Wait for all that are in flight but so many."""
+        while len(in_flight) > left:
+            yield from in_flight.popleft().result()
 
     for note in chain.from_iterable(model.notes for model in models):
         warn(note)
@@ -136,25 +134,20 @@ def enlarge_stream(
                 continue
             if device.type != "cpu":
                 in_flight.append(start(group))  # while the device works, the one before is brought home
-                while len(in_flight) > 1:
-                    yield from in_flight.popleft().result()
-            elif lanes == 1 or first.size[0] * first.size[1] > _LANE_PX:
-                while in_flight:
-                    yield from in_flight.popleft().result()
+                yield from land(left=1)
+            elif lanes == 1 or math.prod(first.size) > _LANE_PX:
+                yield from land()
                 yield from start(group).result()
             else:
                 waiting.append(group)
                 if len(waiting) == lanes:
                     in_flight.extend(executor.submit(enlarge, one, 1) for one in waiting)
                     waiting.clear()
-                while len(in_flight) > lanes:
-                    yield from in_flight.popleft().result()
-        while in_flight:
-            yield from in_flight.popleft().result()
+                yield from land(left=lanes)
+        yield from land()
         cores = lanes // max(1, len(waiting))
         in_flight.extend(executor.submit(enlarge, one, cores) for one in waiting)
-        while in_flight:
-            yield from in_flight.popleft().result()
+        yield from land()
 
 
 @contextmanager
@@ -176,11 +169,9 @@ def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
     return 1 if device.type == "cpu" else 8
 
 
-def _equal_sizes(
-    pictures: Iterable[Outcome[Item, ImageData]], *, batch: int
-) -> Iterator[list[Outcome[Item, ImageData]]]:
+def _equal_sizes(pictures: Iterable[Outcome[Item, ImageData]], *, batch: int) -> Iterator[Group[Item]]:
     """Gather small pictures of one size into lists of `batch`, holding back at most twice that many."""
-    waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, ImageData]]] = {}
+    waiting: dict[tuple[tuple[int, int], str], Group[Item]] = {}
     for outcome in pictures:
         if isinstance(outcome.value, ImageError):
             yield [outcome]
