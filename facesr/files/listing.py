@@ -17,9 +17,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", "
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
 # What a camera or a phone may have put beside them.
-_OTHER_SUFFIXES = frozenset(
-    {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
-)
+_OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
 
 
 @dataclass(frozen=True)

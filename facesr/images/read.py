@@ -23,7 +23,6 @@ _STORAGE_TAGS = {
 }  # fmt: skip
 
 _PHOTOMETRIC_TAG = 262
-
 SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
 
 
@@ -131,20 +130,11 @@ def _fill_transparent(rgb: Array, alpha: Array) -> Array:
     height, width = alpha.shape
     weight = (alpha / np.float32(255))[..., None]
     planes = np.concatenate([filled * weight, weight], axis=2)
+    layers = [Image.fromarray(np.ascontiguousarray(planes[..., index])) for index in range(4)]
     factor = 2
     while missing.any():
         size = (max(1, width // factor), max(1, height // factor))
-        small = np.stack(
-            [
-                np.asarray(
-                    Image.fromarray(np.ascontiguousarray(planes[..., index])).resize(
-                        size, Image.Resampling.BOX
-                    )
-                )
-                for index in range(4)
-            ],
-            axis=2,
-        )
+        small = np.stack([np.asarray(one.resize(size, Image.Resampling.BOX)) for one in layers], axis=2)
         rows = (np.arange(height) * size[1] // height)[:, None]
         columns = np.arange(width) * size[0] // width
         near = small[rows, columns]
@@ -175,9 +165,8 @@ def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageD
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=READ_FORMATS) as image:
                 if image.width * image.height > max_pixels:
-                    raise ImageError(
-                        f"{image.width}x{image.height} is more than {max_pixels:,} pixels", file=file
-                    )
+                    reason = f"{image.width}x{image.height} is more than {max_pixels:,} pixels"
+                    raise ImageError(reason, file=file)
                 image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
                 return _decode(image)
     except ImageError:
@@ -185,8 +174,7 @@ def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageD
     except UnidentifiedImageError:
         raise ImageError("not a picture in a known format", file=file) from None
     except Image.DecompressionBombError:
-        raise ImageError(
-            f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read", file=file
-        ) from None
+        reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
+        raise ImageError(reason, file=file) from None
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
         raise ImageError(f"cannot be read, {reason_of(error)}", file=file) from error

@@ -28,7 +28,6 @@ _FORMATS = {
 }
 
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
-
 _DEEP_FORMATS = {"PNG", "TIFF"}
 
 
@@ -40,11 +39,7 @@ def sniff_suffix(content: bytes) -> str:
 
 
 def check_writable(path: Path, *, height: int, width: int) -> None:
-    """Refuse a size that the format of `path` cannot hold.
-
-    Raises:
-        ImageError: A side is too long.
-    """
+    """Refuse a size that the format of `path` cannot hold."""
     name = _FORMATS[path.suffix.lower()]
     limit = _SIDE_LIMITS_PX.get(name)
     if limit is not None and max(height, width) > limit:
