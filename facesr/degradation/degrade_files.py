@@ -93,7 +93,6 @@ def degrade_files(
 
 
 def draw_for(config: DegradeConfig, job: Job) -> Record:
-    """Draw all parameters of one result."""
     name = job.source.relative.as_posix()
     seed = derive_seed(config.seed, name, job.copy)
     steps = draw(config.degradation, seed)

@@ -29,7 +29,10 @@ def derive_seed(seed: int, name: str, copy: int = 0) -> int:
 
 
 def draw(config: Degradation, seed: int) -> list[Params]:
-    """Draw all parameters of one sample: a dictionary for each step that runs, in that order."""
+    """Draw all parameters of one sample, in the order in which the steps run.
+
+    For each step that runs they are JSON values, with its name under `step` and its kind under `type`.
+    """
     random = Random(seed)  # noqa: S311 (not for secrets)
     drawn: list[Params] = []
     for name, step in config.steps.items():
@@ -50,15 +53,10 @@ def draw(config: Degradation, seed: int) -> list[Params]:
 
 
 def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Tensor:
-    """Run drawn steps on one image.
-
-    Args:
-        images: (1, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
-        drawn: From `draw`.
-        scale: How many times smaller the result is.
+    """Run drawn steps on one image, (1, 3, H, W) in [0, 1], whose sides are multiples of `scale`.
 
     Returns:
-        (1, 3, H/scale, W/scale) in [0, 1], in whole 255ths.
+        (1, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
 
     Raises:
         ConfigError: The steps do not end at that size.

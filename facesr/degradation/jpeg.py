@@ -28,14 +28,9 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 def jpeg(images: Tensor, *, quality: float) -> Tensor:
-    """Compress and decompress; quantisation tables are scaled by the quality but not rounded.
+    """Compress and decompress (B, 3, H, W) in [0, 1], of any size.
 
-    Args:
-        images: (B, 3, H, W) in [0, 1], any size.
-        quality: Above 0, at most 100; need not be whole.
-
-    Returns:
-        The same shape, in [0, 1].
+    The quality is above 0 and at most 100. Tables of quantisation are scaled by it, but not rounded.
     """
     height, width = images.shape[-2:]
     factor = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100

@@ -50,9 +50,7 @@ def gaussian_kernel(
 def sinc_kernel(*, size: int, cutoff: float) -> Tensor:
     """Return a (size, size) fp32 circular low-pass that sums to 1 (Real-ESRGAN, section 3.3).
 
-    Args:
-        size: Side in pixels, odd.
-        cutoff: Radians per pixel, up to pi.
+    The size is odd, and the cutoff in radians per pixel, up to pi.
     """
     y, x = _grid(size)
     r = torch.hypot(x, y)

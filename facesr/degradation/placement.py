@@ -33,8 +33,8 @@ def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int
 def place(face: Tensor, hq: tuple[int, int], *, scale: float, angle: float, shift: Sequence[float]) -> Tensor:
     """Turn a face into the pixel grid of a photograph; around it are its mirror images.
 
-    The (B, C, h, w) face, of about its size there, comes to lie (x, y) px off the middle of a canvas of
-    `canvas_size`. It is interpolated bicubically, so it may overshoot.
+    The face is (B, C, h, w), of about its size there, and comes to lie `shift` px, (x, y), off the middle of
+    the canvas. It is interpolated bicubically, so it may overshoot.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(size)

@@ -135,7 +135,6 @@ def _resize(images: Tensor, size: Sequence[float], *, mode: str, antialias: bool
 
 
 def _check_size(size: Sequence[float]) -> None:
-    """Refuse a (height, width) that needs an enormous memory."""
     if math.prod(size) > _MAX_PX:
         raise ImageError(
             f"a step would make it {size[1]:.0f}x{size[0]:.0f}, more than {_MAX_PX:,} pixels",

@@ -27,12 +27,8 @@ def plan_jobs(
 ) -> list[Job]:
     """Give every source its targets below `output`, at its relative path.
 
-    Args:
-        sources: The pictures.
-        output: The folder of results.
-        suffix: Of the targets; empty for the source's own, or PNG for what is only read (BMP).
-        name: Of the targets, with `{stem}` for the source's.
-        copies: Results of each picture; with several, `_0`, `_1` … is added to the stem.
+    Without a `suffix` a target has the source's own, or PNG's for what is only read (BMP). In `name`,
+    `{stem}` is the source's. Of several copies, `_0`, `_1` … is added to the stem.
 
     Raises:
         ConfigError: A source comes twice, two share a target, a target is itself a source, or `output` is
@@ -77,10 +73,7 @@ def check_files(
 ) -> None:
     """Refuse single files, such as a table, that cannot be written or would take the place of another.
 
-    Args:
-        files: From the options to the files that they name, if any.
-        inputs: All files that are read.
-        results: All others that are written.
+    The files are those that options name, if any; the results are all others that are written.
     """
     taken = dict.fromkeys(map(real, results), "a result") | dict.fromkeys(map(real, inputs), "an input")
     for option, path in files.items():
@@ -97,7 +90,6 @@ def check_files(
 
 
 def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:
-    """Divide jobs into those that are to be done and those that are done already, both in their order."""
     todo: list[Job] = []
     done: list[Job] = []
     for job in jobs:

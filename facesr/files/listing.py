@@ -33,11 +33,8 @@ def list_images(
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 
-    Args:
-        inputs: Files and folders.
-        recursive: Whether to go down into folders; links to folders are not followed.
-        exclude: Folders, such as the output, that are not looked into.
-        warn: Is told if pictures in formats that are not read were left out.
+    Links to folders are not followed, and the folders of `exclude`, such as the output, are not looked into.
+    `warn` is told if pictures in formats that are not read were left out.
 
     Raises:
         ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.

@@ -57,7 +57,6 @@ class ImageData:
         return replace(self, rgb=rgb, alpha=alpha)
 
     def resized(self, height: int, width: int) -> "ImageData":
-        """Return the picture resampled to another size (Lanczos), of the same depth."""
         size, lanczos = (width, height), Image.Resampling.LANCZOS
         if self.rgb.dtype == np.uint8:
             return self.enlarged(np.asarray(Image.fromarray(self.rgb).resize(size, lanczos)))

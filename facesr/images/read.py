@@ -31,9 +31,6 @@ def from_pil(image: Image.Image) -> ImageData:
 
     Colour under full transparency is replaced by that of its surroundings, so that nothing dark bleeds into
     the edges when it is enlarged.
-
-    Raises:
-        ImageError: It cannot be decoded, has no pixels, or is of floats that are not within [0, 1].
     """
     try:
         return _decode(image)

@@ -39,7 +39,6 @@ def sniff_suffix(content: bytes) -> str:
 
 
 def check_writable(path: Path, *, height: int, width: int) -> None:
-    """Refuse a size that the format of `path` cannot hold."""
     name = _FORMATS[path.suffix.lower()]
     limit = _SIDE_LIMITS_PX.get(name)
     if limit is not None and max(height, width) > limit:
@@ -106,7 +105,6 @@ def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
 
 
 def holds_alpha(suffix: str) -> bool:
-    """Tell whether a format keeps transparency."""
     return _FORMATS[suffix.lower()] not in {"JPEG", "BMP"}
 
 

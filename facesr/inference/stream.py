@@ -32,13 +32,11 @@ Results = list[Outcome[Item, tuple[ImageData, ...]]]
 
 
 def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
-    """Load a model as the options say that it is to run."""
     model = load_model(files, device=runtime.device, dtype=runtime.dtype)
     return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
 
 
 def result_px(results: Sequence[tuple[ImageData, ...]]) -> int:
-    """Return the pixels of all results of one file."""
     return sum(math.prod(image.size) for images in results for image in images)
 
 
@@ -54,7 +52,6 @@ class _Flight(Generic[Item]):
     error: ImageError | None = None
 
     def result(self) -> Results[Item]:
-        """Wait until the group has arrived."""
         if self.error:
             return [Outcome(outcome.item, self.error) for outcome in self.group]
         batches = [take(arrival) for arrival in self.arrivals]
@@ -76,7 +73,6 @@ def _images(group: Group[Item]) -> list[ImageData]:
 def _start(
     models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
 ) -> _Flight[Item]:
-    """Send a group of images of one size through every model."""
     device = models[0].device
     watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
     pixels = [image.rgb for image in _images(group)]
@@ -163,7 +159,6 @@ def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
-    """Resolve `runtime.batch` for a device."""
     if runtime.batch != "auto":
         return runtime.batch
     return 1 if device.type == "cpu" else 8

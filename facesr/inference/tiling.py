@@ -25,14 +25,10 @@ def plan_pieces(length: int, *, tile: int, margin: int) -> Iterator[tuple[slice,
 def enlarge_by_tiles(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, tile: int, margin: int, scale: int
 ) -> Iterator[Tensor]:
-    """Enlarge by tiles with a margin; with a margin as wide as the network sees, as the whole image.
+    """Enlarge (h, w, 3) by tiles of a side and a margin around it, both in LQ px.
 
-    Args:
-        run: The network: (1, h, w, 3) uint8 to (1, scale h, scale w, 3) of any type, on the same device.
-        pixels: (h, w, 3) uint8.
-        tile: Side of a tile without its margin, LQ px.
-        margin: What a tile sees of its neighbours on every side, LQ px.
-        scale: Enlargement.
+    With a margin as wide as the network sees, the result is that of the whole image. The network `run` takes
+    (1, h, w, 3) to (1, scale h, scale w, 3) of any type, on the same device.
 
     Yields:
         Bands of the result from top to bottom, (rows, scale w, 3), of the type that `run` returns.
@@ -55,14 +51,10 @@ def enlarge_by_tiles(
 def enlarge_by_windows(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int, peak: int = 255
 ) -> Iterator[Tensor]:
-    """Enlarge by overlapping windows of the size that the network knows, blended where they overlap.
+    """Enlarge (h, w, 3) whole numbers up to `peak` by windows of a side in LQ px, blended where they overlap.
 
-    Args:
-        run: The network: (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on its device.
-        pixels: (h, w, 3) whole numbers.
-        window: Side of a window, LQ px.
-        scale: Enlargement.
-        peak: Largest value.
+    The network `run` takes (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on the same
+    device. The side is the one that it knows.
 
     Yields:
         Bands of the result from top to bottom, (rows, scale w, 3), of the type of `pixels`.

@@ -34,10 +34,6 @@ def upscale_files(
     """Enlarge every job's source into its target.
 
     A file that cannot be read or written is noted in the result, and the others are done.
-
-    Raises:
-        WeightsError: Unusable weights.
-        DeviceError: The device or precision is not available.
     """
     model = load_for(weights, config.runtime)
     scale = model.network.traits.scale
@@ -86,13 +82,7 @@ def upscale_files(
 
 
 def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, reporter: Reporter) -> bytes:
-    """Enlarge one encoded image, in the format that the options ask for.
-
-    Raises:
-        ImageError: Not an image, or one that is too large.
-        WeightsError: Unusable weights.
-        DeviceError: The device or precision is not available.
-    """
+    """Enlarge one encoded image, in the format that the options ask for."""
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     model = load_for(weights, config.runtime)
