@@ -22,12 +22,8 @@ def gaussian_kernel(
     With q = x^T S^-1 x, families `iso` and `aniso` are exp(-q/2), `generalized_*` exp(-q^beta/2) and
     `plateau_*` 1/(q^beta + 1).
 
-    Args:
-        family: As in `facesr.config.steps.Family`; its `iso` members ignore the second sigma and the angle.
-        size: Side in pixels.
-        sigma: Standard deviations along the kernel's own axes, px.
-        angle: Rotation of those axes, radians.
-        beta: Shape, for generalized and plateau kernels.
+    The sigmas are px along the kernel's own axes, which are turned by the angle, in radians. The `iso`
+    families ignore the second sigma and the angle.
     """
     if family.endswith("aniso"):
         across, along = (1 / s**2 for s in sigma)

@@ -18,10 +18,7 @@ _MARGIN_PX = 16
 def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int, int]:
     """Return the (height, width) of the part of the photograph that holds a face with a margin around it.
 
-    Args:
-        hq: (height, width) of the HQ image, px.
-        scale: Size of the face in the photograph relative to it.
-        angle: By which the face is turned clockwise, degrees.
+    The face is `scale` times as large as in the HQ image, and turned clockwise by an angle in degrees.
     """
     cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     height, width = (scale * side for side in hq)

@@ -45,6 +45,7 @@ class _Flight(Generic[Item]):
     """A group of images on its way through every model."""
 
     group: Group[Item]
+    images: list[ImageData]
     arrivals: list[Arrival]
     watch: Stopwatch
     cores: int
@@ -58,16 +59,12 @@ class _Flight(Generic[Item]):
         self.times.add("network", self.cores * self.watch.seconds())
         try:
             enlarged = [
-                tuple(image.enlarged(batch[index]) for batch in batches)
-                for index, image in enumerate(_images(self.group))
+                tuple(image.enlarged(pixels) for pixels in results)
+                for image, *results in zip(self.images, *batches, strict=True)
             ]
         except MemoryError:
             return replace(self, error=ImageError("needs more memory than there is")).result()
         return [Outcome(outcome.item, value) for outcome, value in zip(self.group, enlarged, strict=True)]
-
-
-def _images(group: Group[Item]) -> list[ImageData]:
-    return [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
 
 
 def _start(
@@ -75,13 +72,14 @@ def _start(
 ) -> _Flight[Item]:
     device = models[0].device
     watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
-    pixels = [image.rgb for image in _images(group)]
+    images = [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
+    pixels = [image.rgb for image in images]
     try:
         arrivals = [start_enlarging(model, pixels, tile=tile) for model in models]
     except ImageError as error:
-        return _Flight(group, [], watch, cores, times, error)
+        return _Flight(group, images, [], watch, cores, times, error)
     watch.stop()
-    return _Flight(group, arrivals, watch, cores, times)
+    return _Flight(group, images, arrivals, watch, cores, times)
 
 
 def enlarge_stream(
