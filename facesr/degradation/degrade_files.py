@@ -29,14 +29,7 @@ def degrade_files(
     output: Path,
     hq_targets: Mapping[Job, Path],
 ) -> DegradeResult:
-    """Make the LQ images that are not there yet.
-
-    Args:
-        config: The options.
-        reporter: Is told how far it is.
-        jobs: All planned LQ images.
-        output: The folder that they are below.
-        hq_targets: Where the HQ image of each job is written, if it is.
+    """Make the LQ images below `output` that are not there yet, and the HQ images of `hq_targets`.
 
     Raises:
         ConfigError: The file of `--replay` cannot be read, or that of `--params-out` not be written.
@@ -73,8 +66,8 @@ def degrade_files(
             raise ImageError(reason, file=job.source.path) from error
         if hq_target := hq_targets.get(job):
             write_image(hq_target, ImageData(rgb=pixels))
-        record = {**record, "file": job.source.path.name, "copy": job.copy}
-        write_image(job.target, ImageData(rgb=lq), text={KEY: encode_record(record)})
+        text = encode_record({**record, "file": job.source.path.name, "copy": job.copy})
+        write_image(job.target, ImageData(rgb=lq), text={KEY: text})
         return job.target
 
     todo, skipped = split_done(jobs, is_done)
@@ -100,7 +93,6 @@ def degrade_files(
 
 
 def draw_for(config: DegradeConfig, job: Job) -> Record:
-    """Draw all parameters of one result."""
     name = job.source.relative.as_posix()
     seed = derive_seed(config.seed, name, job.copy)
     steps = draw(config.degradation, seed)
@@ -108,11 +100,7 @@ def draw_for(config: DegradeConfig, job: Job) -> Record:
 
 
 def read_hq(config: DegradeConfig, path: Path) -> tuple[Array, bool]:
-    """Read an HQ image as it is to be degraded. Also tell whether it had to be cropped.
-
-    Raises:
-        ImageError: It cannot be read, is too small, or must not be cropped.
-    """
+    """Read an HQ image as it is to be degraded. Also tell whether it had to be cropped."""
     pixels = read_image(path).rgb8
     if config.size_px:
         pixels = middle_square(pixels, side=config.size_px)

@@ -1,7 +1,7 @@
 """From a configuration and a seed to a degraded image, in two halves: draw, then apply."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from random import Random
 from typing import TypeVar
 
@@ -22,23 +22,16 @@ AnyImage = TypeVar("AnyImage", Image.Image, Array)
 
 
 def derive_seed(seed: int, name: str, copy: int = 0) -> int:
-    """Return the seed of one sample, which depends on nothing but these three.
-
-    Args:
-        seed: The run's.
-        name: The image's path relative to its folder, with forward slashes.
-        copy: Which of several results of that image.
-    """
+    """Return the seed of one sample: the run's, the image's path below its folder and the copy."""
     text = f"{seed}\0{name}\0{copy}"
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()  # a name may be any bytes
     return int.from_bytes(digest[:6], "big")
 
 
 def draw(config: Degradation, seed: int) -> list[Params]:
-    """Draw every parameter of one sample, in the order in which the steps run.
+    """Draw all parameters of one sample, in the order in which the steps run.
 
-    Returns:
-        One JSON-able dictionary a step that runs, with its name under `step` and its kind under `type`.
+    For each step that runs they are JSON values, with its name under `step` and its kind under `type`.
     """
     random = Random(seed)  # noqa: S311 (not for secrets)
     drawn: list[Params] = []
@@ -60,15 +53,10 @@ def draw(config: Degradation, seed: int) -> list[Params]:
 
 
 def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Tensor:
-    """Run drawn steps on one image.
-
-    Args:
-        images: (1, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
-        drawn: From `draw`.
-        scale: How many times smaller the result is.
+    """Run drawn steps on one image, (1, 3, H, W) in [0, 1], whose sides are multiples of `scale`.
 
     Returns:
-        (1, 3, H/scale, W/scale) in [0, 1], in whole 255ths.
+        (1, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
 
     Raises:
         ConfigError: The steps do not end at that size.
@@ -86,25 +74,6 @@ def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE
             hint='add a step `kind = "fit"`, `to = "lq"` near its end',
         )
     return images.mul(255).round_().clamp_(0, 255).div_(255)
-
-
-@torch.inference_mode()
-def degrade_batch(
-    images: Tensor, config: Degradation, seeds: Sequence[int], *, scale: int = DEFAULT_SCALE
-) -> Tensor:
-    """Degrade images, each with its own draws; equal to doing them one by one.
-
-    Args:
-        images: (B, 3, H, W) in [0, 1], sides multiples of `scale`, on any device.
-        config: The degradation.
-        seeds: One for each image.
-        scale: How many times smaller the results are.
-
-    Returns:
-        (B, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
-    """
-    pairs = zip(images, seeds, strict=True)
-    return torch.cat([apply(image[None], draw(config, seed), scale=scale) for image, seed in pairs])
 
 
 @torch.inference_mode()
@@ -144,11 +113,7 @@ def degrade_image(
 
 
 def crop_to_multiple(pixels: Array, scale: int) -> Array:
-    """Cut the right and bottom edges so that `scale` divides both sides.
-
-    Raises:
-        ImageError: Nothing would be left.
-    """
+    """Cut the right and bottom edges so that `scale` divides both sides, or refuse what is too small."""
     height, width = (side - side % scale for side in pixels.shape[:2])
     if not height or not width:
         raise ImageError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than one pixel at 1/{scale}")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Annex K of the JPEG standard.
-_LUMA_TABLE = (
+_LUMA_ROWS = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -17,38 +17,28 @@ _LUMA_TABLE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-
-
 _CHROMA_CORNER = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))
 
+# Transposed, as in the reference that published training runs used; libjpeg's is not.
+LUMA_TABLE = torch.tensor(_LUMA_ROWS, dtype=torch.float64).T
+CHROMA_TABLE = F.pad(torch.tensor(_CHROMA_CORNER, dtype=torch.float64), (0, 4, 0, 4), value=99)
 
-_TO_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
-
-
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
 def jpeg(images: Tensor, *, quality: float) -> Tensor:
-    """Compress and decompress; quantisation tables are scaled by the quality but not rounded.
+    """Compress and decompress (B, 3, H, W) in [0, 1], of any size.
 
-    Args:
-        images: (B, 3, H, W) in [0, 1], any size.
-        quality: Above 0, at most 100; need not be whole.
-
-    Returns:
-        The same shape, in [0, 1].
+    The quality is above 0 and at most 100. Tables of quantisation are scaled by it, but not rounded.
     """
     height, width = images.shape[-2:]
     factor = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
     padded = F.pad(images, (0, -width % 16, 0, -height % 16)) * 255
     # Chroma is centred on 0 as it comes; luma is moved there, since the transform wants values around 0.
     ycc = torch.einsum("oc,bchw->bohw", images.new_tensor(_TO_YCC), padded)
-    luma = _round_coefficients(ycc[:, :1] - 128, _luma_table(), factor) + 128
-    chroma = _round_coefficients(F.avg_pool2d(ycc[:, 1:], 2), _chroma_table(), factor)
+    luma = _round_coefficients(ycc[:, :1] - 128, LUMA_TABLE, factor) + 128
+    chroma = _round_coefficients(F.avg_pool2d(ycc[:, 1:], 2), CHROMA_TABLE, factor)
     chroma = chroma.repeat_interleave(2, -2).repeat_interleave(2, -1)
     rgb = torch.einsum("oc,bchw->bohw", images.new_tensor(_TO_RGB), torch.cat([luma, chroma], 1))
     return rgb[..., :height, :width].div(255).clamp_(0, 1)
@@ -72,14 +62,3 @@ def _dct_matrix() -> Tensor:
     matrix = torch.cos((2 * n + 1) * n[:, None] * math.pi / 16) / 2
     matrix[0] /= math.sqrt(2)
     return matrix
-
-
-def _luma_table() -> Tensor:
-    # Transposed, as in the reference that published training runs used; libjpeg's is not.
-    return torch.tensor(_LUMA_TABLE, dtype=torch.float64).T
-
-
-def _chroma_table() -> Tensor:
-    table = torch.full((8, 8), 99.0, dtype=torch.float64)
-    table[:4, :4] = torch.tensor(_CHROMA_CORNER, dtype=torch.float64)
-    return table

@@ -9,14 +9,8 @@ from torch import Tensor
 
 # The unsharp mask of Real-ESRGAN: a Gaussian of 51 px, whose sigma follows OpenCV's rule for that size.
 _USM_SIZE_PX = 51
-
-
 _USM_SIGMA = 8.0
-
-
 _USM_WEIGHT = 0.5
-
-
 _USM_THRESHOLD = 10 / 255
 
 
@@ -28,12 +22,8 @@ def gaussian_kernel(
     With q = x^T S^-1 x, families `iso` and `aniso` are exp(-q/2), `generalized_*` exp(-q^beta/2) and
     `plateau_*` 1/(q^beta + 1).
 
-    Args:
-        family: As in `facesr.config.steps.Family`; its `iso` members ignore the second sigma and the angle.
-        size: Side in pixels.
-        sigma: Standard deviations along the kernel's own axes, px.
-        angle: Rotation of those axes, radians.
-        beta: Shape, for generalized and plateau kernels.
+    The sigmas are px along the kernel's own axes, which are turned by the angle, in radians. The `iso`
+    families ignore the second sigma and the angle.
     """
     if family.endswith("aniso"):
         across, along = (1 / s**2 for s in sigma)
@@ -56,9 +46,7 @@ def gaussian_kernel(
 def sinc_kernel(*, size: int, cutoff: float) -> Tensor:
     """Return a (size, size) fp32 circular low-pass that sums to 1 (Real-ESRGAN, section 3.3).
 
-    Args:
-        size: Side in pixels, odd.
-        cutoff: Radians per pixel, up to pi.
+    The size is odd, and the cutoff in radians per pixel, up to pi.
     """
     y, x = _grid(size)
     r = torch.hypot(x, y)
@@ -78,12 +66,7 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
 
 
 def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
-    """Cross-correlate every channel with one kernel, reflecting at the borders; by FFT.
-
-    Args:
-        images: (B, C, H, W).
-        kernel: (k, k), k odd.
-    """
+    """Correlate (B, C, H, W) with one (k, k) kernel, k odd, reflecting at the borders."""
     radius = kernel.shape[-1] // 2
     height, width = images.shape[-2:]
     padded = _reflect(images, radius)
@@ -109,14 +92,9 @@ def _reflect(images: Tensor, radius: int) -> Tensor:
 
 def _fast_length(length: int) -> int:
     """Return the next length whose only prime factors are 2, 3 and 5, up to twice as fast to transform."""
-    while True:
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
+    while 30 ** length.bit_length() % length:  # a length without other factors divides it
         length += 1
+    return length
 
 
 @cache
@@ -125,14 +103,7 @@ def _usm_kernel(device: torch.device) -> Tensor:
 
 
 def usm_sharpen(images: Tensor) -> Tensor:
-    """Sharpen by an unsharp mask that spares flat regions (Real-ESRGAN's treatment of its HQ images).
-
-    Args:
-        images: (B, C, H, W) in [0, 1].
-
-    Returns:
-        The same shape, in [0, 1].
-    """
+    """Sharpen (B, C, H, W) in [0, 1] by the unsharp mask of Real-ESRGAN, which spares flat regions."""
     kernel = _usm_kernel(images.device)
     residual = images - filter2d(images, kernel)
     mask = (residual.abs() > _USM_THRESHOLD).to(images.dtype)

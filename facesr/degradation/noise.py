@@ -7,13 +7,9 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def add_gaussian_noise(images: Tensor, *, sigma: float, grey: bool, generator: Generator) -> Tensor:
-    """Add Gaussian noise and clip to [0, 1].
+    """Add Gaussian noise to (B, 3, H, W) and clip to [0, 1].
 
-    Args:
-        images: (B, 3, H, W) in [0, 1].
-        sigma: Standard deviation, grey levels of 255.
-        grey: Whether the channels share one noise.
-        generator: On the CPU.
+    Its standard deviation is in grey levels of 255. Of `grey` noise, the channels have the same.
     """
     batch, channels, height, width = images.shape
     noise = torch.randn(batch, 1 if grey else channels, height, width, generator=generator)
@@ -23,13 +19,8 @@ def add_gaussian_noise(images: Tensor, *, sigma: float, grey: bool, generator: G
 def add_poisson_noise(images: Tensor, *, scale: float, grey: bool, generator: Generator) -> Tensor:
     """Add noise whose variance is proportional to the intensity, and clip to [0, 1].
 
-    An image with n distinct 8-bit levels is taken for counts of 2^ceil(log2 n) photons at white.
-
-    Args:
-        images: (1, 3, H, W) in [0, 1].
-        scale: Factor on the noise.
-        grey: Whether the channels share the noise of their luma.
-        generator: On the CPU.
+    A (1, 3, H, W) image with n distinct 8-bit levels is taken for counts of 2^ceil(log2 n) photons at white.
+    Of `grey` noise, the channels share that of their luma.
     """
     signal = images
     if grey:

@@ -18,10 +18,7 @@ _MARGIN_PX = 16
 def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int, int]:
     """Return the (height, width) of the part of the photograph that holds a face with a margin around it.
 
-    Args:
-        hq: (height, width) of the HQ image, px.
-        scale: Size of the face in the photograph relative to it.
-        angle: By which the face is turned clockwise, degrees.
+    The face is `scale` times as large as in the HQ image, and turned clockwise by an angle in degrees.
     """
     cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     height, width = (scale * side for side in hq)
@@ -33,15 +30,8 @@ def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int
 def place(face: Tensor, hq: tuple[int, int], *, scale: float, angle: float, shift: Sequence[float]) -> Tensor:
     """Turn a face into the pixel grid of a photograph; around it are its mirror images.
 
-    Args:
-        face: (B, C, h, w), reduced to about its size in the photograph.
-        hq: As `canvas_size`, like `scale` and `angle`.
-        scale: See there.
-        angle: See there.
-        shift: (x, y) by which the face lies off the middle of the grid, 0 to 1 px.
-
-    Returns:
-        (B, C, H', W') of `canvas_size`; bicubic, so it may overshoot.
+    The face is (B, C, h, w), of about its size there, and comes to lie `shift` px, (x, y), off the middle of
+    the canvas. It is interpolated bicubically, so it may overshoot.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(size)
@@ -61,17 +51,7 @@ def align(
 ) -> Tensor:
     """Cut a face that was placed out of the photograph, upright and at the LQ size, without antialiasing.
 
-    Args:
-        canvas: (B, C, H', W') of `canvas_size`, or resized since.
-        hq: As `place`, like `scale`, `angle` and `shift`.
-        lq: (height, width) of the result, px.
-        scale: See there.
-        angle: See there.
-        shift: See there.
-        mode: `bilinear` or `bicubic`.
-
-    Returns:
-        (B, C, height, width).
+    The canvas may have been resized since. The mode is `bilinear` or `bicubic`.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(lq)

@@ -17,20 +17,12 @@ from facesr.files.paths import check_regular, is_there
 # The file, the number of its copy, the seed, the scale and the drawn steps, as plain JSON values.
 Record = dict[str, Any]
 
-
-# Of the text chunk in a PNG.
-KEY = "facesr:degradation"
-
-
+KEY = "facesr:degradation"  # of the text chunk in a PNG
 _MAX_CHARACTERS = 65_536  # the longest of a preset has 2,000
 
 
 class Replay:
-    """Records to repeat: the lines of a file, the PNGs of a folder, or one PNG for every result.
-
-    Raises:
-        ConfigError: A file that is not one of `--params-out`.
-    """
+    """Records to repeat: the lines of a file, the PNGs of a folder, or one PNG for every result."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,11 +30,7 @@ class Replay:
         self._lines = None if path.is_dir() or is_png else _read_lines(path)
 
     def record_for(self, job: Job, *, output: Path) -> Record:
-        """Return the record of one result, which is to lie below the folder `output`.
-
-        Raises:
-            ImageError: There is none, or it is damaged.
-        """
+        """Return the record of one result, which is to lie below the folder `output`."""
         if self._lines is None:
             png = self.path / job.target.relative_to(output) if self.path.is_dir() else self.path
             if not is_there(png):
@@ -55,11 +43,7 @@ class Replay:
 
 
 def read_record(path: Path) -> Record:
-    """Return the record in a PNG.
-
-    Raises:
-        ImageError: It cannot be read, has no record, or one that is damaged.
-    """
+    """Return the record in a PNG, or raise an `ImageError` where there is none that can be read."""
     try:
         check_regular(path)
         with warnings.catch_warnings():
@@ -84,11 +68,7 @@ def encode_record(record: Record) -> str:
 
 
 def write_params(path: Path, jobs: Iterable[Job], reporter: Reporter) -> None:
-    """List the records of all results that are there, one JSON line each, and warn of those without one.
-
-    Raises:
-        ConfigError: The file cannot be written.
-    """
+    """List the records of all results that are there, one JSON line each, and warn of those without one."""
     lines, missing = [], []
     for job in jobs:
         if not is_there(job.target):

@@ -23,15 +23,10 @@ from facesr.errors import ImageError
 from facesr.images.image import MAX_PIXELS
 
 Params = dict[str, Any]
-
-
 # What a step `align` needs to know of the step `place` that it undoes.
 PLACEMENT = ("scale", "angle", "shift")
 
-
 _SMALL_KERNEL_PX = 13
-
-
 # The largest images may become twice as wide and high on the way.
 _MAX_PX = 4 * MAX_PIXELS
 
@@ -46,15 +41,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """A kind of step.
-
-    Attributes:
-        draw: From its configuration and a generator to parameters.
-        apply: From (1, 3, h, w) in [0, 1], parameters and sizes to (1, 3, h', w') about in [0, 1].
-    """
+    """A kind of step: from its configuration to parameters, and from (1, 3, h, w) to (1, 3, h', w')."""
 
     draw: Callable[[Any, Random], Params]
-    apply: Callable[[Tensor, Params, Sizes], Tensor]
+    apply: Callable[[Tensor, Params, Sizes], Tensor]  # images about in [0, 1]
 
 
 def _draw_blur(config: Blur, random: Random) -> Params:
@@ -84,13 +74,9 @@ def _apply_filter(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     if params["family"] == "sinc":
         kernel = sinc_kernel(size=params["size_px"], cutoff=params["cutoff"])
     else:
-        kernel = gaussian_kernel(
-            params["family"],
-            size=params["size_px"],
-            sigma=params["sigma"],
-            angle=params.get("angle", 0.0),
-            beta=params.get("beta", 1.0),
-        )
+        size, sigma = params["size_px"], params["sigma"]
+        shape = {name: params[name] for name in ("angle", "beta") if name in params}
+        kernel = gaussian_kernel(params["family"], size=size, sigma=sigma, **shape)
     return filter2d(images, kernel)
 
 
@@ -112,8 +98,7 @@ def _draw_resize(config: Resize, random: Random) -> Params:
 
 
 def _draw_shrink(config: Shrink, random: Random) -> Params:
-    divisor = random.uniform(*config.divisor)
-    return {"divisor": divisor, "mode": random.choice(config.modes)}
+    return {"divisor": random.uniform(*config.divisor), "mode": random.choice(config.modes)}
 
 
 def _draw_fit(config: Fit, random: Random) -> Params:
@@ -122,43 +107,34 @@ def _draw_fit(config: Fit, random: Random) -> Params:
 
 def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     if params["of"] == "lq":
-        return resize(images, [side * params["scale"] for side in sizes.lq], mode=params["mode"])
-    check_size([side * params["scale"] for side in images.shape[-2:]])
+        return _resize(images, [side * params["scale"] for side in sizes.lq], mode=params["mode"])
+    _check_size([side * params["scale"] for side in images.shape[-2:]])
     # The factor itself, not the rounded size, sets the sampling positions.
     scale, align = params["scale"], None if params["mode"] == "area" else False
     if min(math.floor(side * scale) for side in images.shape[-2:]) < 1:
-        return resize(images, [1, 1], mode=params["mode"])
+        return _resize(images, [1, 1], mode=params["mode"])
     return F.interpolate(images, scale_factor=scale, mode=params["mode"], align_corners=align)
 
 
 def _apply_shrink(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     size = [side / params["divisor"] for side in images.shape[-2:]]
-    return resize(images, size, mode=params["mode"])
+    return _resize(images, size, mode=params["mode"])
 
 
 def _apply_fit(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     size = sizes.hq if params["to"] == "hq" else sizes.lq
-    return resize(images, size, mode=params["mode"], antialias=params["antialias"])
+    return _resize(images, size, mode=params["mode"], antialias=params["antialias"])
 
 
-def resize(images: Tensor, size: Sequence[float], *, mode: str, antialias: bool = False) -> Tensor:
-    """Resize (B, C, H, W) to (height, width), rounded down; no side becomes less than a pixel.
-
-    Raises:
-        ImageError: As `check_size`.
-    """
-    check_size(size)
+def _resize(images: Tensor, size: Sequence[float], *, mode: str, antialias: bool = False) -> Tensor:
+    """Resize (B, C, H, W) to (height, width), rounded down; no side becomes less than a pixel."""
+    _check_size(size)
     target = [max(1, int(side)) for side in size]
     align = None if mode == "area" else False
     return F.interpolate(images, size=target, mode=mode, align_corners=align, antialias=antialias)
 
 
-def check_size(size: Sequence[float]) -> None:
-    """Refuse a (height, width) that needs an enormous memory.
-
-    Raises:
-        ImageError: It does.
-    """
+def _check_size(size: Sequence[float]) -> None:
     if math.prod(size) > _MAX_PX:
         raise ImageError(
             f"a step would make it {size[1]:.0f}x{size[0]:.0f}, more than {_MAX_PX:,} pixels",
@@ -205,9 +181,9 @@ def _draw_place(config: Place, random: Random) -> Params:
 def _apply_place(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     placement = {name: params[name] for name in PLACEMENT}
     scale = params["scale"]
-    check_size(canvas_size(sizes.hq, scale=scale, angle=params["angle"]))
+    _check_size(canvas_size(sizes.hq, scale=scale, angle=params["angle"]))
     # What rounding to whole pixels adds or takes is made up for when it is turned.
-    face = resize(images, [round(side * scale) for side in sizes.hq], mode="bicubic", antialias=True)
+    face = _resize(images, [round(side * scale) for side in sizes.hq], mode="bicubic", antialias=True)
     return place(face, sizes.hq, **placement)
 
 

@@ -12,14 +12,10 @@ from facesr.files.paths import is_special, real
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
     """Make `path` appear complete or not at all; its folder is made if missing.
 
-    The bytes go to a hidden file beside it, which is renamed when `write` has returned and
-    removed when it has raised. Where `path` is a link, the file that it leads to is replaced; what is no
-    file, such as a pipe, is written into.
-
-    Args:
-        path: The file.
-        write: Writes the bytes to the stream that it is given.
-        durable: Whether the bytes must be on the disk before they take the old file's place.
+    The bytes go to a hidden file beside it, which is renamed when `write` has returned and removed when it
+    has raised. Those of a `durable` file are on the disk before they take the old file's place.
+    Where `path` is a link, the file that it leads to is replaced; what is no file, such as a pipe, is
+    written into.
     """
     if is_special(path):
         with path.open("wb") as stream:

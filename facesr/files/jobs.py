@@ -15,17 +15,11 @@ _RESULT_SUFFIXES = {".bmp": ".png", ".jpe": ".jpg", ".jfif": ".jpg"}
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and the one file that its result is written to.
-
-    Attributes:
-        source: The picture.
-        target: The file.
-        copy: Which of several results of one picture, from 0.
-    """
+    """One picture to read and the one file that its result is written to."""
 
     source: Source
     target: Path
-    copy: int = 0
+    copy: int = 0  # which of several results of one picture
 
 
 def plan_jobs(
@@ -33,12 +27,8 @@ def plan_jobs(
 ) -> list[Job]:
     """Give every source its targets below `output`, at its relative path.
 
-    Args:
-        sources: The pictures.
-        output: The folder of results.
-        suffix: Of the targets; empty for the source's own, or PNG for what is only read (BMP).
-        name: Of the targets, with `{stem}` for the source's.
-        copies: Results of each picture; with several, `_0`, `_1` … is added to the stem.
+    Without a `suffix` a target has the source's own, or PNG's for what is only read (BMP). In `name`,
+    `{stem}` is the source's. Of several copies, `_0`, `_1` … is added to the stem.
 
     Raises:
         ConfigError: A source comes twice, two share a target, a target is itself a source, or `output` is
@@ -54,28 +44,15 @@ def plan_jobs(
         seen.add(source)
         for copy in range(copies):
             number = f"_{copy}" if copies > 1 else ""
-            target = plan_target(source.relative, output, suffix=suffix, name=name + number)
-            jobs.append(Job(source, target, copy))
+            stem = (name + number).replace("{stem}", source.relative.stem)
+            ending = suffix or result_suffix(source.relative)
+            jobs.append(Job(source, output / source.relative.parent / (stem + ending), copy))
     check_targets(jobs, inputs=[job.source.path for job in jobs])
     return jobs
 
 
-def plan_target(relative: Path, output: Path, *, suffix: str = "", name: str = "{stem}") -> Path:
-    """Return where the result of a source at a relative path goes; as `plan_jobs`."""
-    ending = suffix or result_suffix(relative)
-    return output / relative.parent / (name.replace("{stem}", relative.stem) + ending)
-
-
 def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
-    """Refuse results that would take the place of each other, or of something that is read.
-
-    Args:
-        jobs: The results.
-        inputs: All files that are read.
-
-    Raises:
-        ConfigError: Two jobs share a target, or a target is itself an input.
-    """
+    """Refuse results that would take the place of each other, or of one of the files that are read."""
     by_target: dict[Path, Job] = {}
     inputs = {real(path) for path in inputs}
     for job in jobs:
@@ -87,9 +64,8 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
                 hint="rename one of them, or write them to different folders",
             )
         if target in inputs:
-            raise ConfigError(
-                f"{job.target} would overwrite an input", hint="choose another folder for the output"
-            )
+            hint = "choose another folder for the output"
+            raise ConfigError(f"{job.target} would overwrite an input", hint=hint)
 
 
 def check_files(
@@ -97,14 +73,7 @@ def check_files(
 ) -> None:
     """Refuse single files, such as a table, that cannot be written or would take the place of another.
 
-    Args:
-        files: From the options to the files that they name, if any.
-        inputs: All files that are read.
-        results: All others that are written.
-
-    Raises:
-        ConfigError: Two are the same, one is an input, a result or a folder, or its folder cannot be made or
-            written to.
+    The files are those that options name, if any; the results are all others that are written.
     """
     taken = dict.fromkeys(map(real, results), "a result") | dict.fromkeys(map(real, inputs), "an input")
     for option, path in files.items():
@@ -121,7 +90,6 @@ def check_files(
 
 
 def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:
-    """Divide jobs into those that are to be done and those that are done already, both in their order."""
     todo: list[Job] = []
     done: list[Job] = []
     for job in jobs:

@@ -11,18 +11,13 @@ from facesr.files.paths import exists, real
 
 Warn = Callable[[str], object]
 
-
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
-
 
 # No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
-
 # What a camera or a phone may have put beside them.
-_OTHER_SUFFIXES = frozenset(
-    {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
-)
+_OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
 
 
 @dataclass(frozen=True)
@@ -34,19 +29,12 @@ class Source:
 
 
 def list_images(
-    inputs: Iterable[Path],
-    *,
-    recursive: bool = False,
-    exclude: Iterable[Path] = (),
-    warn: Warn | None = None,
+    inputs: Iterable[Path], *, recursive: bool = False, exclude: Iterable[Path] = (), warn: Warn | None = None
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 
-    Args:
-        inputs: Files and folders.
-        recursive: Whether to go down into folders; links to folders are not followed.
-        exclude: Folders, such as the output, that are not looked into.
-        warn: Is told if pictures in formats that are not read were left out.
+    Links to folders are not followed, and the folders of `exclude`, such as the output, are not looked into.
+    `warn` is told if pictures in formats that are not read were left out.
 
     Raises:
         ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.

@@ -31,11 +31,6 @@ def is_special(path: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no ordinary file, such as a pipe that nobody writes to, which would be waited for.
-
-    Raises:
-        ImageError: It is none.
-        OSError: It is missing.
-    """
+    """Refuse what is no ordinary file, such as a pipe that nobody writes to, which would be waited for."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ImageError("not an ordinary file", file=path)

@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.uint8]
-
-
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
 
 # Pillow's own threshold for a suspicious size; larger files are refused before they are decoded.
 MAX_PIXELS = 89_478_485
@@ -54,30 +51,18 @@ class ImageData:
 
     def enlarged(self, rgb: Pixels) -> "ImageData":
         """Return the picture with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
-        return replace(
-            self, rgb=rgb, alpha=_resize_alpha(self.alpha, height=rgb.shape[0], width=rgb.shape[1])
-        )
+        alpha = self.alpha
+        if alpha is not None:
+            alpha = bicubic(alpha, height=rgb.shape[0], width=rgb.shape[1])
+        return replace(self, rgb=rgb, alpha=alpha)
 
     def resized(self, height: int, width: int) -> "ImageData":
-        """Return the picture resampled to another size (Lanczos), of the same depth."""
-        rgb = _resize(self.rgb, height=height, width=width)
-        return replace(self, rgb=rgb, alpha=_resize_alpha(self.alpha, height=height, width=width))
-
-
-def _resize(rgb: Pixels, *, height: int, width: int) -> Pixels:
-    size = (width, height)
-    if rgb.dtype == np.uint8:
-        return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
-    planes = [Image.fromarray(rgb[..., index].astype(np.float32)) for index in range(3)]
-    resized = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes]
-    deep: NDArray[np.uint16] = np.stack(resized, axis=2).round().clip(0, 65_535).astype(np.uint16)
-    return deep
-
-
-def _resize_alpha(alpha: Array | None, *, height: int, width: int) -> Array | None:
-    if alpha is None:
-        return None
-    return np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BICUBIC))
+        size, lanczos = (width, height), Image.Resampling.LANCZOS
+        if self.rgb.dtype == np.uint8:
+            return self.enlarged(np.asarray(Image.fromarray(self.rgb).resize(size, lanczos)))
+        planes = [Image.fromarray(self.rgb[..., index].astype(np.float32)) for index in range(3)]
+        deep = np.stack([np.asarray(plane.resize(size, lanczos)) for plane in planes], axis=2)
+        return self.enlarged(deep.round().clip(0, 65_535).astype(np.uint16))
 
 
 def to_pil(picture: ImageData) -> Image.Image:
@@ -105,5 +90,5 @@ def middle_square(pixels: Array, *, side: int) -> Array:
 
 
 def bicubic(pixels: Array, *, height: int, width: int) -> Array:
-    """Enlarge an (h, w, 3) image by Pillow's bicubic, the baseline of every comparison."""
+    """Enlarge (h, w, 3) pixels or (h, w) alpha by Pillow's bicubic, the baseline of every comparison."""
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))

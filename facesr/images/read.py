@@ -14,11 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from facesr.errors import ImageError, reason_of
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular
-from facesr.images.image import (
-    MAX_PIXELS,
-    Array,
-    ImageData,
-)
+from facesr.images.image import MAX_PIXELS, Array, ImageData
 
 # Tags about how a file's own pixels are stored, which hold for no other, and orientation, which is applied.
 _STORAGE_TAGS = {
@@ -26,10 +22,7 @@ _STORAGE_TAGS = {
     *range(332, 348), *range(512, 533), 700, 34675,
 }  # fmt: skip
 
-
 _PHOTOMETRIC_TAG = 262
-
-
 SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
 
 
@@ -38,9 +31,6 @@ def from_pil(image: Image.Image) -> ImageData:
 
     Colour under full transparency is replaced by that of its surroundings, so that nothing dark bleeds into
     the edges when it is enlarged.
-
-    Raises:
-        ImageError: It cannot be decoded, has no pixels, or is of floats that are not within [0, 1].
     """
     try:
         return _decode(image)
@@ -137,20 +127,11 @@ def _fill_transparent(rgb: Array, alpha: Array) -> Array:
     height, width = alpha.shape
     weight = (alpha / np.float32(255))[..., None]
     planes = np.concatenate([filled * weight, weight], axis=2)
+    layers = [Image.fromarray(np.ascontiguousarray(planes[..., index])) for index in range(4)]
     factor = 2
     while missing.any():
         size = (max(1, width // factor), max(1, height // factor))
-        small = np.stack(
-            [
-                np.asarray(
-                    Image.fromarray(np.ascontiguousarray(planes[..., index])).resize(
-                        size, Image.Resampling.BOX
-                    )
-                )
-                for index in range(4)
-            ],
-            axis=2,
-        )
+        small = np.stack([np.asarray(one.resize(size, Image.Resampling.BOX)) for one in layers], axis=2)
         rows = (np.arange(height) * size[1] // height)[:, None]
         columns = np.arange(width) * size[0] // width
         near = small[rows, columns]
@@ -181,9 +162,8 @@ def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageD
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=READ_FORMATS) as image:
                 if image.width * image.height > max_pixels:
-                    raise ImageError(
-                        f"{image.width}x{image.height} is more than {max_pixels:,} pixels", file=file
-                    )
+                    reason = f"{image.width}x{image.height} is more than {max_pixels:,} pixels"
+                    raise ImageError(reason, file=file)
                 image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
                 return _decode(image)
     except ImageError:
@@ -191,8 +171,7 @@ def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageD
     except UnidentifiedImageError:
         raise ImageError("not a picture in a known format", file=file) from None
     except Image.DecompressionBombError:
-        raise ImageError(
-            f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read", file=file
-        ) from None
+        reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
+        raise ImageError(reason, file=file) from None
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
         raise ImageError(f"cannot be read, {reason_of(error)}", file=file) from error

@@ -15,9 +15,7 @@ from facesr.files.atomic import write_atomic
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular, exists
 from facesr.images.image import ImageData, to_pil
-from facesr.images.read import (
-    SUB_DIRECTORY_TAGS,
-)
+from facesr.images.read import SUB_DIRECTORY_TAGS
 
 _FORMATS = {
     ".png": "PNG",
@@ -29,10 +27,7 @@ _FORMATS = {
     ".bmp": "BMP",
 }
 
-
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
-
-
 _DEEP_FORMATS = {"PNG", "TIFF"}
 
 
@@ -44,11 +39,6 @@ def sniff_suffix(content: bytes) -> str:
 
 
 def check_writable(path: Path, *, height: int, width: int) -> None:
-    """Refuse a size that the format of `path` cannot hold.
-
-    Raises:
-        ImageError: A side is too long.
-    """
     name = _FORMATS[path.suffix.lower()]
     limit = _SIDE_LIMITS_PX.get(name)
     if limit is not None and max(height, width) > limit:
@@ -115,7 +105,6 @@ def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
 
 
 def holds_alpha(suffix: str) -> bool:
-    """Tell whether a format keeps transparency."""
     return _FORMATS[suffix.lower()] not in {"JPEG", "BMP"}
 
 

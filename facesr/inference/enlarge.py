@@ -24,11 +24,8 @@ _PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
 
 # A larger tile wastes less on its halo; features of this one take about 300 MB.
 _TILE_PX, _SMALLEST_TILE_PX = 512, 16
-
-
 # What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
 _OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
-
 
 AnyImage = TypeVar("AnyImage", Image.Image, ImageData, Array, Tensor)
 
@@ -83,10 +80,8 @@ def enlarge_within_memory(
 ) -> Arrival:
     """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then in smaller pieces.
 
-    The smaller pieces are of half the side; for a network with a global view, its windows.
-
-    Raises:
-        ImageError: Nothing smaller is left.
+    The smaller pieces are of half the side; for a network with a global view, its windows. Where nothing
+    smaller is left, an `ImageError` is raised.
     """
     try:
         return enlarge_pixels(network, pixels, device, tile=tile)
@@ -95,10 +90,8 @@ def enlarge_within_memory(
             raise
     # Past the handler, since the exception holds on to the tensors of its frames.
     if len(pixels) > 1:
-        halves = (
-            enlarge_within_memory(network, half, device, tile=tile).wait() for half in pixels.tensor_split(2)
-        )
-        return Arrival(torch.cat(list(halves)))
+        again = partial(enlarge_within_memory, network, device=device, tile=tile)
+        return Arrival(torch.cat([again(half).wait() for half in pixels.tensor_split(2)]))
     height, width = pixels.shape[1:3]
     side = (piece_side(network) if tile is None else tile) or max(height, width)
     smaller, view = side // 2, network.traits.view
@@ -128,19 +121,7 @@ def _run_rounded(network: SRNetwork, pixels: Tensor) -> Tensor:
 
 
 def start_enlarging(model: Model, images: Sequence[Pixels], *, tile: int | None = None) -> Arrival:
-    """Begin to enlarge (h, w, 3) images of one size and type, uint8 or uint16.
-
-    Args:
-        model: The loaded model.
-        images: The images.
-        tile: As `enlarge_pixels`.
-
-    Returns:
-        What `take` waits for.
-
-    Raises:
-        ImageError: Memory runs out, with the smallest batch and tile.
-    """
+    """Begin to enlarge (h, w, 3) images of one size and type, uint8 or uint16, for `take` to wait for."""
     stack = np.stack(images)
     pixels = torch.from_numpy(stack.astype(np.int32) if stack.dtype == np.uint16 else stack)
     return enlarge_within_memory(model.network, pixels, model.device, tile=tile)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Generic
 
@@ -23,29 +24,20 @@ from facesr.weights.load import Model, load_model
 
 # Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
 _LANE_PX = 256 * 256
-
-
 # A batch is worth its memory only while its pictures are small.
 _BATCH_PX = 8 * 512 * 512
 
+Group = list[Outcome[Item, ImageData]]
+Results = list[Outcome[Item, tuple[ImageData, ...]]]
+
 
 def load_for(files: WeightFiles, runtime: RuntimeConfig) -> Model:
-    """Load a model as the options say that it is to run.
-
-    Raises:
-        ConfigError: As `load_model`; so for all others.
-    """
     model = load_model(files, device=runtime.device, dtype=runtime.dtype)
     return replace(model, network=FlipEnsemble(model.network)) if runtime.self_ensemble else model
 
 
 def result_px(results: Sequence[tuple[ImageData, ...]]) -> int:
-    """Return the pixels of all results of one file."""
     return sum(math.prod(image.size) for images in results for image in images)
-
-
-Group = list[Outcome[Item, ImageData]]
-Results = list[Outcome[Item, tuple[ImageData, ...]]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,7 @@ class _Flight(Generic[Item]):
     """A group of images on its way through every model."""
 
     group: Group[Item]
+    images: list[ImageData]
     arrivals: list[Arrival]
     watch: Stopwatch
     cores: int
@@ -60,38 +53,33 @@ class _Flight(Generic[Item]):
     error: ImageError | None = None
 
     def result(self) -> Results[Item]:
-        """Wait until the group has arrived."""
         if self.error:
             return [Outcome(outcome.item, self.error) for outcome in self.group]
         batches = [take(arrival) for arrival in self.arrivals]
         self.times.add("network", self.cores * self.watch.seconds())
         try:
             enlarged = [
-                tuple(image.enlarged(batch[index]) for batch in batches)
-                for index, image in enumerate(_images(self.group))
+                tuple(image.enlarged(pixels) for pixels in results)
+                for image, *results in zip(self.images, *batches, strict=True)
             ]
         except MemoryError:
             return replace(self, error=ImageError("needs more memory than there is")).result()
         return [Outcome(outcome.item, value) for outcome, value in zip(self.group, enlarged, strict=True)]
 
 
-def _images(group: Group[Item]) -> list[ImageData]:
-    return [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
-
-
 def _start(
     models: Sequence[Model], group: Group[Item], *, tile: int | None, times: StageTimes
 ) -> _Flight[Item]:
-    """Send a group of images of one size through every model."""
     device = models[0].device
     watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
-    pixels = [image.rgb for image in _images(group)]
+    images = [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
+    pixels = [image.rgb for image in images]
     try:
         arrivals = [start_enlarging(model, pixels, tile=tile) for model in models]
     except ImageError as error:
-        return _Flight(group, [], watch, cores, times, error)
+        return _Flight(group, images, [], watch, cores, times, error)
     watch.stop()
-    return _Flight(group, arrivals, watch, cores, times)
+    return _Flight(group, images, arrivals, watch, cores, times)
 
 
 def enlarge_stream(
@@ -119,13 +107,16 @@ def enlarge_stream(
     lanes = torch.get_num_threads() if device.type == "cpu" else 1
     in_flight: deque[_Flight[Item] | Future[Results[Item]]] = deque()
     waiting: list[Group[Item]] = []
-
-    def start(group: Group[Item]) -> _Flight[Item]:
-        return _start(models, group, tile=tile, times=times)
+    start = partial(_start, models, tile=tile, times=times)
 
     def enlarge(group: Group[Item], threads: int) -> Results[Item]:
         torch.set_num_threads(threads)  # of this thread alone
         return start(group).result()
+
+    def land(left: int = 0) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
+        """Wait for all that are in flight but so many."""
+        while len(in_flight) > left:
+            yield from in_flight.popleft().result()
 
     for note in chain.from_iterable(model.notes for model in models):
         warn(note)
@@ -137,25 +128,20 @@ def enlarge_stream(
                 continue
             if device.type != "cpu":
                 in_flight.append(start(group))  # while the device works, the one before is brought home
-                while len(in_flight) > 1:
-                    yield from in_flight.popleft().result()
-            elif lanes == 1 or first.size[0] * first.size[1] > _LANE_PX:
-                while in_flight:
-                    yield from in_flight.popleft().result()
+                yield from land(left=1)
+            elif lanes == 1 or math.prod(first.size) > _LANE_PX:
+                yield from land()
                 yield from start(group).result()
             else:
                 waiting.append(group)
                 if len(waiting) == lanes:
                     in_flight.extend(executor.submit(enlarge, one, 1) for one in waiting)
                     waiting.clear()
-                while len(in_flight) > lanes:
-                    yield from in_flight.popleft().result()
-        while in_flight:
-            yield from in_flight.popleft().result()
+                yield from land(left=lanes)
+        yield from land()
         cores = lanes // max(1, len(waiting))
         in_flight.extend(executor.submit(enlarge, one, cores) for one in waiting)
-        while in_flight:
-            yield from in_flight.popleft().result()
+        yield from land()
 
 
 @contextmanager
@@ -171,17 +157,14 @@ def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
-    """Resolve `runtime.batch` for a device."""
     if runtime.batch != "auto":
         return runtime.batch
     return 1 if device.type == "cpu" else 8
 
 
-def _equal_sizes(
-    pictures: Iterable[Outcome[Item, ImageData]], *, batch: int
-) -> Iterator[list[Outcome[Item, ImageData]]]:
+def _equal_sizes(pictures: Iterable[Outcome[Item, ImageData]], *, batch: int) -> Iterator[Group[Item]]:
     """Gather small pictures of one size into lists of `batch`, holding back at most twice that many."""
-    waiting: dict[tuple[tuple[int, int], str], list[Outcome[Item, ImageData]]] = {}
+    waiting: dict[tuple[tuple[int, int], str], Group[Item]] = {}
     for outcome in pictures:
         if isinstance(outcome.value, ImageError):
             yield [outcome]

@@ -1,8 +1,6 @@
 """Enlarging a picture piece by piece, so that memory depends on the piece and not on the picture."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -11,81 +9,52 @@ from torch import Tensor
 _OVERLAP = 0.25
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A piece of a picture, in LQ pixels.
-
-    Attributes:
-        top: First row of the window that is computed.
-        left: First column.
-        height: Rows of the window.
-        width: Columns.
-        core: (top, left, height, width) of the part that is kept, within the picture.
-    """
-
-    top: int
-    left: int
-    height: int
-    width: int
-    core: tuple[int, int, int, int]
-
-
-def plan_tiles(height: int, width: int, *, tile: int, margin: int) -> Iterator[Tile]:
-    """Cover a picture with cores of at most `tile` px, each in a window with a margin around it.
+def plan_pieces(length: int, *, tile: int, margin: int) -> Iterator[tuple[slice, slice]]:
+    """Cover an axis with pieces of at most `tile` px, each in a window with a margin around it.
 
     A window ends where the picture does, so that the network pads there as it would for the whole picture.
+
+    Yields:
+        The window, and what is kept of it, both from the start of the picture.
     """
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            y, x = max(0, top - margin), max(0, left - margin)
-            yield Tile(
-                y,
-                x,
-                min(height, bottom + margin) - y,
-                min(width, right + margin) - x,
-                (top, left, bottom - top, right - left),
-            )
+    for start in range(0, length, tile):
+        stop = min(start + tile, length)
+        yield slice(max(0, start - margin), min(length, stop + margin)), slice(start, stop)
 
 
 def enlarge_by_tiles(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, tile: int, margin: int, scale: int
 ) -> Iterator[Tensor]:
-    """Enlarge by tiles with a margin; with a margin as wide as the network sees, as the whole image.
+    """Enlarge (h, w, 3) by tiles of a side and a margin around it, both in LQ px.
 
-    Args:
-        run: The network: (1, h, w, 3) uint8 to (1, scale h, scale w, 3) of any type, on the same device.
-        pixels: (h, w, 3) uint8.
-        tile: Side of a tile without its margin, LQ px.
-        margin: What a tile sees of its neighbours on every side, LQ px.
-        scale: Enlargement.
+    With a margin as wide as the network sees, the result is that of the whole image. The network `run` takes
+    (1, h, w, 3) to (1, scale h, scale w, 3) of any type, on the same device.
 
     Yields:
         Bands of the result from top to bottom, (rows, scale w, 3), of the type that `run` returns.
     """
-    for _, row in groupby(
-        plan_tiles(*pixels.shape[:2], tile=tile, margin=margin), key=lambda piece: piece.core[0]
-    ):
+
+    def inside(window: slice, core: slice) -> slice:
+        """Return where the core lies in the enlarged window."""
+        return slice(scale * (core.start - window.start), scale * (core.stop - window.start))
+
+    height, width = pixels.shape[:2]
+    columns = list(plan_pieces(width, tile=tile, margin=margin))
+    for rows, core_rows in plan_pieces(height, tile=tile, margin=margin):
         band = []
-        for piece in row:
-            window = pixels[None, piece.top : piece.top + piece.height, piece.left : piece.left + piece.width]
-            top, left, rows, columns = (scale * value for value in piece.core)
-            y, x = top - scale * piece.top, left - scale * piece.left
-            band.append(run(window)[0, y : y + rows, x : x + columns])
+        for window, core in columns:
+            result = run(pixels[None, rows, window])[0]
+            band.append(result[inside(rows, core_rows), inside(window, core)])
         yield torch.cat(band, dim=1)
 
 
 def enlarge_by_windows(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int, peak: int = 255
 ) -> Iterator[Tensor]:
-    """Enlarge by overlapping windows of the size that the network knows, blended where they overlap.
+    """Enlarge (h, w, 3) whole numbers up to `peak` by windows of a side in LQ px, blended where they overlap.
 
-    Args:
-        run: The network: (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on its device.
-        pixels: (h, w, 3) whole numbers.
-        window: Side of a window, LQ px.
-        scale: Enlargement.
-        peak: Largest value.
+    The network `run` takes (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on the same
+    device. The side is the one that it knows.
 
     Yields:
         Bands of the result from top to bottom, (rows, scale w, 3), of the type of `pixels`.
@@ -93,13 +62,8 @@ def enlarge_by_windows(
     height, width = pixels.shape[:2]
     rows, columns = starts(height, window), starts(width, window)
     side_y, side_x = min(window, height), min(window, width)
-    weight_y, weight_x = (
-        [
-            _ramp(start, side, edge, scale=scale, overlap=overlap_of(window)).to(pixels.device)
-            for start in table
-        ]
-        for table, side, edge in ((rows, side_y, height), (columns, side_x, width))
-    )
+    weight_y = [_ramp(top, height, window, scale=scale).to(pixels.device) for top in rows]
+    weight_x = [_ramp(left, width, window, scale=scale).to(pixels.device) for left in columns]
     # Only the rows that a later window still touches are held in floating point.
     band = torch.zeros(side_y * scale, width * scale, 3, device=pixels.device)
     total = torch.zeros(side_y * scale, width * scale, 1, device=pixels.device)
@@ -131,13 +95,13 @@ def starts(length: int, window: int) -> list[int]:
     return [round(index * (length - window) / (count - 1)) for index in range(count)]
 
 
-def _ramp(start: int, side: int, edge: int, *, scale: int, overlap: int) -> Tensor:
+def _ramp(start: int, length: int, window: int, *, scale: int) -> Tensor:
     """Return a window's weights along an axis: rising from either end, but for the ends of the picture."""
+    side, overlap = min(window, length), overlap_of(window) * scale
     position = torch.arange(side * scale) + 0.5
-    length = overlap * scale
     weight = torch.ones(side * scale)
     if start > 0:
-        weight = torch.minimum(weight, position / length)
-    if start + side < edge:
-        weight = torch.minimum(weight, (side * scale - position) / length)
+        weight = torch.minimum(weight, position / overlap)
+    if start + side < length:
+        weight = torch.minimum(weight, (side * scale - position) / overlap)
     return weight

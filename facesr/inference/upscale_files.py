@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -34,10 +34,6 @@ def upscale_files(
     """Enlarge every job's source into its target.
 
     A file that cannot be read or written is noted in the result, and the others are done.
-
-    Raises:
-        WeightsError: Unusable weights.
-        DeviceError: The device or precision is not available.
     """
     model = load_for(weights, config.runtime)
     scale = model.network.traits.scale
@@ -48,8 +44,7 @@ def upscale_files(
     def decode(job: Job) -> ImageData:
         with times.measure("decode"):
             image = read_image(job.source.path, max_pixels=config.max_pixels)
-        check_result(image, job.target, outscale=outscale)
-        for note in (*image.notes, *result_notes(image, job.target)):
+        for note in check_result(image, job.target, outscale=outscale):
             notes.setdefault(note, []).append(job.source.path)
         return image
 
@@ -69,8 +64,9 @@ def upscale_files(
         with closing(run_files(jobs, stages, threads=min(8, cores()), depth=depth)) as outcomes:
             written = tuple(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
     finally:
-        for line in _summed_up(notes):
-            reporter.warn(line)
+        for note, paths in notes.items():
+            others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            reporter.warn(f"{note}: {min(paths)}{others}")
     return UpscaleResult(
         written,
         (),
@@ -85,53 +81,30 @@ def upscale_files(
     )
 
 
-def _summed_up(notes: dict[str, list[Path]]) -> Iterator[str]:
-    for note, paths in notes.items():
-        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        yield f"{note}: {min(paths)}{others}"
-
-
 def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, reporter: Reporter) -> bytes:
-    """Enlarge one encoded image, in the format that the options ask for.
-
-    Raises:
-        ImageError: Not an image, or one that is too large.
-        WeightsError: Unusable weights.
-        DeviceError: The device or precision is not available.
-    """
+    """Enlarge one encoded image, in the format that the options ask for."""
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     model = load_for(weights, config.runtime)
     scale = model.network.traits.scale
     outscale = config.outscale or scale
-    check_result(image, Path(f"stdin{suffix}"), outscale=outscale)
-    for note in (*image.notes, *result_notes(image, Path(suffix))):
+    for note in check_result(image, Path(f"stdin{suffix}"), outscale=outscale):
         reporter.warn(note)
     (outcome,) = enlarge_stream([model], [Outcome(None, image)], runtime=config.runtime, warn=reporter.warn)
     if isinstance(outcome.value, ImageError):
         raise outcome.value
-    return encode_image(
-        finish(outcome.value[0], scale=scale, outscale=outscale), suffix, quality=config.quality
-    )
+    enlarged = finish(outcome.value[0], scale=scale, outscale=outscale)
+    return encode_image(enlarged, suffix, quality=config.quality)
 
 
-def check_result(image: ImageData, target: Path, *, outscale: float) -> None:
-    """Refuse, before the network runs, a result that its format cannot hold.
-
-    Raises:
-        ImageError: A side is too long.
-    """
+def check_result(image: ImageData, target: Path, *, outscale: float) -> list[str]:
+    """Refuse, before the network runs, a result that its format cannot hold, else say what is lost."""
     height, width = (max(1, round(side * outscale)) for side in image.size)
     check_writable(target, height=height, width=width)
-
-
-def result_notes(image: ImageData, target: Path) -> list[str]:
-    """Say what the format of the result loses."""
-    suffix = target.suffix or target.name
-    notes = []
-    if image.alpha is not None and not holds_alpha(suffix):
+    notes = list(image.notes)
+    if image.alpha is not None and not holds_alpha(target.suffix):
         notes.append("transparency is laid on white")
-    if exif_is_too_long(image, suffix):
+    if exif_is_too_long(image, target.suffix):
         notes.append("EXIF is too long for JPEG and left out")
     return notes
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from skimage import data
 from torch import Tensor
 
-from facesr.degradation.jpeg import _chroma_table, _luma_table, jpeg
+from facesr.degradation.jpeg import CHROMA_TABLE, LUMA_TABLE, jpeg
 from facesr.degradation.kernels import filter2d, gaussian_kernel, sinc_kernel, usm_sharpen
 from facesr.degradation.noise import add_gaussian_noise, add_poisson_noise
 from facesr.degradation.steps import STEPS, Sizes
@@ -130,7 +130,7 @@ def test_jpeg_is_near_that_of_libjpeg(quality: int) -> None:
     factor = (200 - 2 * quality) / 100
     tables = [
         (table * factor).round().clamp(1, 255).int().flatten().tolist()
-        for table in (_luma_table(), _chroma_table())
+        for table in (LUMA_TABLE, CHROMA_TABLE)
     ]
     assert np.abs(ours - libjpeg(photo, qtables=tables)).mean() < 1.25
     # libjpeg's own luma table is the transpose of the reference's.

@@ -11,7 +11,7 @@ from skimage import data
 from torch import Tensor
 
 from facesr.inference.enlarge import _run, enlarge_pixels, piece_side
-from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows, overlap_of, plan_tiles, starts
+from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows, overlap_of, plan_pieces, starts
 from facesr.models import ARCHITECTURES, build_network
 from facesr.models.base import Halo, SRNetwork
 from tests.conftest import noise, small_args
@@ -43,19 +43,26 @@ def test_a_tiled_result_equals_the_whole_one(arch: str, height: int, width: int,
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
 
 
-@given(height=sizes, width=sizes, tile=st.integers(1, 24), halo=st.integers(0, 9))
-def test_tiles_cover_every_pixel_once_and_stay_inside(height: int, width: int, tile: int, halo: int) -> None:
-    count = torch.zeros(height, width, dtype=torch.int)
-    for piece in plan_tiles(height, width, tile=tile, margin=halo):
-        top, left, rows, columns = piece.core
-        count[top : top + rows, left : left + columns] += 1
-        assert 0 <= piece.top <= top
-        assert 0 <= piece.left <= left
-        assert piece.top + piece.height <= height
-        assert piece.height <= tile + 2 * halo
-        assert piece.top == 0 or top - piece.top == halo
-        assert piece.top + piece.height == height or piece.top + piece.height - top - rows == halo
+@given(length=sizes, tile=st.integers(1, 24), halo=st.integers(0, 9))
+def test_pieces_cover_every_pixel_once_and_stay_inside(length: int, tile: int, halo: int) -> None:
+    count = torch.zeros(length, dtype=torch.int)
+    for window, core in plan_pieces(length, tile=tile, margin=halo):
+        count[core] += 1
+        assert 0 <= window.start <= core.start
+        assert core.stop <= window.stop <= length
+        assert core.stop - core.start <= tile
+        assert window.start == 0 or core.start - window.start == halo
+        assert window.stop == length or window.stop - core.stop == halo
     assert (count == 1).all()
+
+
+@given(height=sizes, width=sizes, tile=st.integers(1, 24), halo=st.integers(0, 9))
+def test_tiles_lie_where_they_belong(height: int, width: int, tile: int, halo: int) -> None:
+    shade.calls = 0  # type: ignore[attr-defined]
+    pixels = torch.tensor(noise(height, width))
+    out = torch.cat(list(enlarge_by_tiles(shade, pixels, tile=tile, margin=halo, scale=4)))
+    assert torch.equal(out, shade(pixels[None])[0])
+    assert shade.calls == -(-height // tile) * -(-width // tile) + 1  # type: ignore[attr-defined]
 
 
 @given(length=st.integers(1, 1000), window=st.integers(4, 128))
