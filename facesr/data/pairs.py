@@ -15,7 +15,6 @@ from facesr.files.paths import check_regular
 
 FIX = "fix or remove these files"
 
-
 _ORIENTATION = 0x0112
 
 

@@ -6,7 +6,6 @@ from facesr.errors import ConfigError
 
 CHECKPOINT = Path("last") / "checkpoint.pt"
 
-
 BEST = "best"
 
 

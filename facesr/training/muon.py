@@ -9,9 +9,7 @@ from torch import Tensor
 # Of the quintic iteration that drives all singular values to about 1 (Jordan et al. 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
-
 _ITERATIONS = 5
-
 
 # The root mean square of Adam's updates, so that both take the same learning rate (Liu et al. 2025).
 _ADAM_RMS = 0.2

@@ -23,9 +23,7 @@ from facesr.version import __version__
 
 RUN_CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
 
-
 LOCK_NAME = ".lock"
-
 
 _LOCK_WAIT_S = 5  # for the workers of a run that was killed, which hold it a moment longer
 

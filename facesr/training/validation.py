@@ -21,7 +21,6 @@ from facesr.models.base import SRNetwork
 # The PSNR of a result without any error is infinite, and would be that of its whole set.
 _HIGHEST_DB = 100.0
 
-
 Table = dict[str, Scores]  # mean scores by validation set
 
 
