@@ -48,11 +48,7 @@ class ImageError(FacesrError):
 
 
 class MissingExtra(FacesrError):
-    """Something that needs a package which is not installed.
-
-    Args:
-        extra: The extra that brings it.
-    """
+    """Something that needs a package which is not installed, but which an extra brings."""
 
     def __init__(self, extra: str) -> None:
         super().__init__(f"this needs the extra `{extra}`", hint=f"run `pip install 'facesr[{extra}]'`")

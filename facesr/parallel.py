@@ -72,13 +72,7 @@ def map_ahead(
 ) -> Iterator[Outcome[Item, Out]]:
     """Map in order and ahead of the consumer; an `ImageError` is a result like another.
 
-    Args:
-        executor: Where `function` runs.
-        function: What is done to each item.
-        items: Taken as they are needed.
-        depth: Items ahead of the consumer, at most.
-        pixels: What an item holds in memory. As many items are ahead as hold 268 million pixels, and one at
-            least.
+    At most `depth` items are ahead, and no more than hold 268 million pixels in memory, but one at least.
     """
     pending: deque[tuple[Item, Future[Out]]] = deque()
     ahead_px = 0
@@ -105,21 +99,13 @@ def map_ahead(
 
 @dataclass(eq=False)
 class FileInWork:
-    """A decoded file, of which parts may still have to be computed.
+    """A decoded file, of which parts may still have to be computed."""
 
-    Attributes:
-        item: What was decoded.
-        whole: What decoding gave.
-        results: Of the parts that are done, by their index.
-        missing: Parts that are not.
-        error: Why the file cannot be finished, if so.
-    """
-
-    item: Any
-    whole: Any = None
-    results: dict[int, Any] = field(default_factory=dict)
-    missing: int = 0
-    error: ImageError | None = None
+    item: Any  # what was decoded
+    whole: Any = None  # what decoding gave
+    results: dict[int, Any] = field(default_factory=dict)  # of the parts that are done, by their index
+    missing: int = 0  # parts that are not
+    error: ImageError | None = None  # why the file cannot be finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,37 +120,24 @@ class Part:
 Parts = Iterator[Outcome[Part, Any]]
 
 
-def one_part(whole: Any) -> list[Any]:
-    """Take a file as one part: how most are split."""
-    return [whole]
-
-
-def only_result(whole: Any, results: Sequence[Any]) -> Any:
-    """Return the result of a file that is one part."""
-    (result,) = results
-    return result
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stages:
     """What is done to each file: decode, split into parts, compute them, join the results, encode.
 
     All but `compute` run on several threads, and may raise an `ImageError` that stops their file alone.
-
-    Attributes:
-        decode: From an item, such as a path, to what it holds.
-        encode: From the item and the joined result to what the caller gets, such as the path written.
-        split: From what decoding gave to parts. There may be none.
-        compute: From a stream of parts to a stream of their results.
-        join: From what decoding gave and the results, in the order of the parts, to one result.
-        pixels: What the results of one file hold in memory.
     """
 
+    # From an item, such as a path, to what it holds.
     decode: Callable[[Any], Any]
+    # From the item and the joined result to what the caller gets, such as the path written.
     encode: Callable[[Any, Any], Any]
-    split: Callable[[Any], Sequence[Any]] = one_part
+    # From what decoding gave to parts. There may be none; most files are one.
+    split: Callable[[Any], Sequence[Any]] = lambda whole: [whole]
+    # From a stream of parts to a stream of their results.
     compute: Callable[[Parts], Parts] = iter
-    join: Callable[[Any, Sequence[Any]], Any] = only_result
+    # From what decoding gave and the results, in the order of the parts, to one result.
+    join: Callable[[Any, Sequence[Any]], Any] = lambda whole, results: results[0]
+    # What the results of one file hold in memory.
     pixels: Callable[[Sequence[Any]], int] = lambda results: 0
 
 
@@ -174,13 +147,7 @@ def run_files(
     """Run every file through all stages at once, with bounded memory.
 
     Files are decoded ahead of the computation and encoded behind it. Those whose last part is computed first
-    come first.
-
-    Args:
-        items: The files, taken as they are needed.
-        stages: What is done to each.
-        threads: That decode and encode.
-        depth: Files that are decoded ahead, and results that wait to be encoded, at most.
+    come first. At most `depth` files are decoded ahead, and as many results wait to be encoded.
 
     Yields:
         For each item what `encode` returned, or the error that stopped it.
@@ -246,13 +213,9 @@ def succeeded(
     *,
     path_of: Callable[[Item], Path],
 ) -> Iterator[Out]:
-    """Yield what went well, note the rest in `failed`, and advance the reporter by each.
+    """Yield what went well of `run_files`, note the rest in `failed`, and advance the reporter by each.
 
-    Args:
-        outcomes: From `run_files`.
-        reporter: Is told of each that is done.
-        failed: Failures are appended.
-        path_of: From an item to the file that a failure names, where its error names none.
+    A failure names the file of `path_of` where its error names none.
     """
     for outcome in outcomes:
         if isinstance(outcome.value, ImageError):

@@ -1,26 +1,21 @@
 """This process among others: what torchrun and SLURM say in the environment."""
 
 import os
+import signal
 from dataclasses import dataclass
 
 from facesr.errors import ConfigError
 
 # By which a person, torchrun and SLURM ask a run to end; Windows lacks the last.
-STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those that torchrun started.
+    """This process among those that torchrun started."""
 
-    Attributes:
-        rank: From 0 over all nodes; 0 writes.
-        local_rank: From 0 on this node.
-        world_size: All of them.
-    """
-
-    rank: int = 0
-    local_rank: int = 0
+    rank: int = 0  # from 0 over all nodes; 0 writes
+    local_rank: int = 0  # from 0 on this node
     world_size: int = 1
 
 

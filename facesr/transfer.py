@@ -9,11 +9,7 @@ from torch import Tensor
 
 
 class Arrival:
-    """A tensor on the CPU that a device may still be writing.
-
-    Attributes:
-        event: Reached by the device when it is complete; None if it is already.
-    """
+    """A tensor on the CPU that a device may still be writing, until it reaches `event` if there is one."""
 
     def __init__(self, tensor: Tensor, event: "torch.cuda.Event | None" = None) -> None:
         self.event = event
@@ -34,9 +30,7 @@ def host_empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -
 def send_to_host(source: Tensor, target: Tensor | None = None) -> Arrival:
     """Begin copying a tensor to the CPU; on CUDA beside the computation, on a stream of its own.
 
-    Args:
-        source: On any device.
-        target: From `host_empty`, or a contiguous part of it; made if not given.
+    The target is from `host_empty`, or a contiguous part of it.
     """
     if source.device.type != "cuda":
         return Arrival(source.cpu() if target is None else target.copy_(source))

@@ -25,32 +25,19 @@ _WORKER_GRACE_S = 20
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process sees of a step.
+    """What one process sees of a step."""
 
-    Attributes:
-        lq: (B, h, w, 3) uint8.
-        hq: (B, scale h, scale w, 3) uint8.
-        names: The HQ files.
-        failed: Files that could not be read and were passed over.
-    """
-
-    lq: Tensor
-    hq: Tensor
-    names: tuple[str, ...]
-    failed: tuple[str, ...]
+    lq: Tensor  # (B, h, w, 3) uint8
+    hq: Tensor  # (B, scale h, scale w, 3) uint8
+    names: tuple[str, ...]  # the HQ files
+    failed: tuple[str, ...]  # files that could not be read and were passed over
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The part of every global batch that one of several processes takes.
+    """The part of every global batch that one of several processes takes."""
 
-    Attributes:
-        batch: Global batch size, a multiple of `world_size`.
-        rank: This process.
-        world_size: All of them.
-    """
-
-    batch: int
+    batch: int  # global batch size, a multiple of `world_size`
     rank: int = 0
     world_size: int = 1
 
@@ -128,9 +115,8 @@ def _keep_to_the_parent(worker: int) -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     if hasattr(os, "setpgrp"):
         os.setpgrp()
-    for name in STOP_SIGNALS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))
 

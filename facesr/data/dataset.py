@@ -21,21 +21,13 @@ _TRIES = 8
 
 @dataclass(frozen=True)
 class TrainingPair:
-    """A training pair at 8 bits.
+    """A training pair at 8 bits."""
 
-    Attributes:
-        lq: (h, w, 3) uint8; empty if nothing could be read.
-        hq: (scale h, scale w, 3) uint8.
-        name: The HQ file, for messages.
-        failed: Messages about files that could not be read and were passed over.
-        error: Why no pair at all can be made so.
-    """
-
-    lq: Array
-    hq: Array
-    name: str
-    failed: tuple[str, ...] = ()
-    error: FacesrError | None = None
+    lq: Array  # (h, w, 3) uint8; empty if nothing could be read
+    hq: Array  # (scale h, scale w, 3) uint8
+    name: str  # the HQ file, for messages
+    failed: tuple[str, ...] = ()  # messages about files that could not be read and were passed over
+    error: FacesrError | None = None  # why no pair at all can be made so
 
 
 class PairDataset(Dataset[TrainingPair]):
@@ -62,10 +54,10 @@ class PairDataset(Dataset[TrainingPair]):
             shares = [folder.share for folder in self.folders]
             index = random.choices(range(len(self.folders)), shares)[0]
             folder = self.folders[index]
+            size = len(folder.hq)
+            epoch, place = divmod(number, size)
             # A broken file is replaced by another, so that one of thousands does not end a run of days.
-            position = _shuffled(self.seed, index, len(folder.hq), number) if not attempt else None
-            if position is None:
-                position = random.randrange(len(folder.hq))
+            position = random.randrange(size) if attempt else _order(self.seed, index, size, epoch)[place]
             try:
                 lq, hq = self._make(folder, position, random)
             except ImageError as error:
@@ -97,13 +89,8 @@ class PairDataset(Dataset[TrainingPair]):
         return degrade_pixels(hq, steps, scale=self.scale), hq
 
 
-def _shuffled(seed: int, folder: int, size: int, number: int) -> int:
-    epoch, position = divmod(number, size)
-    return _permutation(seed, folder, size, epoch)[position]
-
-
 @lru_cache(maxsize=64)
-def _permutation(seed: int, folder: int, size: int, epoch: int) -> list[int]:
+def _order(seed: int, folder: int, size: int, epoch: int) -> list[int]:
     order = list(range(size))
     Random(derive_seed(seed, f"order {folder}", epoch)).shuffle(order)  # noqa: S311
     return order

@@ -25,29 +25,17 @@ from facesr.files.paths import exists
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of HQ images, and of their LQ images where there are any.
+    """A folder of HQ images, and of their LQ images where there are any."""
 
-    Attributes:
-        hq: The images, sorted.
-        lq: Their LQ images in the same order; empty where LQ is made.
-        share: Relative sampling weight of the folder.
-        size: (height, width) of every HQ image where whole images are taken; None for crops.
-        scale: How many times larger HQ is than LQ; 0 where LQ is made, or could not be read.
-    """
-
-    hq: tuple[Path, ...]
-    lq: tuple[Path, ...]
-    share: float
-    size: tuple[int, int] | None = None
-    scale: int = 0
+    hq: tuple[Path, ...]  # sorted
+    lq: tuple[Path, ...]  # in the same order; empty where LQ is made
+    share: float  # relative sampling weight of the folder
+    size: tuple[int, int] | None = None  # (height, width) of every HQ image taken whole; None for crops
+    scale: int = 0  # how many times larger HQ is than LQ; 0 where LQ is made, or could not be read
 
 
 def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folder]:
-    """List and check all training images by their headers.
-
-    Args:
-        config: Names the folders.
-        warn: Is told if images in formats that are not read were left out.
+    """List and check all training images by their headers; `warn` is told of formats that are not read.
 
     Raises:
         ConfigError: A missing folder, a missing match, a size that does not fit. Offenders are named.
@@ -101,12 +89,6 @@ def check_scale(
 ) -> None:
     """Refuse training and validation data that a network of a scale cannot use.
 
-    Args:
-        config: Says whether crops are taken.
-        folders: The training images.
-        sets: The validation pairs.
-        scale: Enlargement of the network.
-
     Raises:
         ConfigError: Pairs of another scale, or sizes that the scale does not divide.
     """
@@ -138,11 +120,7 @@ def fingerprint(folders: Sequence[Folder]) -> str:
 
 
 def list_validation(config: DataConfig, *, warn: Warn | None = None) -> list[PairSet]:
-    """List and check the validation pairs, one set for each LQ folder; as `list_training`.
-
-    Raises:
-        ConfigError: As `list_training`.
-    """
+    """List and check the validation pairs, one set for each LQ folder; as `list_training`."""
     names = [folder.name for folder in config.val_lq]
     hint = "put HQ faces there, or name them with `--val-hq`. `--set validate_every=0` trains without them"
     hq = list_hq(config.val_hq, hint=hint, warn=warn)

@@ -15,40 +15,22 @@ from facesr.files.paths import check_regular
 
 FIX = "fix or remove these files"
 
-
 _ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """Images and their HQ images, in the same order.
+    """Images and their HQ images, in the same order."""
 
-    Attributes:
-        name: Of the folder of images.
-        names: Of the pairs, as `match_pairs` gives them.
-        lq: The images, LQ or already restored.
-        hq: Their HQ images.
-        scale: How many times larger the HQ images are; 0 if no header could be read.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    lq: tuple[Path, ...]
+    name: str  # of the folder of images
+    names: tuple[str, ...]  # of the pairs, as `match_pairs` gives them
+    lq: tuple[Path, ...]  # the images, LQ or already restored
     hq: tuple[Path, ...]
-    scale: int = 0
+    scale: int = 0  # how many times larger HQ is; 0 if no header could be read
 
 
 def list_hq(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
-    """List the HQ images that others are compared with.
-
-    Args:
-        folder: Where they are.
-        hint: What to do where it is missing.
-        warn: Is told if images in formats that are not read were left out.
-
-    Raises:
-        ConfigError: A missing folder, or one without images.
-    """
+    """List the HQ images that others are compared with, as `list_folder`."""
     return list_folder(folder, "HQ images", hint, warn)
 
 
@@ -67,9 +49,9 @@ def list_pairs(
     Args:
         folder: Of the images.
         hq: All of `list_hq`.
-        scale: How many times larger the HQ images are; 0 takes what most pairs have.
+        scale: As for `check_sizes`.
         hint: What to do where the folder is missing.
-        suffix: What the images' names have at their end, and those of the HQ images have not.
+        suffix: As for `match_pairs`.
         name: Of the set; the folder's if not given.
         warn: Is told if images in formats that are not read were left out.
 
@@ -86,16 +68,13 @@ def list_pairs(
 def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, *, scale: int = 0) -> int:
     """Check by their headers that each HQ image is `scale` times as large as its LQ image.
 
-    Args:
-        pairs: LQ and HQ files. Those whose headers cannot be read are left out.
-        what: Named in the error.
-        scale: The enlargement expected; 0 takes what most pairs have.
+    Files whose headers cannot be read are left out. A scale of 0 takes what most pairs have.
 
     Returns:
         The scale; 0 if nothing could be read.
 
     Raises:
-        ConfigError: Sizes that do not fit.
+        ConfigError: Sizes that do not fit, said of `what`.
     """
     sizes: dict[Path, tuple[tuple[int, int], tuple[int, int]]] = {}
     for lq_path, hq_path in pairs:
@@ -132,7 +111,7 @@ def match_pairs(
         suffix: What the stems of `lq` have at their end, and those of `hq` have not.
 
     Returns:
-        From the names, or the paths with `/` between their parts, to the image and its HQ image, sorted.
+        The image and its HQ image by name, or by path with `/` between its parts, sorted.
 
     Raises:
         ConfigError: An image without a match, or two of one name in a list.

@@ -25,11 +25,7 @@ def chosen_by(best: Best) -> str:
 def choose_best(scores: Mapping[str, Table], best: Best, *, by: str, step: int) -> Best:
     """Return the best of the validations so far: `best` itself, unless this one is better.
 
-    Args:
-        scores: Of this validation, by kind of weights and then by set.
-        best: So far. If it was chosen by another metric, it counts for nothing.
-        by: The metric.
-        step: Of this validation.
+    Scores are by kind of weights and then by set. A best by another metric counts for nothing.
     """
     sign = 1 if METRICS[by].higher_is_better else -1
     means = {
@@ -51,17 +47,7 @@ def write_best(
     *,
     patch_px: int,
 ) -> None:
-    """Write `best/`, a weight folder with its card.
-
-    Args:
-        folder: Of the run.
-        network: With the best weights.
-        config: Of the run.
-        validator: Which measured them.
-        best: Step and kind of the weights.
-        scores: As `choose_best`.
-        patch_px: Side of a training input in LQ pixels.
-    """
+    """Write `best/`, a weight folder with its card; `patch_px` is in LQ pixels."""
     counts = {one.name: len(one.lq) for one in validator.sets}
     model = ModelConfig(
         # A folder may be called `..`, and its name may be bytes that are no text.

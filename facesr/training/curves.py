@@ -42,11 +42,7 @@ def draw_curve(folder: RunFolder) -> None:
 
 
 class EventWriter:
-    """Writes numbers for TensorBoard.
-
-    Raises:
-        MissingExtra: TensorBoard is not installed.
-    """
+    """Writes numbers for TensorBoard, or raises `MissingExtra` where it is not installed."""
 
     def __init__(self, folder: Path) -> None:
         if find_spec("tensorboard") is None:

@@ -42,13 +42,10 @@ def initial_network(config: TrainConfig, reporter: Reporter) -> SRNetwork:
         return given
     network = build_network(arch, args)
     own, weights = network.state_dict(), given.state_dict()
-    fitting = {
-        name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape
-    }
+    fitting = {name: w for name, w in weights.items() if name in own and w.shape == own[name].shape}
     difference = f"`--init {config.init}` holds {found.arch} {found_args}, but the run is for {arch} {args}"
-    share = sum(tensor.numel() for tensor in fitting.values()) / sum(
-        tensor.numel() for tensor in own.values()
-    )
+    taken, wanted = (sum(tensor.numel() for tensor in part.values()) for part in (fitting, own))
+    share = taken / wanted
     # A bias that fits may be as short as the three colours, so it takes a kernel.
     if all(tensor.ndim < 2 for tensor in fitting.values()) or (found.arch != arch and share < _LEAST_SHARE):
         raise ConfigError(

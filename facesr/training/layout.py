@@ -6,16 +6,11 @@ from facesr.errors import ConfigError
 
 CHECKPOINT = Path("last") / "checkpoint.pt"
 
-
 BEST = "best"
 
 
 def refuse_used(run: Path) -> None:
-    """Refuse to begin a run where it would take the place of another.
-
-    Raises:
-        ConfigError: There is a checkpoint, or what was best; a run that has none of these starts again.
-    """
+    """Refuse to begin a run where there is a checkpoint, or what was best; one with neither starts again."""
     if (run / CHECKPOINT).exists():
         raise ConfigError(f"{run} holds a run already", hint=f"go on with `--resume {run}`")
     if (run / BEST).exists():

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -26,39 +27,26 @@ from facesr.training.validation import Table, Validator, mean_over_sets
 from facesr.transfer import Arrival, send_to_host
 
 
+@dataclass(eq=False)
 class TrainingLoop:
-    """Drives a trainer through its iterations and keeps its folder.
+    """Drives a trainer through its iterations and keeps its folder."""
 
-    Attributes:
-        best: The best validation so far.
-    """
+    config: TrainConfig
+    folder: RunFolder
+    trainer: Trainer
+    validator: Validator | None
+    reporter: Reporter
+    ranks: Rank
+    data: str  # fingerprint of the training images
+    patch_px: int  # longer side of a training input in LQ pixels
+    best: Best = field(default_factory=dict)  # validation so far
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        folder: RunFolder,
-        trainer: Trainer,
-        validator: Validator | None,
-        reporter: Reporter,
-        ranks: Rank,
-        *,
-        data: str,
-        lq_size: tuple[int, int],
-    ) -> None:
-        self.config = config
-        self.folder = folder
-        self.trainer = trainer
-        self.validator = validator
-        self.reporter = reporter
-        self.ranks = ranks
-        self._data = data
-        self._lq_size = lq_size
-        self.best: Best = {}
-        self._is_first = ranks.rank == 0
+    def __post_init__(self) -> None:
+        self._is_first = self.ranks.rank == 0
         # Stop signals are agreed upon over the CPU, so that no process waits for its device. The first one
         # may validate for as long as it takes.
         self._control = (
-            dist.new_group(backend="gloo", timeout=timedelta(days=1)) if ranks.world_size > 1 else None
+            dist.new_group(backend="gloo", timeout=timedelta(days=1)) if self.ranks.world_size > 1 else None
         )
         self._pending: tuple[int, Arrival, Batch] | None = None
         self._reported = (0, time.perf_counter())
@@ -82,7 +70,7 @@ class TrainingLoop:
             raise
         except Exception as error:  # parts that are missing or of another network
             raise self.folder.damaged(error) from error
-        if state.get("data") != self._data:
+        if state.get("data") != self.data:
             self.reporter.warn(
                 "the training pictures or their shares are not those that the run began with: it goes on,"
                 " but not as if it had never been stopped"
@@ -222,11 +210,7 @@ class TrainingLoop:
         self._reported = (self.trainer.step, time.perf_counter())  # validation is no training time
 
     def _score(self, validator: Validator, stop: StopSignals) -> None:
-        """Score both sets of weights, keep the best, and write samples.
-
-        Raises:
-            Stopped: Before anything was kept.
-        """
+        """Score both sets of weights, keep the best, and write samples; `Stopped` before any was kept."""
         scores = {
             name: validator.score(network, self.trainer.device, check=stop.check)
             for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))
@@ -235,19 +219,12 @@ class TrainingLoop:
         if best is not self.best:
             self.best = best
             network = self.trainer.ema_network if best["weights"] == "ema" else self.trainer.network
-            write_best(
-                self.folder, network, self.config, validator, best, scores, patch_px=max(self._lq_size)
-            )
+            write_best(self.folder, network, self.config, validator, best, scores, patch_px=self.patch_px)
         self._record_validation(validator, scores)
 
     def _record_validation(self, validator: Validator, scores: dict[str, Table]) -> None:
-        self.folder.log(
-            {
-                "step": self.trainer.step,
-                "validation": {**scores, "bicubic": validator.bicubic},
-                "best": self.best,
-            }
-        )
+        validation = {**scores, "bicubic": validator.bicubic}
+        self.folder.log({"step": self.trainer.step, "validation": validation, "best": self.best})
         if self._events:
             names = dict.fromkeys(("psnr", self.config.best_by))
             means = {f"{n}_{k}": mean_over_sets(table, n) for k, table in scores.items() for n in names}
@@ -273,7 +250,7 @@ class TrainingLoop:
                 hint="lower `--lr`; a checkpoint, if there is one, is from before",
             )
         if self._is_first:
-            extra = {"best": self.best, "validation_due": self._validation_due, "data": self._data}
+            extra = {"best": self.best, "validation_due": self._validation_due, "data": self.data}
             self.folder.save({**state, **extra, "network_args": self._network_args})
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 _CHARBONNIER_EPSILON = 1e-3
 
-
 _PSNR_EPSILON = 1e-8  # of the squared error, which bounds the PSNR at 80 dB and keeps the gradient finite
 
 

@@ -9,9 +9,7 @@ from torch import Tensor
 # Of the quintic iteration that drives all singular values to about 1 (Jordan et al. 2024).
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
-
 _ITERATIONS = 5
-
 
 # The root mean square of Adam's updates, so that both take the same learning rate (Liu et al. 2025).
 _ADAM_RMS = 0.2
@@ -20,12 +18,8 @@ _ADAM_RMS = 0.2
 class Muon(torch.optim.Optimizer):
     """Steps along the nearest semi-orthogonal matrix to the averaged gradient.
 
-    A kernel of shape (out, in, h, w) is taken as a matrix of shape (out, in h w).
-
-    Args:
-        params: Tensors of two or more dimensions.
-        lr: Learning rate, on Adam's scale.
-        momentum: Decay of the running average of gradients, applied in Nesterov's way.
+    A kernel of shape (out, in, h, w) is taken as a matrix of shape (out, in h w). The learning rate is on
+    Adam's scale, and momentum, the decay of the running average, is applied in Nesterov's way.
     """
 
     def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:

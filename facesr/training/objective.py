@@ -15,11 +15,7 @@ Value = TypeVar("Value", Tensor, float)
 
 
 class Objective:
-    """Compares results with HQ by the losses of a configuration.
-
-    Attributes:
-        names: The losses whose weight is above 0, in the order of the configuration.
-    """
+    """Compares results with HQ by those losses of a configuration whose weight is above 0, in its order."""
 
     def __init__(self, losses: Mapping[LossName, LossConfig]) -> None:
         self._losses: dict[str, LossConfig] = {name: one for name, one in losses.items() if one.weight > 0}

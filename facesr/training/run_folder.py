@@ -23,9 +23,7 @@ from facesr.version import __version__
 
 RUN_CONFIG_NAME, ENV_NAME, METRICS_NAME = "config.toml", "env.json", "metrics.jsonl"
 
-
 LOCK_NAME = ".lock"
-
 
 _LOCK_WAIT_S = 5  # for the workers of a run that was killed, which hold it a moment longer
 
@@ -35,19 +33,14 @@ class RunFolder:
 
     `config.toml` and `env.json` say what runs, `config-to-N.toml` what ran up to step N; `metrics.jsonl`
     grows by a line a report; `last/` holds one file with everything that an exact resume needs; `best/` is a
-    weight folder.
+    weight folder. What cannot be written raises a `RunError`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def create(self, config: TrainConfig, *, device: str) -> None:
-        """Start a run, over what one without a checkpoint has left.
-
-        Raises:
-            ConfigError: Another run is there.
-            RunError: The folder cannot be written.
-        """
+        """Start a run, over what one without a checkpoint has left; as `refuse_used`."""
         refuse_used(self.path)
         environment = {
             "facesr": __version__,
@@ -71,7 +64,6 @@ class RunFolder:
 
         Raises:
             ConfigError: Another one does.
-            RunError: The folder cannot be written.
         """
         lock = FileLock(self.path / LOCK_NAME, timeout=_LOCK_WAIT_S)
         with explain_write_errors(self.path):
@@ -90,11 +82,7 @@ class RunFolder:
             lock.release()
 
     def keep_config(self, config: TrainConfig, *, step: int) -> None:
-        """Write down what a resumed run goes on with; what led to `step`, if it was other, stays beside it.
-
-        Raises:
-            RunError: The folder cannot be written.
-        """
+        """Write down what a resumed run goes on with; what led to `step`, if other, stays beside it."""
         text = _text(config)
         with explain_write_errors(self.path):
             before = (self.path / RUN_CONFIG_NAME).read_text(encoding="utf-8")
@@ -116,11 +104,7 @@ class RunFolder:
         write_atomic(self.path / name, lambda stream: stream.write(content))
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the last checkpoint; on any error the previous one stays.
-
-        Raises:
-            RunError: It cannot be written.
-        """
+        """Replace the last checkpoint; on any error the previous one stays."""
         target = self.path / CHECKPOINT
         content = io.BytesIO()  # torch.save to a full disk would not raise what a file does
         torch.save(state, content)
@@ -128,11 +112,7 @@ class RunFolder:
             write_atomic(target, lambda stream: stream.write(content.getbuffer()), durable=True)
 
     def load(self) -> dict[str, Any]:
-        """Read the last checkpoint.
-
-        Raises:
-            RunError: It is damaged.
-        """
+        """Read the last checkpoint; a `RunError` says that it is damaged."""
         path = self.path / CHECKPOINT
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -151,12 +131,7 @@ class RunFolder:
         )
 
     def drop_metrics_after(self, step: int, *, validated: bool) -> None:
-        """Keep only lines of metrics up to a step; a half-written last line goes too.
-
-        Args:
-            step: The last that counts.
-            validated: Whether a validation after that step counts.
-        """
+        """Keep only lines of metrics up to a step, perhaps with its validation, and no half-written line."""
         path = self.path / METRICS_NAME
         if not path.exists():
             return
@@ -173,11 +148,7 @@ class RunFolder:
             self._write(METRICS_NAME, "".join(kept))
 
     def log(self, line: dict[str, Any]) -> None:
-        """Append a line of metrics.
-
-        Raises:
-            RunError: It cannot be written.
-        """
+        """Append a line of metrics."""
         path = self.path / METRICS_NAME
         with explain_write_errors(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

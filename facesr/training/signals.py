@@ -14,16 +14,11 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Remembers the first signal that asks this process to end; a SIGINT after it ends it at once.
-
-    Attributes:
-        number: That signal; 0 before it.
-        agreed: The signal by which all processes of the run stop; 0 while they go on.
-    """
+    """Remembers the first signal that asks this process to end; a SIGINT after it ends it at once."""
 
     def __init__(self) -> None:
-        self.number = 0
-        self.agreed = 0
+        self.number = 0  # that signal; 0 before it
+        self.agreed = 0  # the signal by which all processes of the run stop; 0 while they go on
 
     @property
     def name(self) -> str:
@@ -36,11 +31,7 @@ class StopSignals:
         self.number = self.number or number
 
     def check(self) -> None:
-        """Break off if this process was asked to end.
-
-        Raises:
-            Stopped: It was.
-        """
+        """Raise `Stopped` if this process was asked to end."""
         if self.number:
             raise Stopped
 
@@ -51,10 +42,7 @@ def stop_signals() -> Iterator[StopSignals]:
     stop = StopSignals()
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        for name in STOP_SIGNALS:
-            if hasattr(signal, name):
-                number = getattr(signal, name)
-                previous[number] = signal.signal(number, stop.receive)
+        previous = {number: signal.signal(number, stop.receive) for number in STOP_SIGNALS}
     try:
         yield stop
     finally:

@@ -46,77 +46,56 @@ def start(
         stop: What asks the run to end.
         resumed: Whether to continue from the folder's checkpoint.
 
-    Raises:
-        ConfigError: What does not fit together, or a folder in use.
-        WeightsError: Unusable weights to start from.
-        DeviceError: The device or the precision is not available.
-        RunError: A loss that is not finite, or a folder that cannot be written.
+    Raises as `train`, which has checked what it can without torch.
     """
     with join_processes(config) as device:
-        return _run(config, reporter, folders, sets, stop, device, resumed=resumed)
-
-
-def _run(
-    config: TrainConfig,
-    reporter: Reporter,
-    folders: list[Folder],
-    sets: list[PairSet],
-    stop: StopSignals,
-    device: torch.device,
-    *,
-    resumed: bool,
-) -> TrainResult:
-    ranks = rank_from_environment()
-    # Recorded in full, since another version may have other defaults.
-    config = replace(config, args=resolve_args(config.arch, config.args))
-    # A checkpoint holds all weights, so those that the run began with need not be there any more.
-    network = initial_network(
-        replace(config, init=None) if resumed else config, reporter if ranks.rank == 0 else Reporter()
-    )
-    if config.dtype != "auto":
-        pick_dtype(config.dtype, device, network.traits.dtypes)  # refuses what the network cannot do
-    scale = network.traits.scale
-    check_scale(config.data, folders, sets, scale=scale)
-    size = lq_size(config, folders, network.traits)
-    if isinstance(network.traits.view, Window):
-        network.traits = replace(network.traits, view=Window(max(size)))
-    trainer = Trainer(network, config, device)
-    folder = RunFolder(config.out or Path())
-    validator = None
-    if sets and ranks.rank == 0:
-        validator = Validator.prepare(sets, best_by=config.best_by)
-    loop = TrainingLoop(
-        config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), lq_size=size
-    )
-    draws = PairDataset(folders, config.data, seed=config.seed, scale=scale)
-    part = Slice(config.batch, ranks.rank, ranks.world_size)
-    with folder.lock() if ranks.rank == 0 else nullcontext():
-        if resumed:
-            loop.resume()
-        elif ranks.rank == 0:
-            folder.create(config, device=str(device))
-        if not loop.finished:
-            if ranks.rank == 0:
-                announce(config, trainer, size, reporter)
-            workers = worker_count(config)
-            with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
-                loop.go(stream, stop)
-    return TrainResult(
-        folder.path,
-        trainer.step,
-        config.iterations,
-        best_psnr=loop.best.get("psnr"),
-        bicubic_psnr=mean_over_sets(validator.bicubic, "psnr") if validator else None,
-        stopped_by="" if loop.finished else stop.name,
-    )
+        ranks = rank_from_environment()
+        # Recorded in full, since another version may have other defaults.
+        config = replace(config, args=resolve_args(config.arch, config.args))
+        # A checkpoint holds all weights, so those that the run began with need not be there any more.
+        network = initial_network(
+            replace(config, init=None) if resumed else config, reporter if ranks.rank == 0 else Reporter()
+        )
+        if config.dtype != "auto":
+            pick_dtype(config.dtype, device, network.traits.dtypes)  # refuses what the network cannot do
+        scale = network.traits.scale
+        check_scale(config.data, folders, sets, scale=scale)
+        size = lq_size(config, folders, network.traits)
+        if isinstance(network.traits.view, Window):
+            network.traits = replace(network.traits, view=Window(max(size)))
+        trainer = Trainer(network, config, device)
+        folder = RunFolder(config.out or Path())
+        validator = None
+        if sets and ranks.rank == 0:
+            validator = Validator.prepare(sets, best_by=config.best_by)
+        loop = TrainingLoop(
+            config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), patch_px=max(size)
+        )
+        draws = PairDataset(folders, config.data, seed=config.seed, scale=scale)
+        part = Slice(config.batch, ranks.rank, ranks.world_size)
+        with folder.lock() if ranks.rank == 0 else nullcontext():
+            if resumed:
+                loop.resume()
+            elif ranks.rank == 0:
+                folder.create(config, device=str(device))
+            if not loop.finished:
+                if ranks.rank == 0:
+                    announce(config, trainer, size, reporter)
+                workers = worker_count(config)
+                with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
+                    loop.go(stream, stop)
+        return TrainResult(
+            folder.path,
+            trainer.step,
+            config.iterations,
+            best_psnr=loop.best.get("psnr"),
+            bicubic_psnr=mean_over_sets(validator.bicubic, "psnr") if validator else None,
+            stopped_by="" if loop.finished else stop.name,
+        )
 
 
 def lq_size(config: TrainConfig, folders: list[Folder], traits: Traits) -> tuple[int, int]:
-    """Return (height, width) of what the network sees in training, in LQ pixels.
-
-    Raises:
-        ConfigError: The network cannot take it.
-    """
+    """Return (height, width) of what the network sees in training, in LQ pixels, if it can take that."""
     crop_px = config.data.crop_px
     height, width = (side // traits.scale for side in folders[0].size or (crop_px, crop_px))
     fitting = traits.size.fit(height, width)

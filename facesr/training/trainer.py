@@ -24,23 +24,17 @@ TrainState = dict[str, Any]
 
 
 class Trainer:
-    """The network, its running average, the optimiser, and the losses since the last report.
-
-    Attributes:
-        objective: What is lowered.
-        network: The trained network, as it is.
-        ema_network: The same with averaged weights, for validation and for keeping.
-        step: Steps done.
-    """
+    """The network, its running average, the optimiser, and the losses since the last report."""
 
     def __init__(self, network: SRNetwork, config: TrainConfig, device: torch.device) -> None:
         self.config = config
         self.device = device
         self.network = network.to(device).train()
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # With averaged weights, for validation and for keeping.
         self.ema_network = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.objective = Objective(config.loss)
-        self.step = 0
+        self.step = 0  # steps done
         self._loss_sums = torch.zeros(len(self.objective.names), device=device)
         self._loss_count = 0
         self._parameters: list[Tensor] = list(self.network.parameters())
@@ -74,11 +68,7 @@ class Trainer:
         return min(self.config.optim.ema_decay, warm)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """Move the weights once.
-
-        Returns:
-            The losses without their weights, by `objective.names`, on the device and not waited for.
-        """
+        """Move the weights once, and return the losses, unweighted, as `objective.names`; nothing waits."""
         optim = self.config.optim
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:

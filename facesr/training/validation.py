@@ -21,7 +21,6 @@ from facesr.models.base import SRNetwork
 # The PSNR of a result without any error is infinite, and would be that of its whole set.
 _HIGHEST_DB = 100.0
 
-
 Table = dict[str, Scores]  # mean scores by validation set
 
 
@@ -38,17 +37,11 @@ def mean_scores(scores: Iterable[Scores]) -> Scores:
 
 @dataclass(frozen=True)
 class Validator:
-    """Sets of validation pairs with the scores of bicubic on each.
-
-    Attributes:
-        sets: The pairs.
-        bicubic: Mean scores of bicubic, by set.
-        metrics: What is measured: PSNR, SSIM and what the best weights are chosen by.
-    """
+    """Sets of validation pairs with the scores of bicubic on each."""
 
     sets: tuple[PairSet, ...]
     bicubic: Table
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...]  # PSNR, SSIM and what the best weights are chosen by
 
     @classmethod
     def prepare(cls, sets: Iterable[PairSet], *, best_by: str = "psnr") -> "Validator":
@@ -77,13 +70,7 @@ class Validator:
     def score(
         self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
     ) -> Table:
-        """Return the network's mean scores, by set.
-
-        Args:
-            network: In training or evaluation mode.
-            device: Where it lies.
-            check: Called before each picture; may raise, to break off.
-        """
+        """Return the network's mean scores, by set; `check` may raise before each image, to break off."""
 
         def score_pair(lq: Path, hq: Path) -> Scores:
             check()

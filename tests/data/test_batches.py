@@ -215,13 +215,13 @@ def test_nothing_readable_is_one_clear_error(hq: Path, workers: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="signals are those of POSIX")
-@pytest.mark.parametrize("name", STOP_SIGNALS)
-def test_workers_outlive_a_signal_to_all_processes(name: str, hq: Path) -> None:
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_workers_outlive_a_signal_to_all_processes(number: int, hq: Path) -> None:
     stream = batches(make_draws(hq), part=Slice(4), start=0, workers=1)
     next(stream)
     (worker,) = multiprocessing.active_children()
     assert worker.pid
-    os.kill(worker.pid, getattr(signal, name))
+    os.kill(worker.pid, number)
     for _ in range(8):  # more than were made ahead
         next(stream)
     assert multiprocessing.active_children() == [worker]
