@@ -60,11 +60,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training here; the system lets go when this one ends in any way.
-
-        Raises:
-            ConfigError: Another one does.
-        """
+        """Keep other processes from training here; the system lets go when this one ends in any way."""
         lock = FileLock(self.path / LOCK_NAME, timeout=_LOCK_WAIT_S)
         with explain_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
