@@ -39,7 +39,7 @@ class TrainingLoop:
     ranks: Rank
     data: str  # fingerprint of the training images
     patch_px: int  # longer side of a training input in LQ pixels
-    best: Best = field(default_factory=dict)  # validation so far
+    best: Best = field(default_factory=dict)  # of the validations so far
 
     def __post_init__(self) -> None:
         self._is_first = self.ranks.rank == 0

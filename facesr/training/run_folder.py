@@ -111,12 +111,11 @@ class RunFolder:
         """Read the last checkpoint; a `RunError` says that it is damaged."""
         path = self.path / CHECKPOINT
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state["step"], int):
                 raise TypeError
         except Exception as error:  # torch.load raises many kinds
             raise self.damaged(error) from error
-        assert isinstance(state, dict)
         return state
 
     def damaged(self, error: Exception) -> RunError:
