@@ -9,11 +9,7 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, 
 
 
 def pick_device(name: str) -> torch.device:
-    """Resolve `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-
-    Raises:
-        DeviceError: An unknown name, or a device that this machine lacks.
-    """
+    """Resolve `auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that this machine has."""
     if name == "auto":
         if torch.cuda.is_available():
             # Each process that torchrun or SLURM started on a node takes a device of its own.
@@ -40,9 +36,6 @@ def pick_dtype(name: str, device: torch.device, supported: tuple[torch.dtype, ..
     """Resolve `auto`, `fp32`, `fp16` or `bf16` for a network that supports some of them.
 
     Auto is fp32, except on CUDA, where it is the first half precision that the network supports.
-
-    Raises:
-        DeviceError: The network cannot run in the precision asked for.
     """
     if name == "auto":
         halves = [dtype for dtype in supported if dtype is not torch.float32]

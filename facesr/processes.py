@@ -38,11 +38,7 @@ def local_world_size() -> int:
 
 
 def refuse_lone_tasks() -> None:
-    """Refuse to be one of several tasks of a SLURM step that know nothing of each other.
-
-    Raises:
-        ConfigError: torchrun has not started this process, and SLURM has started others.
-    """
+    """Refuse to be one of several tasks of a SLURM step, not started by torchrun, that ignore each other."""
     tasks = _number("SLURM_STEP_NUM_TASKS", 1)
     if tasks > 1 and "RANK" not in os.environ:
         raise ConfigError(

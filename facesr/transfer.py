@@ -2,24 +2,25 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True, eq=False)
 class Arrival:
     """A tensor on the CPU that a device may still be writing, until it reaches `event` if there is one."""
 
-    def __init__(self, tensor: Tensor, event: "torch.cuda.Event | None" = None) -> None:
-        self.event = event
-        self._tensor = tensor
+    tensor: Tensor
+    event: "torch.cuda.Event | None" = None
 
     def wait(self) -> Tensor:
         """Return the tensor once it is complete; what was queued after it is not waited for."""
         if self.event is not None:
             self.event.synchronize()
-        return self._tensor
+        return self.tensor
 
 
 def host_empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

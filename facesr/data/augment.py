@@ -14,15 +14,10 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def zoom(pixels: Array, config: DataConfig, random: Random) -> Array:
-    """Enlarge or reduce an image.
+    """Enlarge or reduce an image of (H, W, 3) uint8, its sides at least `crop_px`.
 
     Whole images keep their size, about a shifted middle, and what lies outside is a mirror image. Where crops
     are taken, an image is simply reduced, since a crop needs no borders, but never below the side of a crop.
-
-    Args:
-        pixels: (H, W, 3) uint8, its sides at least `crop_px`.
-        config: How often and by how much.
-        random: For the draws.
     """
     if random.random() >= config.zoom_chance:
         return pixels

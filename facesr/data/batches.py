@@ -79,9 +79,7 @@ def batches(draws: PairDataset, *, part: Slice, start: int, workers: int) -> Gen
     try:
         ring: deque[TrainingPair] = deque(maxlen=size)
         failed: list[str] = []
-        for _ in range(size - 1):
-            _push(ring, next(stream), failed)
-        newest = first + size - 2  # position of the newest pair in the stream of this process
+        newest = first - 1  # position of the newest pair in the stream of this process
         for step in count(start):
             pairs = []
             for position in range(step * part.local, (step + 1) * part.local):

@@ -87,18 +87,12 @@ def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folde
 def check_scale(
     config: DataConfig, folders: Sequence[Folder], sets: Sequence[PairSet], *, scale: int
 ) -> None:
-    """Refuse training and validation data that a network of a scale cannot use.
-
-    Raises:
-        ConfigError: Pairs of another scale, or sizes that the scale does not divide.
-    """
+    """Refuse pairs of another scale than the network's, and sizes that it does not divide."""
     hint = f"make them with `facesr degrade --scale {scale}`, or choose `--scale`"
-    for folder, lq in zip(folders, config.train_lq, strict=False):
-        if folder.scale not in {0, scale}:
-            raise ConfigError(f"{lq} is {folder.scale} times smaller than HQ, not {scale}", hint=hint)
-    for one in sets:
-        if one.scale not in {0, scale}:
-            raise ConfigError(f"{one.name} is {one.scale} times smaller than HQ, not {scale}", hint=hint)
+    scales = [(str(lq), folder.scale) for folder, lq in zip(folders, config.train_lq, strict=False)]
+    for name, found in [*scales, *((one.name, one.scale) for one in sets)]:
+        if found not in {0, scale}:
+            raise ConfigError(f"{name} is {found} times smaller than HQ, not {scale}", hint=hint)
     if config.crop_px % scale:
         raise ConfigError(f"`--crop {config.crop_px}` is not a multiple of {scale}", hint="choose a multiple")
     height, width = folders[0].size or (scale, scale)

@@ -46,14 +46,7 @@ def list_pairs(
 ) -> PairSet:
     """List the images of a folder with their HQ images, and check their sizes by their headers.
 
-    Args:
-        folder: Of the images.
-        hq: All of `list_hq`.
-        scale: As for `check_sizes`.
-        hint: What to do where the folder is missing.
-        suffix: As for `match_pairs`.
-        name: Of the set; the folder's if not given.
-        warn: Is told if images in formats that are not read were left out.
+    The hint says what to do where the folder is missing, and `warn` is told of formats that are not read.
 
     Raises:
         ConfigError: A missing folder, images without a match, sizes that do not fit. Files whose headers
@@ -66,12 +59,9 @@ def list_pairs(
 
 
 def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, *, scale: int = 0) -> int:
-    """Check by their headers that each HQ image is `scale` times as large as its LQ image.
+    """Check by the headers that can be read that each HQ image is `scale` times as large as its LQ image.
 
-    Files whose headers cannot be read are left out. A scale of 0 takes what most pairs have.
-
-    Returns:
-        The scale; 0 if nothing could be read.
+    A scale of 0 takes what most pairs have. It is returned, or 0 if nothing could be read.
 
     Raises:
         ConfigError: Sizes that do not fit, said of `what`.
@@ -103,12 +93,8 @@ def match_pairs(
     """Find the HQ image of each image by the names without extension.
 
     If each name occurs once on either side, it does not matter where the files lie. Otherwise the paths below
-    the two folders are compared.
-
-    Args:
-        lq: The images.
-        hq: Their HQ images.
-        suffix: What the stems of `lq` have at their end, and those of `hq` have not.
+    the two folders are compared. The suffix is what the stems of `lq` have at their end, and those of `hq`
+    have not.
 
     Returns:
         The image and its HQ image by name, or by path with `/` between its parts, sorted.
@@ -137,11 +123,7 @@ def match_pairs(
 
 
 def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[Source]:
-    """List all images in a folder and below it.
-
-    Raises:
-        ConfigError: A missing folder, or one without images, said of `what`.
-    """
+    """List all images in a folder and below it, of which there must be some."""
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder} for the {what}", hint=hint)
     try:
@@ -151,11 +133,7 @@ def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[S
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image, upright, without decoding it.
-
-    Raises:
-        UnreadableHeader: Not an image, or a damaged one.
-    """
+    """Return (height, width) of an image, upright, without decoding it, or raise `UnreadableHeader`."""
     try:
         check_regular(path)
         with warnings.catch_warnings(), Image.open(path, formats=READ_FORMATS) as image:

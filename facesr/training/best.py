@@ -49,6 +49,7 @@ def write_best(
 ) -> None:
     """Write `best/`, a weight folder with its card; `patch_px` is in LQ pixels."""
     counts = {one.name: len(one.lq) for one in validator.sets}
+    bicubic = validator.bicubic
     model = ModelConfig(
         # A folder may be called `..`, and its name may be bytes that are no text.
         name=folder.path.resolve().name.encode(errors="replace").decode(),
@@ -68,10 +69,8 @@ def write_best(
         batch=config.batch,
         patch_px=patch_px,
         scores=tuple(
-            Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=baseline["psnr"])
-            for (name, values), baseline in zip(
-                scores[best["weights"]].items(), validator.bicubic.values(), strict=True
-            )
+            Score(dataset=name, images=counts[name], psnr=values["psnr"], bicubic_psnr=bicubic[name]["psnr"])
+            for name, values in scores[best["weights"]].items()
         ),
     )
     with folder.replacing_best() as target:

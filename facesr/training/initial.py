@@ -19,14 +19,10 @@ _SHOWN_LAYERS = 5
 
 
 def initial_network(config: TrainConfig, reporter: Reporter) -> SRNetwork:
-    """Build the network, from the weights in `init` where they are given.
+    """Build the network with all arguments in `args`, from the weights in `init` where they are given.
 
     What fits by name and shape is taken. New residual blocks begin by adding nothing, and other layers as in
     a fresh network. What was not taken is listed in one warning.
-
-    Args:
-        config: With all arguments of the network in `args`.
-        reporter: Hears the warning.
 
     Raises:
         ConfigError: No such weights, or too few of them fit.

@@ -31,7 +31,7 @@ from facesr.transfer import Arrival, send_to_host
 class TrainingLoop:
     """Drives a trainer through its iterations and keeps its folder."""
 
-    config: TrainConfig
+    config: TrainConfig  # with all arguments of the network in `args`
     folder: RunFolder
     trainer: Trainer
     validator: Validator | None
@@ -39,7 +39,7 @@ class TrainingLoop:
     ranks: Rank
     data: str  # fingerprint of the training images
     patch_px: int  # longer side of a training input in LQ pixels
-    best: Best = field(default_factory=dict)  # validation so far
+    best: Best = field(default_factory=dict)  # of the validations so far
 
     def __post_init__(self) -> None:
         self._is_first = self.ranks.rank == 0
@@ -58,7 +58,10 @@ class TrainingLoop:
         """Go back to the folder's last checkpoint."""
         state = self.folder.load()
         try:
-            known = _resolved(state["network_args"])
+            args = dict(state["network_args"])
+            arch = args.pop("arch")
+            # The checkpoint may be older than some arguments of the constructor.
+            known = {"arch": arch, **resolve_args(arch, args)}
             if known != self._network_args:
                 raise ConfigError(
                     f"{self.folder.path} trains {known}, not {self._network_args}",
@@ -93,7 +96,7 @@ class TrainingLoop:
 
     @property
     def _network_args(self) -> dict[str, Any]:
-        return _resolved({"arch": self.config.arch, **self.config.args})
+        return {"arch": self.config.arch, **self.config.args}
 
     def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
         """Train until the last iteration or a stop signal; then the checkpoint is written.
@@ -252,9 +255,3 @@ class TrainingLoop:
         if self._is_first:
             extra = {"best": self.best, "validation_due": self._validation_due, "data": self.data}
             self.folder.save({**state, **extra, "network_args": self._network_args})
-
-
-def _resolved(network_args: dict[str, Any]) -> dict[str, Any]:
-    """Fill in arguments that the constructor has by now; a checkpoint may be older."""
-    arch, args = network_args["arch"], {key: v for key, v in network_args.items() if key != "arch"}
-    return {"arch": arch, **resolve_args(arch, args)}

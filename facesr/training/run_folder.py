@@ -60,11 +60,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training here; the system lets go when this one ends in any way.
-
-        Raises:
-            ConfigError: Another one does.
-        """
+        """Keep other processes from training here; the system lets go when this one ends in any way."""
         lock = FileLock(self.path / LOCK_NAME, timeout=_LOCK_WAIT_S)
         with explain_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -115,12 +111,11 @@ class RunFolder:
         """Read the last checkpoint; a `RunError` says that it is damaged."""
         path = self.path / CHECKPOINT
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state["step"], int):
                 raise TypeError
         except Exception as error:  # torch.load raises many kinds
             raise self.damaged(error) from error
-        assert isinstance(state, dict)
         return state
 
     def damaged(self, error: Exception) -> RunError:

@@ -7,17 +7,11 @@ from collections.abc import Sequence
 def cosine_with_restarts(
     iteration: int, *, base: float, floor: float, periods: Sequence[int], warmup: int = 0
 ) -> float:
-    """Return the learning rate of an iteration, cosine within each period (SGDR, without growth).
+    """Return the learning rate of an iteration from 1, cosine within each period (SGDR, without growth).
 
     The last iteration of a period still belongs to it, and the first of all uses the full rate, as in the
-    runs that are reproduced; after the last period the rate stays at the floor.
-
-    Args:
-        iteration: From 1.
-        base: The rate at the start of each period.
-        floor: The rate at its end.
-        periods: Lengths in iterations.
-        warmup: Iterations over which the rate rises linearly, from `1 / warmup` of it.
+    runs that are reproduced. After the last period the rate stays at the floor. In the first `warmup`
+    iterations it rises linearly, from `1 / warmup` of itself.
     """
     passed, start = iteration - 1, 0
     for period in periods:

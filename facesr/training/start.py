@@ -38,15 +38,8 @@ def start(
 ) -> TrainResult:
     """Train in the run folder `config.out`, together with the other processes of the run.
 
-    Args:
-        config: With `out`.
-        reporter: Hears of progress.
-        folders: Training images.
-        sets: Validation pairs; none to train without validation.
-        stop: What asks the run to end.
-        resumed: Whether to continue from the folder's checkpoint.
-
-    Raises as `train`, which has checked what it can without torch.
+    Without validation pairs it trains without validation. If `resumed`, it continues from the folder's
+    checkpoint. Errors are those of `train`, which has checked what it can without torch.
     """
     with join_processes(config) as device:
         ranks = rank_from_environment()

@@ -146,11 +146,7 @@ class Trainer:
         return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
 
     def load_state(self, state: TrainState) -> None:
-        """Go back to what `state` returned.
-
-        Raises:
-            ConfigError: It is of a run with another optimiser.
-        """
+        """Go back to what `state` returned, if it is of a run with this optimiser."""
         if len(state["optimizers"]) != len(self._optimizers):
             raise ConfigError("the run uses another `optim.method`", hint="leave it as it was")
         self.step = state["step"]

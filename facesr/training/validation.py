@@ -45,12 +45,7 @@ class Validator:
 
     @classmethod
     def prepare(cls, sets: Iterable[PairSet], *, best_by: str = "psnr") -> "Validator":
-        """Score bicubic on each set once.
-
-        Raises:
-            ConfigError: `best_by` has no value for some image.
-            MissingExtra: It needs a package that is not installed.
-        """
+        """Score bicubic on each set once, and refuse a `best_by` that has no value for some image."""
         sets, metrics = tuple(sets), tuple(dict.fromkeys(("psnr", "ssim", best_by)))
         baseline = {
             one.name: mean_scores(

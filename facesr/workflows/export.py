@@ -10,10 +10,8 @@ def export(config: ExportConfig) -> ExportResult:
     """Write a model as one ONNX file, for any batch and any size.
 
     Raises:
-        ConfigError: No such model, or a file that exists.
-        WeightsError: Unusable weights.
-        MissingExtra: Without the extra `onnx`.
-        FacesrError: The file cannot be written.
+        FacesrError: No such model, unusable weights, no extra `onnx`, or a file that exists or cannot be
+            written.
     """
     files = find_weights(config.model)
     if config.output.exists() and not config.overwrite:

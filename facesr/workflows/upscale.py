@@ -45,13 +45,10 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
 def upscale_stream(
     config: UpscaleConfig, source: BinaryIO, target: BinaryIO, reporter: Reporter | None = None
 ) -> None:
-    """Enlarge one image from a stream to a stream.
+    """Enlarge one image from a stream to a stream, with the errors of `upscale` too.
 
     Raises:
         ImageError: Not an image, or one that is too large.
-        ConfigError: No such model.
-        WeightsError: Unusable weights.
-        DeviceError: The device or precision is not available.
     """
     config = config.resolved()
     weights = find_weights(config.model)

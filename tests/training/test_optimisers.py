@@ -1,7 +1,57 @@
+"""Muon steps along orthogonal matrices, at Adam's scale."""
+
 import typing
 
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facesr.config.build import build, merge
 from facesr.config.optim import Method
-from facesr.training.optimisers import OPTIMISERS
+from facesr.config.train import TrainConfig, recipe_tree
+from facesr.models import build_network
+from facesr.training.optimisers import OPTIMISERS, Muon, orthogonalise
+from facesr.training.trainer import Trainer
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_singular_values_come_near_one_and_vectors_stay(rows: int, columns: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    u, _ = torch.linalg.qr(torch.randn(rows, min(rows, columns), generator=generator))
+    v, _ = torch.linalg.qr(torch.randn(columns, min(rows, columns), generator=generator))
+    values = torch.rand(min(rows, columns), generator=generator) + 0.2
+    result = orthogonalise((u * values) @ v.T)
+    inner = u.T @ result @ v
+    diagonal = inner.diagonal()
+    assert 0.6 < float(diagonal.min()) <= float(diagonal.max()) < 1.3
+    assert float((inner - torch.diag(diagonal)).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (64, 8, 1, 1), (12, 30)])
+def test_a_step_is_as_large_as_one_of_adam(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    kernel = torch.nn.Parameter(torch.zeros(shape))
+    optimizer = Muon([kernel], lr=0.5)
+    kernel.grad = 1e-4 * torch.randn(shape)
+    optimizer.step()
+    assert float(kernel.detach().square().mean().sqrt()) == pytest.approx(0.5 * 0.2, rel=0.25)
+
+
+def test_the_kernels_inside_are_muons_and_the_rest_adams() -> None:
+    config = build(TrainConfig, merge([recipe_tree("psnr"), {"optim": {"method": "muon"}}]))
+    network = build_network("faceunet", {"blocks": 1, "features": 8})
+    trainer = Trainer(network, config, torch.device("cpu"))
+    adam, muon = trainer._optimizers
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    inside = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    rest = {names[id(p)] for group in adam.param_groups for p in group["params"]}
+    assert inside | rest == set(names.values())
+    assert not inside & rest
+    assert {"stem.weight", "out.weight", "stem.bias", "enc.1.0.a.bias"} <= rest
+    assert all(name.endswith(".weight") for name in inside)
+    assert "enc.1.0.a.weight" in inside
 
 
 def test_every_optimiser_has_its_name_in_the_configuration() -> None:
