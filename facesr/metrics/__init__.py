@@ -82,7 +82,6 @@ METRICS: dict[str, Metric] = {
     "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
 }
 
-
 Scores = dict[str, float]
 
 

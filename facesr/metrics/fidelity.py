@@ -6,18 +6,11 @@ import torch
 from torch import Tensor
 
 _PEAK = 255.0
-
-
 _SSIM_WINDOW_PX = 11
-
-
 _SSIM_SIGMA = 1.5
-
 
 # Y of ITU-R BT.601 in the 16 to 235 range, from RGB in [0, 1]; not rounded.
 _Y_OFFSET = 16.0
-
-
 _Y_WEIGHTS = (65.481, 128.553, 24.966)
 
 

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 Stage = tuple[nn.Module, Callable[[Tensor], Tensor]]
 
-
 # Input pixels of a piece: so few that what a stage leaves is still in the cache when the next one reads it.
 _PIECE_PX = 1536
 

@@ -30,17 +30,9 @@ from facesr.reports.scores import (
 from facesr.version import __version__
 
 _TEMPLATE = Path(__file__).parent / "report.html"
-
-
 _WEBP_QUALITY = 80
-
-
 _ERROR_GAIN = 4
-
-
 _BINS = 24
-
-
 _HQ = "ground truth"
 
 

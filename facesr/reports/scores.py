@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from facesr.metrics import Metric
 
 BICUBIC = "bicubic"
-
-
 WORST = 10
-
-
 SUMMARY_COLUMNS = ("", "metric", "mean", "95 % interval", "median", "deviation")
 
 

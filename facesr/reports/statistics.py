@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _RESAMPLES = 10_000
-
-
 _SEED = 0
 
 

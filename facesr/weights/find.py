@@ -13,22 +13,11 @@ from facesr.weights.hub import download_folder, parse_reference
 # The models in the package, in the order in which `facesr models` lists them.
 BUNDLED = ("faceunet", "msrresnet-b20")
 
-
 WEIGHTS_NAME = "model.safetensors"
-
-
 CONFIG_NAME = "config.json"
-
-
 CARD_NAME = "README.md"
-
-
 _BUNDLED_DIR = Path(__file__).parent / "bundled"
-
-
 _MAX_CONFIG_BYTES = 1 << 20
-
-
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 

@@ -16,7 +16,6 @@ from facesr.models.base import Shapes
 
 Tensors = dict[str, Tensor]
 
-
 # Keys that give other people's networks away, so that the error can name what was found.
 _FOREIGN = {
     "body.0.rdb1.conv1.weight": "RRDBNet (Real-ESRGAN, ESRGAN)",
