@@ -74,10 +74,7 @@ METRICS: dict[str, Metric] = {
         missing="the crop leaves no pixels",
     ),
     "ssim": Metric(
-        function=ssim,
-        label="SSIM",
-        higher_is_better=True,
-        missing="it needs 11 px a side after the crop",
+        function=ssim, label="SSIM", higher_is_better=True, missing="it needs 11 px a side after the crop"
     ),
     "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
 }

@@ -30,9 +30,7 @@ class MSRResNet(SRNetwork):
     def __init__(self, *, blocks: int = 20, features: int = 64, scale: int = 4) -> None:
         super().__init__()
         self.traits = Traits(
-            scale=scale,
-            view=Halo(2 * blocks + 3),
-            dtypes=(torch.float32, torch.float16, torch.bfloat16),
+            scale=scale, view=Halo(2 * blocks + 3), dtypes=(torch.float32, torch.float16, torch.bfloat16)
         )
         self.factor = 2 if scale == 4 else scale
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)

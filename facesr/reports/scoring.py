@@ -74,13 +74,7 @@ def score_files(
             )
         metrics: dict[str, Metric] = {name: METRICS[name] for name in config.metric}
         result = summarise_scores(
-            config,
-            metrics,
-            methods,
-            totals.images,
-            totals.set_scores,
-            totals.failed,
-            totals.written,
+            config, metrics, methods, totals.images, totals.set_scores, totals.failed, totals.written
         )
         for message in explain_missing(result):
             reporter.warn(message)

@@ -41,10 +41,7 @@ class Model:
 
 
 def load_model(
-    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
+    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "auto"
 ) -> Model:
     """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
 
