@@ -60,7 +60,6 @@ class Traits:
     # Precisions in which its weights may be held: fp32 first, then the preferred half precision.
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     channels: Literal[1, 3] = 3  # with 1 it sees red, green and blue one after the other
-    purpose: Literal["sr", "aligned-face"] = "sr"  # of any image, or of a face in the standard position
 
 
 class SRNetwork(nn.Module):
