@@ -16,7 +16,7 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ImageError
 from facesr.images.image import ImageData
 from facesr.inference.enlarge import start_enlarging, take
-from facesr.models.flip import FlipEnsemble
+from facesr.models.base import FlipEnsemble
 from facesr.parallel import Item, Outcome, StageTimes
 from facesr.transfer import Arrival, Stopwatch
 from facesr.weights.find import WeightFiles

@@ -28,17 +28,10 @@ class SetScore(Protocol):
 class Metric:
     """A metric, and all that tables and reports say of it.
 
-    Attributes:
-        function: What computes it from (B, 3, H, W) tensors, uint8 or float RGB in [0, 1], by `kind`.
-            paired: `(prediction, target, *, crop, y_channel) -> (B,)`.
-            no-reference: `(prediction, *, crop, y_channel) -> (B,)`.
-            set: `(*, crop, y_channel) -> SetScore`, called once for each method.
-        label: Name shown.
-        higher_is_better: Direction.
-        digits: Decimals shown.
-        unit: Unit of the values, empty without one.
-        kind: Images that one value needs.
-        missing: Reason why a value may be NaN, as it follows "no SSIM for 3 of 400 images: ".
+    Its function computes it from (B, 3, H, W) tensors, uint8 or float RGB in [0, 1], by `kind`:
+        paired: `(prediction, target, *, crop, y_channel) -> (B,)`.
+        no-reference: `(prediction, *, crop, y_channel) -> (B,)`.
+        set: `(*, crop, y_channel) -> SetScore`, called once for each method.
     """
 
     function: Callable[..., Any]
@@ -47,7 +40,7 @@ class Metric:
     digits: int = 4
     unit: str = ""
     kind: Literal["paired", "no-reference", "set"] = "paired"
-    missing: str = "the value is not a number"
+    missing: str = "the value is not a number"  # follows "no SSIM for 3 of 400 images: "
 
     @property
     def title(self) -> str:
@@ -78,7 +71,6 @@ METRICS: dict[str, Metric] = {
     ),
     "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
 }
-
 
 Scores = dict[str, float]
 

@@ -6,14 +6,11 @@ import torch
 from torch import Tensor
 
 _PEAK = 255.0
-
 _SSIM_WINDOW_PX = 11
-
 _SSIM_SIGMA = 1.5
 
 # Y of ITU-R BT.601 in the 16 to 235 range, from RGB in [0, 1]; not rounded.
 _Y_OFFSET = 16.0
-
 _Y_WEIGHTS = (65.481, 128.553, 24.966)
 
 
@@ -37,12 +34,7 @@ def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
     """Return the structural similarity (Wang et al. 2004), 1 for identical images.
 
     An 11x11 Gaussian window of sigma 1.5, valid positions only, mean over positions and channels.
-
-    Args:
-        prediction: As `psnr`.
-        target: As `psnr`.
-        crop: As `psnr`.
-        y_channel: As `psnr`.
+    The arguments are those of `psnr`.
 
     Returns:
         (B,) float64, NaN where a side is below 11 px after the crop.
@@ -73,10 +65,7 @@ def _prepare(images: Tensor, *, crop: int, y_channel: bool) -> Tensor:
 
 
 def _smooth(values: Tensor) -> Tensor:
-    """Average in a Gaussian window, one axis after the other, as sums of shifted images.
-
-    In float64 that is eight times as fast on a CPU as a convolution.
-    """
+    # One axis after the other, as sums of shifted images: in float64 eight times as fast as a convolution.
     offsets = [index - _SSIM_WINDOW_PX // 2 for index in range(_SSIM_WINDOW_PX)]
     window = [math.exp(-0.5 * (offset / _SSIM_SIGMA) ** 2) for offset in offsets]
     for axis in (-2, -1):

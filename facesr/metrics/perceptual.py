@@ -29,16 +29,9 @@ def _network() -> Any:
 
 @torch.inference_mode()
 def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return LPIPS (Zhang et al. 2018, AlexNet), 0 for identical images.
+    """Return LPIPS (Zhang et al. 2018, AlexNet) as (B,) float64, 0 for identical images.
 
-    Args:
-        prediction: (B, 3, H, W), uint8 or float RGB in [0, 1].
-        target: The same shape.
-        crop: Pixels left out along each border.
-        y_channel: Must be off, since the backbone needs colour.
-
-    Returns:
-        (B,) float64.
+    The arguments are those of `psnr`, except that `y_channel` must be off: the backbone needs colour.
 
     Raises:
         MissingExtra: The package is not installed.

@@ -9,14 +9,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import Halo, Margin, Shapes, SizeRule, SRNetwork, Traits, Window, enlarge
+from facesr.models.base import SRNetwork
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
-from facesr.models.flip import FlipEnsemble
 from facesr.models.msrresnet import MSRResNet
 
 # To add an architecture: write its file, add a line here and a name to `facesr.config.model.Arch`.
-ARCHITECTURES: dict[str, type[SRNetwork]] = {"msrresnet": MSRResNet, "edsr": EDSR, "faceunet": FaceUNet}
+ARCHITECTURES: dict[str, type[SRNetwork]] = {
+    "msrresnet": MSRResNet,
+    "edsr": EDSR,
+    "faceunet": FaceUNet,
+}
 
 
 def resolve_args(arch: str, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,11 +61,7 @@ def _check_arg(arch: str, name: str, value: Any) -> Any:
 
 
 def build_network(arch: str, args: Mapping[str, Any]) -> SRNetwork:
-    """Return a freshly initialised network.
-
-    Raises:
-        ConfigError: As `resolve_args`.
-    """
+    """Return a freshly initialised network, or raise what `resolve_args` does."""
     resolved = resolve_args(arch, args)
     return ARCHITECTURES[arch](**resolved)
 
@@ -72,29 +71,10 @@ def count_parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_multiply_adds(arch: str, args: Mapping[str, Any], *, height: int = 128, width: int = 128) -> int:
-    """Return the multiply-adds of one pass over one (3, height, width) input, computed without running it."""
-    with torch.device("meta"):
+def count_multiply_adds(arch: str, args: Mapping[str, Any]) -> int:
+    """Return the multiply-adds of one pass over one (3, 128, 128) input, computed without running it."""
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"), counter:
         network = build_network(arch, args)
-        counter = FlopCounterMode(display=False)
-        with counter:
-            network(torch.empty(1, 3, height, width))
+        network(torch.empty(1, 3, 128, 128))
     return counter.get_total_flops() // 2
-
-
-__all__ = [
-    "ARCHITECTURES",
-    "FlipEnsemble",
-    "Halo",
-    "Margin",
-    "SRNetwork",
-    "Shapes",
-    "SizeRule",
-    "Traits",
-    "Window",
-    "build_network",
-    "count_multiply_adds",
-    "count_parameters",
-    "enlarge",
-    "resolve_args",
-]

@@ -1,4 +1,4 @@
-"""What every network states about itself, and running one on any size."""
+"""What every network states about itself, and running one: on any size, or twice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,26 +27,17 @@ class Margin:
 
 @dataclass(frozen=True)
 class Window:
-    """A global view: larger images go through overlapping, blended windows of `px` LQ pixels.
-
-    It is the side of the images that the network was trained on.
-    """
+    """A global view: larger images go in overlapping, blended windows of the trained side, `px` LQ pixels."""
 
     px: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRule:
-    """Which input sizes a network takes; others are padded.
+    """Which input sizes a network takes, in px; others are padded."""
 
-    Attributes:
-        minimum: Smallest side, px.
-        multiple_of: Divisor of both sides.
-        square: Whether both sides must be equal.
-    """
-
-    minimum: int = 1
-    multiple_of: int = 1
+    minimum: int = 1  # of the smaller side
+    multiple_of: int = 1  # of both sides
     square: bool = False
 
     def fit(self, height: int, width: int) -> tuple[int, int]:
@@ -61,23 +52,14 @@ class SizeRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """The facts about a network that tiling, evaluation, training and export ask for.
-
-    Attributes:
-        scale: Enlargement.
-        view: How far an output pixel sees, which decides how large images are computed in pieces.
-        size: Which input sizes it takes.
-        dtypes: Precisions in which its weights may be held, fp32 first, then the preferred half precision.
-        channels: 3 for RGB; a network of 1 channel sees red, green and blue one after the other.
-        purpose: `sr` enlarges any image; `aligned-face` restores a face in the standard position.
-    """
+    """The facts about a network that tiling, evaluation, training and export ask for."""
 
     scale: int
-    view: Halo | Margin | Window
+    view: Halo | Margin | Window  # which decides how large images are computed in pieces
     size: SizeRule = SizeRule()
+    # Precisions in which its weights may be held: fp32 first, then the preferred half precision.
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
-    channels: Literal[1, 3] = 3
-    purpose: Literal["sr", "aligned-face"] = "sr"
+    channels: Literal[1, 3] = 3  # with 1 it sees red, green and blue one after the other
 
 
 class SRNetwork(nn.Module):
@@ -86,10 +68,7 @@ class SRNetwork(nn.Module):
     The input is fp32; features run in the dtype of the weights, and the result is fp32 again, since
     half precision near 1 is coarser than a grey level. A constructor takes keyword arguments of JSON types
     only, all with defaults: they are the schema of `config.json` and of `train --set args.NAME=VALUE`.
-
-    Attributes:
-        traits: The facts about this instance.
-        limits: Allowed values of constructor arguments, as a range or a list of them.
+    `limits` holds the allowed values of those that have limits.
     """
 
     limits: ClassVar[Mapping[str, Sequence[Any]]] = {}
@@ -101,15 +80,24 @@ class SRNetwork(nn.Module):
         raise NotImplementedError
 
 
+class FlipEnsemble(SRNetwork):
+    """The mean of a network's results for a picture and for its mirror image, mirrored back."""
+
+    def __init__(self, network: SRNetwork) -> None:
+        super().__init__()
+        self.traits = network.traits
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain: Tensor = self.network(x)
+        mirrored: Tensor = self.network(x.flip(-1))
+        return (plain + mirrored.flip(-1)) / 2
+
+
 def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
     """Run the network on any size, padding to one that it takes and cropping the result.
 
-    Args:
-        network: On the device of `lq`.
-        lq: (B, 3, h, w) fp32 in [0, 1].
-
-    Returns:
-        (B, 3, scale h, scale w) fp32, not clamped.
+    From (B, 3, h, w) fp32 in [0, 1] to (B, 3, scale h, scale w) fp32, not clamped.
     """
     traits = network.traits
     batch, channels, height, width = lq.shape

@@ -12,12 +12,10 @@ from facesr.models.row_strips import Stage, run_stages
 
 # The mean colour of DIV2K, and the 8-bit range in which the network works. Neither is in the state dict.
 _MEAN = (0.4488, 0.4371, 0.4040)
-
 _RANGE = 255.0
 
 # BasicSR's large configuration has 256 features and scales its residuals by 0.1, which no tensor records.
 _LARGE_FEATURES = 256
-
 _LARGE_RES_SCALE = 0.1
 
 

@@ -13,7 +13,6 @@ from facesr.models.blocks import Residual
 
 # Channels of each level over those of the first, which is at half the LQ size.
 _GROWTH = (1.0, 1.25, 1.5, 1.5)
-
 _LEVELS = len(_GROWTH)
 
 # Side of the LQ images it is trained on, unless its weights say otherwise.

@@ -13,8 +13,6 @@ from facesr.errors import FacesrError, MissingExtra
 from facesr.files.atomic import write_atomic
 from facesr.models.base import SRNetwork, enlarge
 
-INPUT_NAME, OUTPUT_NAME = "lq", "prediction"
-
 
 class _AnySize(nn.Module):
     def __init__(self, network: SRNetwork) -> None:
@@ -29,12 +27,12 @@ def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None 
     """Write a network as one ONNX file, for any batch and any size.
 
     Its input `lq` is (n, 3, h, w) and its output `prediction` (n, 3, scale h, scale w), both fp32 RGB in
-    [0, 1]. It takes an image of any size as a whole.
+    [0, 1]. It takes an image of any size as a whole, and carries `facts`, such as the licence.
 
     Args:
         network: In fp32 on the CPU.
         path: The file, written all or nothing.
-        facts: That the file carries, such as the licence.
+        facts: Names and values.
 
     Raises:
         MissingExtra: Without the extra `onnx`.
@@ -52,8 +50,8 @@ def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None 
             (torch.rand(2, 3, 48, 64),),
             dynamo=True,
             dynamic_shapes=(sides,),
-            input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
+            input_names=["lq"],
+            output_names=["prediction"],
             verbose=False,
         )
     assert program is not None

@@ -13,12 +13,7 @@ _PIECE_PX = 1536
 
 
 def run_stages(stages: Sequence[Stage], x: Tensor) -> Tensor:
-    """Apply 3x3 convolutions, each followed by a function that keeps to the rows it is given.
-
-    Args:
-        stages: Convolutions with a padding of 1, and what follows each, such as a pixel shuffle.
-        x: (B, C, h, w).
-    """
+    """Apply 3x3 convolutions of padding 1, each followed by a function of single rows, to (B, C, h, w)."""
     rows = max(4, _PIECE_PX // (x.shape[0] * x.shape[3]))
     if x.device.type == "cpu" and torch.is_inference_mode_enabled() and x.shape[2] > rows:
         return _by_rows(stages, x, rows)

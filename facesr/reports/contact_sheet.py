@@ -17,11 +17,8 @@ from facesr.images.image import ImageData
 from facesr.images.write import write_image
 
 _ROWS, _COLUMNS = 4, 5
-
 _TILE_PX = 256
-
 _LINE_PX = 13
-
 _LINES = 11
 
 

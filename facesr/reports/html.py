@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -30,23 +29,14 @@ from facesr.reports.scores import (
 from facesr.version import __version__
 
 _TEMPLATE = Path(__file__).parent / "report.html"
-
 _WEBP_QUALITY = 80
-
 _ERROR_GAIN = 4
-
 _BINS = 24
-
 _HQ = "ground truth"
 
 
 class Report:
-    """Collects a card for each image in a temporary file, so that memory does not grow with their number.
-
-    Args:
-        path: The HTML file.
-        methods: Names, as in the scores.
-    """
+    """Collects a card for each image in a temporary file, so that memory does not grow with their number."""
 
     def __init__(self, path: Path, methods: Sequence[str]) -> None:
         self.path = path
@@ -58,21 +48,12 @@ class Report:
     def __enter__(self) -> "Report":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # of what is still to be written, and no longer needed
             self._cards.close()
 
     def card(self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array) -> str:
-        """Return the HTML of one image. May be called from several threads.
-
-        Args:
-            image: Name and scores.
-            lq: (h, w, 3) input, if there is one.
-            results: (H, W, 3) image of each method.
-            target: (H, W, 3) ground truth.
-        """
+        """Return the HTML of one image and its results. May be called from several threads."""
         layers: dict[str, Array] = {} if lq is None else {"LQ": lq}
         layers |= dict(zip(self.methods, results, strict=True))
         subject = results[self.methods.index(self.subject)]
@@ -92,18 +73,14 @@ class Report:
         )
 
     def add(self, card: str) -> None:
-        """Append a card. `finish` raises the error of a full disk."""
+        """Append a card; an error, such as that of a full disk, is raised by `finish`."""
         try:
             self._cards.write(card.encode(errors="replace"))
         except OSError as error:
             self._lost = error
 
     def finish(self, result: EvalResult) -> None:
-        """Write the file.
-
-        Raises:
-            OSError: It cannot be written, or a card could not be kept.
-        """
+        """Write the file, or raise the OSError of a card that could not be kept."""
         before, after = self._page(result).split("@CARDS@")
 
         def write(stream: BinaryIO) -> None:
@@ -131,6 +108,7 @@ class Report:
         if has_bicubic:
             orders |= {f"gain:{low}": "least gain first", f"gain:{high}": "most gain first"}
         layers = [*(["LQ"] if has_bicubic else []), *self.methods, _HQ, "error"]
+        labels = {"error": f"error of {subject}, amplified {_ERROR_GAIN} times"}
         fill = {
             "TITLE": escape(" / ".join(name for name in self.methods if name != BICUBIC)),
             "FACTS": _facts(result),
@@ -139,7 +117,7 @@ class Report:
             "HISTOGRAM": histogram([value for value in values if math.isfinite(value)]),
             "ORDERS": "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items()),
             "LAYERS": "".join(
-                f'<option value="{escape(x)}">{_layer_label(x, subject)}</option>' for x in layers
+                f'<option value="{escape(name)}">{escape(labels.get(name, name))}</option>' for name in layers
             ),
             "LEFT": escape(BICUBIC if has_bicubic else _HQ),
             "RIGHT": escape(subject),
@@ -151,13 +129,8 @@ class Report:
         return page
 
 
-def _layer_label(name: str, subject: str) -> str:
-    return escape(f"error of {subject}, amplified {_ERROR_GAIN} times" if name == "error" else name)
-
-
 def _dim(difference: Array) -> Array:
-    small = difference[::2, ::2]
-    amplified: Array = np.clip(small * _ERROR_GAIN, 0, 255).astype(np.uint8)
+    amplified: Array = np.clip(difference[::2, ::2] * _ERROR_GAIN, 0, 255).astype(np.uint8)
     return amplified
 
 

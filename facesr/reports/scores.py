@@ -19,31 +19,21 @@ if TYPE_CHECKING:
     from facesr.metrics import Metric
 
 BICUBIC = "bicubic"
-
-WORST = 10
-
+_WORST = 10
 SUMMARY_COLUMNS = ("", "metric", "mean", "95 % interval", "median", "deviation")
 
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """The files of one image to score: `sr` is restored already, and without it `lq` will be.
+    """The files of one image to score: `sr` is restored already, and without it `lq` will be."""
 
-    Attributes:
-        name: Name without extension, or path below the folder where names occur twice.
-        lq: LQ image.
-        hq: Ground truth.
-        sr: Restored image.
-    """
-
-    name: str
+    name: str  # without extension, or path below the folder where names occur twice
     lq: Path | None
     hq: Path
     sr: Path | None
 
     @property
     def subject(self) -> Path:
-        """The image that is restored, or already is."""
         path = self.sr or self.lq
         assert path is not None
         return path
@@ -51,18 +41,10 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class Method:
-    """A way of restoring, and where its numbers come from.
-
-    Attributes:
-        name: Name of the model or of the folder of images.
-        source: Path of the weights or of the folder, empty for bicubic.
-        sha256: Hash of the weight file, empty for images.
-        device: Device used, empty for images.
-        dtype: Precision used, empty for images.
-    """
+    """A way of restoring, and where its numbers come from; a folder of images has only name and source."""
 
     name: str
-    source: str = ""
+    source: str = ""  # path of the weights or of the folder, empty for bicubic
     sha256: str = ""
     device: str = ""
     dtype: str = ""
@@ -70,20 +52,15 @@ class Method:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Scores of one image.
+    """Scores of one image, method to metric to value: infinite for identical images, NaN where missing."""
 
-    Attributes:
-        file: Name without extension, or path below the folder where names occur twice.
-        scores: Method to metric to value. The PSNR of identical images is infinite, a missing value NaN.
-    """
-
-    file: str
+    file: str  # the name of its pair
     scores: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two methods by the ranking metric, image by image, first minus second."""
+    """The difference of two methods in PSNR, image by image, first minus second."""
 
     first: str
     second: str
@@ -98,10 +75,10 @@ class EvalResult:
         protocol: What was compared.
         metrics: Name to unit, direction and kind of each metric.
         methods: Bicubic first where there are LQ images, then models or the folder.
-        images: Scores of each image, in the order of the files.
         summaries: Method to metric to statistics.
         differences: Differences in PSNR: each method minus bicubic, and models with each other.
         worst: The ten files with the lowest PSNR of the first method that is not bicubic.
+        images: Scores of each image, in the order of the files.
         failed: Files that could not be scored, and results that could not be written.
         written: Images, table and report.
     """
@@ -109,10 +86,10 @@ class EvalResult:
     protocol: EvalProtocol
     metrics: "Mapping[str, Metric]"
     methods: tuple[Method, ...]
-    images: tuple[ImageScore, ...]
     summaries: dict[str, dict[str, Summary]]
     differences: tuple[Difference, ...]
     worst: tuple[str, ...]
+    images: tuple[ImageScore, ...]
     failed: tuple[Failure, ...]
     written: tuple[Path, ...]
 
@@ -131,16 +108,9 @@ def summarise_scores(
     failed: Iterable[Failure],
     written: Iterable[Path],
 ) -> EvalResult:
-    """Put the scores together with their statistics.
+    """Put the scores of at least one image together with their statistics.
 
-    Args:
-        config: Options of the evaluation.
-        metrics: Name to row, of all metrics of `config`.
-        methods: All methods.
-        images: Scores of each image, at least one.
-        set_scores: Method to metric to value, of the metrics of the whole set.
-        failed: As in the result.
-        written: As in the result.
+    `metrics` are those of `config`; `set_scores` holds method to metric to value for those of a whole set.
     """
     methods, images = tuple(methods), tuple(images)
 
@@ -170,10 +140,10 @@ def summarise_scores(
         protocol=PROTOCOLS[config.protocol],
         metrics=metrics,
         methods=methods,
-        images=images,
         summaries={name: {metric: summary(name, metric) for metric in metrics} for name in names},
         differences=tuple(difference(*pair) for pair in compared),
-        worst=tuple(image.file for image in order[:WORST]),
+        worst=tuple(image.file for image in order[:_WORST]),
+        images=images,
         failed=tuple(failed),
         written=tuple(written),
     )
@@ -227,11 +197,7 @@ def _cells(summary: Summary, metric: "Metric", *, sign: str = "") -> tuple[str, 
 
 
 def write_csv(path: Path, result: EvalResult) -> None:
-    """Write a table of one line an image and one column for each method and metric of single images.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a table of one line an image and one column for each method and metric of single images."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     metrics = [name for name, metric in result.metrics.items() if metric.kind != "set"]
@@ -255,41 +221,17 @@ def json_document(result: EvalResult) -> dict[str, Any]:
         }
         for image in result.images
     ]
-    return {
-        "protocol": {
-            **asdict(result.protocol),
-            "rounding": "8-bit",
-            "mean_of": "images",
-            "images": len(images),
-        },
-        "metrics": {
-            name: {"unit": metric.unit, "higher_is_better": metric.higher_is_better, "kind": metric.kind}
-            for name, metric in result.metrics.items()
-        },
-        "methods": [asdict(method) for method in result.methods],
-        "summaries": {
-            method: {metric: asdict(summary) for metric, summary in table.items()}
-            for method, table in result.summaries.items()
-        },
-        "differences": [asdict(one) for one in result.differences],
-        "worst": result.worst,
-        "images": images,
-        "failed": [asdict(failure) for failure in result.failed],
-        "written": result.written,
+    protocol = {"rounding": "8-bit", "mean_of": "images", "images": len(images)}
+    metrics = {
+        name: {"unit": metric.unit, "higher_is_better": metric.higher_is_better, "kind": metric.kind}
+        for name, metric in result.metrics.items()
     }
+    document = asdict(result)  # whose order stays
+    return document | {"protocol": document["protocol"] | protocol, "metrics": metrics, "images": images}
 
 
 def check_scale(name: str, scale: int, *, expected: int) -> None:
-    """Refuse a model of another enlargement than that of the pairs.
-
-    Args:
-        name: Of the model.
-        scale: Its enlargement, 0 if unknown.
-        expected: That of the pairs, 0 if unknown.
-
-    Raises:
-        ConfigError: They differ.
-    """
+    """Refuse a model of another enlargement than that of the pairs; either is 0 if unknown."""
     if scale and expected and scale != expected:
         raise ConfigError(
             f"{name} enlarges {scale} times, but the HQ images are {expected} times as large as LQ",

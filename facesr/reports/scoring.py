@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil, read_image
 from facesr.images.write import write_image
 from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
-from facesr.metrics import METRICS, Metric, Scores, SetScorer, measure
+from facesr.metrics import METRICS, Metric, SetScorer, measure
 from facesr.parallel import Outcome, Parts, Stages, run_files, succeeded
 from facesr.processes import cores
 from facesr.reports.html import Report
@@ -51,12 +51,6 @@ def score_files(
         files: Weights of the models, in the order of `methods`.
         folders: Method to folder for its images, empty if they are not saved.
         scale: How many times larger the HQ images are, 0 if unknown.
-
-    Raises:
-        ConfigError: A model of another scale.
-        WeightsError: Unusable weights.
-        DeviceError: The device or precision is not available.
-        ImageError: No image could be scored.
     """
     models = [load_for(one, config.runtime) for one in files]
     for model in models:
@@ -64,18 +58,7 @@ def score_files(
     first = len(methods) - len(models)
     methods = [*methods[:first], *map(_describe, methods[first:], models)]
     with Report(config.report, [one.name for one in methods]) if config.report else nullcontext() as report:
-        totals = _score_pairs(config, reporter, pairs, models, methods, folders, report)
-        if not totals.images:
-            failure = totals.failed[0]
-            raise ImageError(
-                f"no image could be scored, first failure: {failure.reason}",
-                file=failure.file,
-                hint=failure.hint,
-            )
-        metrics: dict[str, Metric] = {name: METRICS[name] for name in config.metric}
-        result = summarise_scores(
-            config, metrics, methods, totals.images, totals.set_scores, totals.failed, totals.written
-        )
+        result = _score_pairs(config, reporter, pairs, models, methods, folders, report)
         for message in explain_missing(result):
             reporter.warn(message)
         if config.csv:
@@ -100,16 +83,6 @@ class _Scored:
     card: str
 
 
-@dataclass
-class _Totals:
-    """What has been scored so far."""
-
-    images: list[ImageScore] = field(default_factory=list)
-    set_scores: dict[str, Scores] = field(default_factory=dict)
-    failed: list[Failure] = field(default_factory=list)
-    written: list[Path] = field(default_factory=list)
-
-
 def _score_pairs(
     config: EvalConfig,
     reporter: Reporter,
@@ -118,13 +91,10 @@ def _score_pairs(
     methods: list[Method],
     folders: dict[str, Path],
     report: Report | None,
-) -> _Totals:
+) -> EvalResult:
     protocol = PROTOCOLS[config.protocol]
     crop, y_channel = protocol.crop, protocol.y_channel
     names = [method.name for method in methods]
-
-    def decode(pair: ScoredPair) -> ImageData:
-        return read_image(pair.subject)
 
     def score(pair: ScoredPair, restored: tuple[ImageData, ...]) -> _Scored:
         hq = read_image(pair.hq).rgb8
@@ -155,25 +125,37 @@ def _score_pairs(
 
     restore = partial(enlarge_stream, models, runtime=config.runtime, warn=reporter.warn)
     stages = Stages(
-        decode=decode, compute=restore if models else _as_they_are, encode=score, pixels=result_px
+        decode=lambda pair: read_image(pair.subject),
+        compute=restore if models else _as_they_are,
+        encode=score,
+        pixels=result_px,
     )
     batch = batch_size(config.runtime, models[0].device) if models else 1
-    totals = _Totals()
+    images: list[ImageScore] = []
+    failed: list[Failure] = []
+    written: list[Path] = []
     set_scorers = [SetScorer(config.metric, crop=crop, y_channel=y_channel) for _ in names]
     reporter.begin(len(pairs), "images")
     with closing(run_files(pairs, stages, threads=min(8, cores()), depth=2 * batch + 2)) as outcomes:
-        for scored in succeeded(outcomes, reporter, totals.failed, path_of=lambda pair: pair.subject):
-            totals.images.append(scored.image)
+        for scored in succeeded(outcomes, reporter, failed, path_of=lambda pair: pair.subject):
+            images.append(scored.image)
             # Here, and not on the threads, so that the order of the images never changes the value.
             for scorer, pixels in zip(set_scorers, scored.results, strict=True):
                 scorer.add(pixels, scored.hq)
-            totals.written += scored.saved
-            totals.failed += scored.unsaved
+            written += scored.saved
+            failed += scored.unsaved
             if report:
                 report.add(scored.card)
-    totals.images.sort(key=lambda image: image.file)
-    totals.set_scores = {name: scorer.values() for name, scorer in zip(names, set_scorers, strict=True)}
-    return totals
+    if not images:
+        raise ImageError(
+            f"no image could be scored, first failure: {failed[0].reason}",
+            file=failed[0].file,
+            hint=failed[0].hint,
+        )
+    images.sort(key=lambda image: image.file)
+    metrics: dict[str, Metric] = {name: METRICS[name] for name in config.metric}
+    set_scores = {name: scorer.values() for name, scorer in zip(names, set_scorers, strict=True)}
+    return summarise_scores(config, metrics, methods, images, set_scores, failed, written)
 
 
 def _as_they_are(images: Parts) -> Parts:

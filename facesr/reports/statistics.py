@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _RESAMPLES = 10_000
-
 _SEED = 0
 
 
@@ -13,18 +12,13 @@ _SEED = 0
 class Summary:
     """Statistics of one metric over images, None where they are not finite.
 
-    Attributes:
-        mean: Mean of the images, or the value of a metric of the whole set, which has none of the others.
-        median: Median of the images.
-        std: Standard deviation of the images.
-        low: Lower end of the 95 % bootstrap interval of the mean.
-        high: Upper end of the interval.
+    A metric of the whole set has its value as the mean, and none of the others.
     """
 
     mean: float | None
     median: float | None = None
     std: float | None = None
-    low: float | None = None
+    low: float | None = None  # of the 95 % bootstrap interval of the mean
     high: float | None = None
 
 

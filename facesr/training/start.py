@@ -15,7 +15,8 @@ from facesr.data.pairs import PairSet
 from facesr.device import pick_dtype
 from facesr.errors import ConfigError
 from facesr.events import Reporter
-from facesr.models import Traits, Window, resolve_args
+from facesr.models import resolve_args
+from facesr.models.base import Traits, Window
 from facesr.processes import rank_from_environment
 from facesr.results import TrainResult
 from facesr.training.distributed import join_processes, worker_count

@@ -45,10 +45,6 @@ def model_card(config: ModelConfig) -> str:
     lines += [
         "",
         "A restored face is an estimate of what may have been there. It is not evidence of identity.",
-        "",
-        "```",
-        f"facesr upscale faces/ out/ --model {config.name}",
-        "```",
-        "",
     ]
+    lines += ["", "```", f"facesr upscale faces/ out/ --model {config.name}", "```", ""]
     return "\n".join(lines)

@@ -14,15 +14,10 @@ from facesr.weights.hub import download_folder, parse_reference
 BUNDLED = ("faceunet", "msrresnet-b20")
 
 WEIGHTS_NAME = "model.safetensors"
-
 CONFIG_NAME = "config.json"
-
 CARD_NAME = "README.md"
-
 _BUNDLED_DIR = Path(__file__).parent / "bundled"
-
 _MAX_CONFIG_BYTES = 1 << 20
-
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
 

@@ -79,28 +79,25 @@ def _place(network: SRNetwork, device: torch.device, dtype: torch.dtype) -> SRNe
 
 @torch.inference_mode()
 def _is_usable(network: SRNetwork, device: torch.device) -> bool:
-    """Tell whether a ramp from black to white comes out finite and not flat.
-
-    Some devices give not-a-number or a black picture in half precision.
-    """
+    # Some devices give not-a-number or a black picture in half precision, for a ramp from black to white.
     ramp = torch.linspace(0, 1, _RAMP_PX, device=device).expand(1, 3, _RAMP_PX, _RAMP_PX)
     out = enlarge(network, ramp)
     return bool(torch.isfinite(out).all()) and float(out.max() - out.min()) > 1 / 255
 
 
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
-    """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file.
-
-    Raises:
-        WeightsError: As `load_model`.
-    """
+    """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file."""
     try:
         with files.tensors.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{files.tensors}: cannot be read, {error.strerror}") from error
-    if files.config and files.config.sha256:
-        _check_sha256(files.tensors, expected=files.config.sha256, found=sha256)
+    promised = files.config.sha256 if files.config else ""
+    if promised and promised != sha256:
+        raise WeightsError(
+            f"{files.tensors}: sha256 is {sha256[:12]}…, config.json says {promised[:12]}…",
+            hint="the file is damaged or was replaced; get the weight folder again",
+        )
     state = read_state(files.tensors)
     arch, args = identify(shapes_of(state), path=files.tensors)
     config = files.config or ModelConfig(name=files.name, arch=arch, args=args)  # type: ignore[arg-type]
@@ -129,11 +126,3 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
     if isinstance(traits.view, Window) and config.patch_px >= traits.size.multiple_of:
         network.traits = replace(traits, view=Window(config.patch_px))
     return network, replace(config, args=resolved, scale=traits.scale), sha256
-
-
-def _check_sha256(path: Path, *, expected: str, found: str) -> None:
-    if found != expected:
-        raise WeightsError(
-            f"{path}: sha256 is {found[:12]}…, config.json says {expected[:12]}…",
-            hint="the file is damaged or was replaced; get the weight folder again",
-        )

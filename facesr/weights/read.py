@@ -10,11 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from facesr.errors import WeightsError
+from facesr.errors import WeightsError, reason_of
 from facesr.models import ARCHITECTURES
 from facesr.models.base import Shapes
-
-Tensors = dict[str, Tensor]
 
 # Keys that give other people's networks away, so that the error can name what was found.
 _FOREIGN = {
@@ -31,7 +29,7 @@ _FOREIGN = {
 }
 
 
-def read_state(path: Path) -> Tensors:
+def read_state(path: Path) -> dict[str, Tensor]:
     """Read a state dict from `.safetensors` or `.pth`, unwrapped and without `module.` prefixes.
 
     In a `.pth` the tensors may stand under `params_ema` (preferred), under `params`, or bare, and in the
@@ -62,8 +60,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except Exception as error:  # a header may lie in any way
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise WeightsError(f"{path}: truncated or not a safetensors file ({said})") from error
+        raise WeightsError(f"{path}: truncated or not a safetensors file ({reason_of(error)})") from error
 
 
 def _read_pickle(path: Path) -> Any:

@@ -4,9 +4,8 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import partial
+from operator import methodcaller
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors.torch import save
@@ -25,14 +24,8 @@ def save_folder(
 ) -> ModelConfig:
     """Write a self-describing weight folder, the same on disk, in the package and on the Hub.
 
-    Args:
-        folder: Made if missing.
-        state: The network's tensors.
-        config: What is known; resolved arguments, counts and sha256 are filled in here.
-        dtype: Of the tensors in the file; fp16 halves it, and is read back into fp32.
-
-    Returns:
-        The configuration as written.
+    The configuration comes back as written, with resolved arguments, counts and sha256 filled in. `dtype` is
+    that of the tensors in the file: fp16 halves it, and is read back into fp32.
 
     Raises:
         WeightsError: The tensors do not fit the architecture.
@@ -51,14 +44,8 @@ def save_folder(
         sha256=hashlib.sha256(tensors).hexdigest(),
     )
     document = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"
-    for name, content in (
-        (WEIGHTS_NAME, tensors),
-        (CARD_NAME, model_card(config).encode(errors="replace")),
-        (CONFIG_NAME, document.encode(errors="replace")),
-    ):
-        write_atomic(folder / name, partial(_write, content))
+    card = model_card(config)
+    write_atomic(folder / WEIGHTS_NAME, methodcaller("write", tensors))
+    write_atomic(folder / CARD_NAME, methodcaller("write", card.encode(errors="replace")))
+    write_atomic(folder / CONFIG_NAME, methodcaller("write", document.encode(errors="replace")))
     return config
-
-
-def _write(content: bytes, stream: BinaryIO) -> None:
-    stream.write(content)

@@ -8,7 +8,7 @@ from torch import nn
 
 from facesr.models import build_network
 from facesr.models import row_strips as rows
-from facesr.models.flip import FlipEnsemble
+from facesr.models.base import FlipEnsemble
 from facesr.models.row_strips import Stage, run_stages
 
 torch.manual_seed(0)
