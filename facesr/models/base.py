@@ -60,6 +60,8 @@ class Traits:
     # Precisions in which its weights may be held: fp32 first, then the preferred half precision.
     dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     channels: Literal[1, 3] = 3  # with 1 it sees red, green and blue one after the other
+    # `sr` enlarges any image, `aligned-face` restores a face in the standard position.
+    purpose: Literal["sr", "aligned-face"] = "sr"
 
 
 class SRNetwork(nn.Module):
