@@ -25,7 +25,7 @@ _DASH = Path("-")
 
 @config_options(UpscaleConfig)
 def upscale(config: UpscaleConfig, console: Console) -> None:
-    """Enlarge pictures of faces four times and restore their detail."""
+    """Enlarge images of faces and restore their detail."""
     if _DASH in {*config.inputs, config.output}:
         _stream(config, console)
         return
