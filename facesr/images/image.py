@@ -1,14 +1,16 @@
 """A decoded image, and what can be done to its pixels."""
 
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.uint8]
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Deep = NDArray[np.uint16]
+Pixels = Array | Deep
+SameDepth = TypeVar("SameDepth", Array, Deep, Pixels)
 
 # Pillow's own threshold for a suspicious size; larger files are refused before they are decoded.
 MAX_PIXELS = 89_478_485
@@ -17,13 +19,13 @@ MAX_PIXELS = 89_478_485
 @final
 @dataclass(frozen=True)
 class ImageData:
-    """A decoded picture, upright.
+    """A decoded image, upright.
 
     Attributes:
-        rgb: (height, width, 3) uint8, or uint16 for 16-bit and float grey; a grey picture repeats its one
-            channel.
+        rgb: (height, width, 3) uint8, or uint16 where the file holds more than 8 bits. A grey image repeats
+            its one channel.
         grey: Whether it was grey and is to be written so.
-        alpha: (height, width) uint8, or None where everything is opaque.
+        alpha: (height, width) of the same depth, or None where everything is opaque.
         icc: The colour profile's bytes, carried over.
         exif: The EXIF block without its orientation, carried over.
         notes: What was lost in reading it, a few words each.
@@ -31,7 +33,7 @@ class ImageData:
 
     rgb: Pixels
     grey: bool = False
-    alpha: Array | None = None
+    alpha: Pixels | None = None
     icc: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
@@ -42,46 +44,79 @@ class ImageData:
         return self.rgb.shape[0], self.rgb.shape[1]
 
     @property
+    def is_deep(self) -> bool:
+        """Whether it has 16 bits a channel."""
+        return self.rgb.dtype == np.uint16
+
+    @property
     def rgb8(self) -> Array:
         """`rgb` at 8 bits."""
-        if self.rgb.dtype == np.uint8:
-            return self.rgb  # type: ignore[return-value]
-        reduced: Array = np.round(self.rgb / np.float32(257)).astype(np.uint8)
-        return reduced
+        return _at_8_bits(self.rgb)
+
+    def at_8_bits(self) -> "ImageData":
+        return replace(self, rgb=self.rgb8, alpha=None if self.alpha is None else _at_8_bits(self.alpha))
+
+    @property
+    def channels(self) -> Pixels:
+        """What a file holds: (height, width, 1 to 4), grey or RGB, with alpha last where there is some."""
+        colours = self.rgb
+        if self.grey and self.is_deep:
+            colours = np.round(self.rgb.mean(2, keepdims=True)).astype(np.uint16)
+        elif self.grey:
+            colours = np.asarray(Image.fromarray(self.rgb).convert("L"))[..., None]
+        parts: list[Any] = [colours] if self.alpha is None else [colours, self.alpha[..., None]]
+        joined: Pixels = np.concatenate(parts, axis=2)
+        return joined
 
     def enlarged(self, rgb: Pixels) -> "ImageData":
-        """Return the picture with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
+        """Return the image with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
         alpha = self.alpha
         if alpha is not None:
             alpha = bicubic(alpha, height=rgb.shape[0], width=rgb.shape[1])
         return replace(self, rgb=rgb, alpha=alpha)
 
     def resized(self, height: int, width: int) -> "ImageData":
-        size, lanczos = (width, height), Image.Resampling.LANCZOS
-        if self.rgb.dtype == np.uint8:
-            return self.enlarged(np.asarray(Image.fromarray(self.rgb).resize(size, lanczos)))
-        planes = [Image.fromarray(self.rgb[..., index].astype(np.float32)) for index in range(3)]
-        deep = np.stack([np.asarray(plane.resize(size, lanczos)) for plane in planes], axis=2)
-        return self.enlarged(deep.round().clip(0, 65_535).astype(np.uint16))
+        return self.enlarged(_resample(self.rgb, (width, height), Image.Resampling.LANCZOS))
 
 
-def to_pil(picture: ImageData) -> Image.Image:
-    """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey, profile and EXIF in its `info`."""
-    if picture.rgb.dtype == np.uint16:
-        image = Image.fromarray(np.round(picture.rgb.mean(2)).astype(np.uint16))
+def _at_8_bits(pixels: Pixels) -> Array:
+    if pixels.dtype == np.uint8:
+        return pixels  # type: ignore[return-value]
+    reduced: Array = np.round(pixels / np.float32(257)).astype(np.uint8)
+    return reduced
+
+
+def _resample(pixels: SameDepth, size: tuple[int, int], kernel: Image.Resampling) -> SameDepth:
+    """Resize (h, w) or (h, w, 3) pixels of 8 or 16 bits to (width, height)."""
+    resized: Any
+    if pixels.dtype == np.uint8:
+        resized = np.asarray(Image.fromarray(pixels).resize(size, kernel))
+    elif pixels.ndim == 3:
+        resized = np.stack([_resample(pixels[..., index], size, kernel) for index in range(3)], axis=2)
     else:
-        image = Image.fromarray(picture.rgb)
-        if picture.grey:
-            image = image.convert("L")
-        if picture.alpha is not None:
-            image.putalpha(Image.fromarray(picture.alpha))
-    carried = {"icc_profile": picture.icc, "exif": picture.exif}
-    image.info.update({name: block for name, block in carried.items() if block is not None})
-    return image
+        plane = np.asarray(Image.fromarray(pixels.astype(np.float32)).resize(size, kernel))
+        resized = plane.round().clip(0, 65_535).astype(np.uint16)
+    return resized  # type: ignore[no-any-return]
+
+
+def to_pil(image: ImageData) -> Image.Image:
+    """Return the image as Pillow has it: L, LA, RGB or RGBA, and I;16 for opaque grey of 16 bits.
+
+    Pillow has no other mode of 16 bits, so that colour is reduced to 8. Profile and EXIF are in its `info`.
+    """
+    if image.is_deep and image.grey and image.alpha is None:
+        result = Image.fromarray(image.channels[..., 0])
+    else:
+        image = image.at_8_bits()
+        channels = image.channels
+        result = Image.fromarray(channels if channels.shape[2] > 1 else channels[..., 0])
+    carried = {"icc_profile": image.icc, "exif": image.exif}
+    result.info.update({name: block for name, block in carried.items() if block is not None})
+    return result
 
 
 def middle_square(pixels: Array, *, side: int) -> Array:
-    """Cut the largest square from the middle of an (h, w, 3) picture and resize it to `side` px."""
+    """Cut the largest square from the middle of an (h, w, 3) image and resize it to `side` px."""
     height, width = pixels.shape[:2]
     edge = min(height, width)
     left, top = (width - edge) // 2, (height - edge) // 2
@@ -89,6 +124,6 @@ def middle_square(pixels: Array, *, side: int) -> Array:
     return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
 
 
-def bicubic(pixels: Array, *, height: int, width: int) -> Array:
+def bicubic(pixels: SameDepth, *, height: int, width: int) -> SameDepth:
     """Enlarge (h, w, 3) pixels or (h, w) alpha by Pillow's bicubic, the baseline of every comparison."""
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    return _resample(pixels, (width, height), Image.Resampling.BICUBIC)

@@ -1,29 +1,84 @@
 """Decoding image files."""
 
-import io
-import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from facesr.errors import ImageError, reason_of
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular
-from facesr.images.image import MAX_PIXELS, Array, ImageData
+from facesr.images import png, tiff
+from facesr.images.colour import cmyk_to_rgb, fill_transparent, to_levels
+from facesr.images.image import MAX_PIXELS, Deep, ImageData
 
-# Tags about how a file's own pixels are stored, which hold for no other, and orientation, which is applied.
-_STORAGE_TAGS = {
-    *range(254, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 301, 317, *range(320, 326), 330,
-    *range(332, 348), *range(512, 533), 700, 34675,
-}  # fmt: skip
+_PHOTOMETRIC, _ORIENTATION = 262, 274
+_DROPPED_TAGS = {*tiff.LAYOUT_TAGS, _ORIENTATION, 700, 34675}  # XMP and the colour profile
 
-_PHOTOMETRIC_TAG = 262
-SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
+
+def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageData:
+    """Decode a file.
+
+    Args:
+        path: The file, or a stream of it that can seek.
+        max_pixels: Largest number of pixels that its header may declare.
+
+    Raises:
+        ImageError: It is missing, not an image, damaged, or too large.
+    """
+    if not isinstance(path, Path):
+        return _read(path, max_pixels)
+    try:
+        check_regular(path)
+        with path.open("rb") as stream:
+            return _read(stream, max_pixels)
+    except ImageError as error:
+        raise ImageError(error.reason, file=path, hint=error.hint) from error.__cause__
+    except OSError as error:
+        raise ImageError(f"cannot be read, {reason_of(error)}", file=path) from error
+
+
+def _read(stream: BinaryIO, max_pixels: int) -> ImageData:
+    try:
+        file = tiff.open_tiff(stream)
+        if file and not file.is_read_by_pillow:
+            return _read_tiff(file, max_pixels)
+        stream.seek(0)
+        with warnings.catch_warnings():
+            # The limit below is the one that counts; Pillow's warning of the same would only confuse.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(stream, formats=READ_FORMATS) as image:
+                _check_size(image.height, image.width, max_pixels)
+                layout = png.deep_layout(image)
+                image.load()
+                if not layout:
+                    return _decode(image)
+                return _complete(_deep_png(png.read_deep(stream, layout), image), image, ())
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("not a picture in a known format") from None
+    except Image.DecompressionBombError:
+        reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
+        raise ImageError(reason) from None
+    except Exception as error:  # Pillow's decoders raise any kind for damaged files
+        raise ImageError(f"cannot be read, {reason_of(error)}") from error
+
+
+def _read_tiff(file: tiff.Tiff, max_pixels: int) -> ImageData:
+    _check_size(*file.size, max_pixels)
+    notes = ("only the first page is taken",) if file.tags.next else ()
+    with tiff.metadata_of(file) as stub:
+        return _complete(tiff.read_pixels(file), stub, notes)
+
+
+def _check_size(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise ImageError(f"{width}x{height} is more than {max_pixels:,} pixels")
 
 
 def from_pil(image: Image.Image) -> ImageData:
@@ -39,139 +94,99 @@ def from_pil(image: Image.Image) -> ImageData:
 
 
 def _decode(image: Image.Image) -> ImageData:
-    """Take the pixels of an image, with whatever error its decoder raises."""
+    """Take the pixels of an image as Pillow has them, with whatever error its decoder raises."""
     if 0 in image.size:
         raise ValueError("it has no pixels")
-    original = image
-    if image.format == "TIFF":  # whose file is closed once it is loaded
-        with suppress(Exception):  # which come again below
-            for tag in SUB_DIRECTORY_TAGS & set(image.getexif()):
+    if isinstance(image, TiffImageFile):
+        if tiff.is_misread_by_pillow(image.tag_v2):
+            raise ValueError("Pillow reads this layout of TIFF wrongly, give facesr the file itself")
+        # Before its file is closed by loading. Damage is met again in reading the whole block.
+        with suppress(Exception):
+            for tag in set(tiff.SUB_DIRECTORIES) & set(image.getexif()):
                 image.getexif().get_ifd(tag)
     image.load()
-    notes = _losses(image)
-    icc = image.info.get("icc_profile")
-    # Pillow inverts only greys of 8 bits.
-    white_is_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
-    try:
-        image = ImageOps.exif_transpose(image)
-        # Copies have nothing of a TIFF's, while only they tell of damage in others.
-        exif = _carried_exif((original if original.format == "TIFF" else image).getexif())
-    except Exception:  # Pillow raises many kinds for a damaged block
-        exif, notes = None, (*notes, "damaged EXIF is left out")
+    return _complete(_pixels(image), image, _skipped_frames(image))
+
+
+def _pixels(image: Image.Image) -> ImageData:
+    """Return what a loaded image shows, as it lies there."""
+    transparency = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        deep = _levels(image)
-        if white_is_zero:
-            deep = 65_535 - deep
-        return ImageData(np.repeat(deep[..., None], 3, axis=2), True, None, icc, exif, notes)
+        levels = to_levels(np.asarray(image))
+        # Pillow inverts only greys of 8 bits.
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+            levels = 65_535 - levels
+        alpha = None if transparency is None else _all_but(levels[..., None], transparency)
+        return ImageData(np.repeat(levels[..., None], 3, axis=2), True, alpha)
     if image.mode in {"RGBa", "La"}:
         image = image.convert(image.mode.upper())
     if image.mode == "CMYK":
-        image, icc = _from_cmyk(image, icc), None  # the profile describes CMYK, which the result no longer is
+        image = cmyk_to_rgb(image, image.info.get("icc_profile"))
     grey = image.mode in {"1", "L", "LA"}
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+    if image.mode in {"RGBA", "LA", "PA"} or transparency is not None:
         rgba = np.asarray(image.convert("RGBA"))
-        alpha = np.ascontiguousarray(rgba[..., 3])
-        return ImageData(_fill_transparent(rgba[..., :3], alpha), grey, alpha, icc, exif, notes)
-    return ImageData(np.asarray(image.convert("RGB")), grey, None, icc, exif, notes)
+        return ImageData(rgba[..., :3], grey, rgba[..., 3])
+    return ImageData(np.asarray(image.convert("RGB")), grey)
+
+
+def _deep_png(channels: Deep, image: Image.Image) -> ImageData:
+    grey = channels.shape[2] < 3
+    colours = channels[..., :1] if grey else channels[..., :3]
+    transparency = image.info.get("transparency")
+    alpha = channels[..., -1] if channels.shape[2] % 2 == 0 else None
+    if alpha is None and transparency is not None:
+        alpha = _all_but(colours, transparency)
+    return ImageData(np.repeat(colours, 3, axis=2) if grey else colours, grey, alpha)
+
+
+def _all_but(levels: Deep, colour: int | tuple[int, ...]) -> Deep:
+    """Return the alpha of (height, width, channels) in which one colour is transparent."""
+    alpha: Deep = (levels != np.asarray(colour)).any(2) * np.uint16(65_535)
+    return alpha
+
+
+def _complete(pixels: ImageData, image: Image.Image, notes: tuple[str, ...]) -> ImageData:
+    """Turn the pixels upright, clean them, and add what is carried over of the image that they are of."""
+    orientation, exif = 1, None
+    try:
+        Image.Exif().load(image.info.get("exif") or b"")  # fails where getexif passes over damage
+        block = image.getexif()
+        orientation = block.get(_ORIENTATION, 1)
+        exif = _carried_exif(block)
+    except Exception:  # Pillow raises many kinds for a damaged block
+        notes = (*notes, "damaged EXIF is left out")
+    rgb, alpha = _upright(pixels.rgb, orientation), pixels.alpha
+    if alpha is not None:
+        alpha = _upright(alpha, orientation)
+        rgb = fill_transparent(rgb, alpha)
+    # The profile of CMYK describes what the result no longer is.
+    icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
+    notes = (*pixels.notes, *notes)
+    return ImageData(rgb, pixels.grey, alpha, icc, exif, notes)
+
+
+def _upright(pixels: Any, orientation: int) -> Any:
+    """Apply one of the eight orientations of EXIF to (height, width) or (height, width, 3)."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _carried_exif(source: Image.Exif) -> bytes | None:
     """Return the EXIF block that a result of another size and orientation may have, if any."""
     exif = Image.Exif()
     exif.load(source.tobytes())  # a copy
-    for tag in _STORAGE_TAGS & set(exif):
+    for tag in _DROPPED_TAGS & set(exif):
         del exif[tag]
     return exif.tobytes() if exif else None
 
 
-def _levels(image: Image.Image) -> NDArray[np.uint16]:
-    """Return a grey image of more than 8 bits, or of floats in [0, 1], as levels of 16 bits."""
-    values = np.asarray(image)
-    limit, kind = (1, "float") if image.mode == "F" else (65_535, "integer")
-    if not ((values >= 0) & (values <= limit)).all():  # nor is not-a-number
-        raise ValueError(f"its {kind} values are not within 0 to {limit:,}")
-    levels: NDArray[np.uint16] = np.round(values * (65_535 / limit)).astype(np.uint16)
-    return levels
-
-
-def _losses(image: Image.Image) -> tuple[str, ...]:
-    notes = []
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # the others are previews there
-        what = "page" if image.format == "TIFF" else "frame of an animation"
-        notes.append(f"only the first {what} is taken")
-    layout = str(image.info.get("facesr_layout", ""))
-    if re.search("(RGB.?|LA|CMYK);16", layout):
-        notes.append("16-bit colour is taken at 8 bits")
-    if image.mode.startswith("I") and "transparency" in image.info:
-        notes.append("the transparency of 16-bit grey is left out")
-    return tuple(notes)
-
-
-def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
-    if icc is None:
-        return image.convert("RGB")
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return image.convert("RGB")
-    return converted if converted is not None else image
-
-
-def _fill_transparent(rgb: Array, alpha: Array) -> Array:
-    """Give fully transparent pixels the mean colour of what is visible near them."""
-    if alpha.all() or not alpha.any():
-        return np.ascontiguousarray(rgb)
-    filled = rgb.astype(np.float32)
-    missing = alpha == 0
-    height, width = alpha.shape
-    weight = (alpha / np.float32(255))[..., None]
-    planes = np.concatenate([filled * weight, weight], axis=2)
-    layers = [Image.fromarray(np.ascontiguousarray(planes[..., index])) for index in range(4)]
-    factor = 2
-    while missing.any():
-        size = (max(1, width // factor), max(1, height // factor))
-        small = np.stack([np.asarray(one.resize(size, Image.Resampling.BOX)) for one in layers], axis=2)
-        rows = (np.arange(height) * size[1] // height)[:, None]
-        columns = np.arange(width) * size[0] // width
-        near = small[rows, columns]
-        known = missing & (near[..., 3] > 0)
-        filled[known] = near[known][:, :3] / near[known][:, 3:]
-        missing &= ~known
-        factor *= 2
-    result: Array = np.round(filled).clip(0, 255).astype(np.uint8)
-    return result
-
-
-def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageData:
-    """Decode a file.
-
-    Args:
-        path: The file, or a stream of it.
-        max_pixels: The most that its header may promise.
-
-    Raises:
-        ImageError: It is missing, no picture, damaged, or too large.
-    """
-    file = path if isinstance(path, Path) else None
-    try:
-        if file:
-            check_regular(file)
-        with warnings.catch_warnings():
-            # The limit below is the one that counts; Pillow's warning of the same would only confuse.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=READ_FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    reason = f"{image.width}x{image.height} is more than {max_pixels:,} pixels"
-                    raise ImageError(reason, file=file)
-                image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
-                return _decode(image)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError("not a picture in a known format", file=file) from None
-    except Image.DecompressionBombError:
-        reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
-        raise ImageError(reason, file=file) from None
-    except Exception as error:  # Pillow's decoders raise any kind for damaged files
-        raise ImageError(f"cannot be read, {reason_of(error)}", file=file) from error
+def _skipped_frames(image: Image.Image) -> tuple[str, ...]:
+    if getattr(image, "n_frames", 1) == 1 or image.format == "MPO":  # the others are previews there
+        return ()
+    what = "page" if image.format == "TIFF" else "frame of an animation"
+    return (f"only the first {what} is taken",)

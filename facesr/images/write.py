@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from facesr.errors import ImageError, reason_of
 from facesr.files.atomic import write_atomic
 from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular, exists
+from facesr.images import png, tiff
 from facesr.images.image import ImageData, to_pil
-from facesr.images.read import SUB_DIRECTORY_TAGS
 
 _FORMATS = {
     ".png": "PNG",
@@ -28,7 +27,8 @@ _FORMATS = {
 }
 
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
-_DEEP_FORMATS = {"PNG", "TIFF"}
+# Of 16 bits, Pillow itself writes opaque grey alone.
+_DEEPENERS = {"PNG": png.deepen, "TIFF": tiff.deepen}
 
 
 def sniff_suffix(content: bytes) -> str:
@@ -61,9 +61,12 @@ def encode_image(
         ImageError: The format cannot hold it.
     """
     name = _FORMATS[suffix.lower()]
-    if picture.rgb.dtype == np.uint16 and name not in _DEEP_FORMATS:
-        picture = replace(picture, rgb=picture.rgb8)
-    image = to_pil(picture)
+    deepen = _DEEPENERS.get(name) if picture.is_deep else None
+    if picture.is_deep and not deepen:
+        picture = picture.at_8_bits()
+    # Where Pillow lacks a mode, it encodes one pixel, with everything but the pixels themselves.
+    is_plain = not deepen or picture.channels.shape[2] == 1
+    image = to_pil(picture if is_plain else picture.resized(1, 1))
     options: dict[str, Any] = {}
     if picture.alpha is not None and not holds_alpha(suffix):
         rgba = image.convert("RGBA")
@@ -88,15 +91,17 @@ def encode_image(
     encoded = io.BytesIO()
     try:
         image.save(encoded, name, **options)
+        if is_plain or not deepen:
+            return encoded.getvalue()
+        return deepen(encoded.getvalue(), picture.channels.astype(np.uint16))
     except Exception as error:  # Pillow's encoders raise many kinds
         raise ImageError(f"cannot be written as {name}, {reason_of(error)}") from error
-    return encoded.getvalue()
 
 
 def _has_sub_directories(block: bytes | None) -> bool:
     exif = Image.Exif()
     exif.load(block or b"")
-    return bool(SUB_DIRECTORY_TAGS & set(exif))
+    return bool(set(tiff.SUB_DIRECTORIES) & set(exif))
 
 
 def exif_is_too_long(picture: ImageData, suffix: str) -> bool:

@@ -90,29 +90,6 @@ def test_float_grey_of_another_range_is_refused(value: float, tmp_path: Path) ->
         read_image(tmp_path / "a.tiff")
 
 
-def png_of_16_bits(pixels: np.ndarray, *, colour_type: int, transparent: bytes = b"") -> bytes:
-    """Make what Pillow cannot write."""
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    height, width = pixels.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
-    if transparent:
-        parts.insert(1, chunk(b"tRNS", transparent))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def test_transparency_of_16_bit_grey_is_left_out_with_a_note(tmp_path: Path) -> None:
-    levels = np.arange(20).reshape(4, 5) * 1000
-    (tmp_path / "deep.png").write_bytes(png_of_16_bits(levels, colour_type=0, transparent=b"\0\0"))
-    picture = read_image(tmp_path / "deep.png")
-    assert picture.notes == ("the transparency of 16-bit grey is left out",)
-    assert np.array_equal(picture.rgb[..., 0], levels)
-
-
 @pytest.mark.parametrize("bad", [-1, 65_536, 2**31 - 1])
 def test_integer_grey_of_another_range_is_refused(bad: int, tmp_path: Path) -> None:
     pixels = np.full((4, 6), 65_535, np.int32)
@@ -154,13 +131,6 @@ def test_lab_is_not_transparent_and_premultiplied_modes_are() -> None:
         assert picture.alpha is not None, mode
         assert (picture.alpha == 128).all()
         assert picture.grey == grey
-
-
-def test_16_bit_colour_is_read_at_8_bits_with_a_note(tmp_path: Path) -> None:
-    (tmp_path / "deep.png").write_bytes(png_of_16_bits(noise(4, 5).astype(int) * 257, colour_type=2))
-    picture = read_image(tmp_path / "deep.png")
-    assert picture.notes == ("16-bit colour is taken at 8 bits",)
-    assert np.array_equal(picture.rgb, noise(4, 5))
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png", ".tiff"])

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import facesr
@@ -11,7 +13,10 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, DeviceError
 from facesr.files.jobs import Job
+from facesr.images.image import ImageData
 from facesr.images.read import read_image
+from facesr.images.write import write_image
+from facesr.inference.enlarge import enlarge_pixels, take
 from facesr.results import UpscaleResult
 from facesr.workflows.upscale import upscale
 from tests.conftest import Listener, noise
@@ -54,6 +59,25 @@ def test_every_picture_is_enlarged(config: UpscaleConfig, faces: Path, tiny_fold
         expected = facesr.upscale_image(read_image(faces / path.name).rgb, model)
         assert np.abs(read_image(path).rgb.astype(int) - expected).max() <= 1
     assert sorted(path.name for path in config.output.iterdir()) == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_colour_of_16_bits_goes_through_the_network_at_its_depth(
+    config: UpscaleConfig, suffix: str, tmp_path: Path
+) -> None:
+    ramp = np.linspace(20_000, 22_000, 40).astype(np.uint16)
+    pixels = np.stack([np.tile(ramp, (30, 1)), np.tile(ramp[::-1], (30, 1)), np.tile(ramp, (30, 1))], axis=2)
+    source = tmp_path / f"ramp{suffix}"
+    write_image(source, ImageData(pixels))
+    (result,) = upscale(change(config, inputs=(source,))).written
+    read = imagecodecs.png_decode if suffix == ".png" else imagecodecs.tiff_decode
+    enlarged = read(result.read_bytes())
+    assert (enlarged.shape, enlarged.dtype) == ((120, 160, 3), np.uint16)
+    assert len(np.unique(enlarged)) > 256
+    network = facesr.load_model(config.model, device="cpu").network
+    values = torch.from_numpy(pixels[None].astype(np.int32))
+    expected = take(enlarge_pixels(network, values, torch.device("cpu")))[0]
+    assert np.abs(enlarged.astype(int) - expected).max() <= 1
 
 
 def test_pictures_of_other_formats_are_told_of_and_failures_keep_their_hint(
