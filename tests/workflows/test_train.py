@@ -887,6 +887,7 @@ def test_two_processes_give_the_losses_of_one(arch: str, data: dict, tmp_path: P
         arguments, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     one, two = (
         [line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("one", "two")
     )
