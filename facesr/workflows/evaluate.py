@@ -9,6 +9,7 @@ from facesr.events import Reporter
 from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
+from facesr.processes import warn_of_repetition
 from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, check_scale
 from facesr.weights.find import WeightFiles, find_weights
 
@@ -25,6 +26,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         ImageError: No image could be scored.
     """
     config, reporter = config.resolved(), reporter or Reporter()
+    warn_of_repetition(reporter, "scores all images")
     pairs, scale = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
     for one in files:

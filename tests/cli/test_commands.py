@@ -152,6 +152,8 @@ def test_progress_off_a_terminal_is_plain_lines(
     monkeypatch.setattr("facesr.cli.progress.PLAIN_INTERVAL_S", 0.0)
     arguments = ("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu", "--overwrite")
     assert "2/3 images, " in run(*arguments).stderr
+    monkeypatch.setenv("FACESR_NO_PROGRESS", "0")
+    assert "2/3 images, " in run(*arguments).stderr
     monkeypatch.setenv("FACESR_NO_PROGRESS", "1")
     assert "2/3 images" not in run(*arguments).stderr
 
