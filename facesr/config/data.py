@@ -81,6 +81,7 @@ class DataConfig(Config):
 
     def resolved(self) -> Self:
         """Read the degradations that are named and not given."""
+        self = super().resolved()
         known = self.degradations
         named = {name: known.get(name) or read_degradation(name) for name in self.degradation_shares}
         return replace(self, degradations=named)

@@ -83,6 +83,7 @@ class EvalConfig(Config):
 
     def resolved(self) -> Self:
         """Put PSNR among the metrics, which the worst images are named by."""
+        self = super().resolved()
         return self if "psnr" in self.metric else replace(self, metric=("psnr", *self.metric))
 
     @classmethod

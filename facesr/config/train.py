@@ -96,6 +96,7 @@ class TrainConfig(Config):
 
     def resolved(self) -> Self:
         """Put blocks, features and scale among the arguments of the network, and resolve the data."""
+        self = super().resolved()
         given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
         args = {**self.args, **{name: value for name, value in given.items() if value is not None}}
         return replace(self, args=args, blocks=None, features=None, scale=None, data=self.data.resolved())

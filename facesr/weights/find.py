@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesr.config.build import build
+from facesr.config.fields import expand_home
 from facesr.config.model import ModelConfig
 from facesr.errors import ConfigError, WeightsError
 from facesr.files.paths import exists
@@ -43,7 +44,7 @@ def find_weights(model: str) -> WeightFiles:
     """
     if model in BUNDLED:
         return _folder(_BUNDLED_DIR / model)
-    path = Path(model)
+    path = expand_home(Path(model))
     if exists(path) and path.is_dir():
         return _folder(path)
     if exists(path) and path.is_file():
