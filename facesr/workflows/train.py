@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from facesr.config.train import TrainConfig, run_tree
+from facesr.config.train import TrainConfig
 from facesr.events import Reporter
 from facesr.processes import refuse_lone_tasks
 from facesr.results import TrainResult
@@ -30,9 +30,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
 
     refuse_lone_tasks()
     config, reporter = config.resolved(), reporter or Reporter()
-    if config.resume is not None:
-        run_tree(config.resume)  # refuses what is not a run folder
-    elif config.out is not None:
+    if config.resume is None and config.out is not None:
         refuse_used(config.out)
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
     folders = list_training(config.data, warn=warn)

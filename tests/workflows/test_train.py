@@ -24,7 +24,7 @@ from facesr.config.loss import LossConfig
 from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
-from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
+from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError, WeightsError
 from facesr.metrics import METRICS
 from facesr.models import build_network
 from facesr.models.base import SRNetwork, Window
@@ -439,7 +439,7 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
-    for place in (tmp_path / "nothing", out / "config.toml"):
+    for place in (tmp_path / "nothing", tmp_path, out / "best" / "mine"):
         for call in (resume, lambda run: train(TrainConfig(resume=run))):
             with pytest.raises(ConfigError, match=r"is not a run folder \(no `config.toml` in it\)"):
                 call(place)
@@ -450,6 +450,39 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
         train(make(data, tmp_path / "file" / "run"))
+
+
+def test_a_run_is_continued_by_what_lies_in_it_and_its_weights_are_hinted_at(
+    data: dict, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=1, validate_every=1))
+    for place in ("", "last", "last/checkpoint.pt", "config.toml", "metrics.jsonl", "samples"):
+        assert resumed_config(out / place).resume == out
+        assert TrainConfig(resume=out / place).resolved().resume == out
+    for place in ("best", "best/model.safetensors"):
+        with pytest.raises(ConfigError, match="names weights, not a run") as caught:
+            resumed_config(out / place)
+        assert f"`--resume {out}`" in caught.value.hint
+        assert f"`--init {out / 'best'}`" in caught.value.hint
+    for place in ("", "config.toml", "best/config.json", "samples"):
+        with pytest.raises(WeightsError, match="not a weight") as refused:
+            facesr.load_model(out / place)
+        assert refused.value.hint == f"use the weights `{out / 'best'}`"
+    with pytest.raises(WeightsError, match="not a weight folder") as refused:
+        facesr.load_model(out / "last")
+    assert refused.value.hint == f"use the weights `{out / 'last' / 'checkpoint.pt'}`"
+    (out / "best" / "config.json").unlink()
+    with pytest.raises(WeightsError, match="not a weight folder") as refused:
+        facesr.load_model(out / "best")
+    assert refused.value.hint == f"use the weights `{out / 'last' / 'checkpoint.pt'}`"
+
+
+def test_a_configuration_beside_another_is_no_run(tmp_path: Path) -> None:
+    for name in ("config.toml", "mine.toml"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"mine.toml` is not a run folder"):
+        resumed_config(tmp_path / "mine.toml")
 
 
 def test_a_run_without_a_checkpoint_starts_again_either_way(data: dict, tmp_path: Path) -> None:
