@@ -153,11 +153,9 @@ def find_run(path: Path) -> Path:
         ConfigError: It is not a run folder, or it is the best weights of one, which nothing continues from.
     """
     inside = next((part for part in (path, path.parent) if part.name in {"last", "best", "samples"}), None)
-    run = inside.parent if inside else path.parent
-    # Both are in every run, and a `config.toml` alone may be any file for `--config`.
-    if is_file(str(path / "config.toml")) or not all(
-        is_file(str(run / name)) for name in ("config.toml", "env.json")
-    ):
+    run = inside.parent if inside else path.parent if is_file(str(path)) else path
+    # Every run has both, and a `config.toml` alone may be any file for `--config`.
+    if not all(is_file(str(run / name)) for name in ("config.toml", "env.json")):
         run = path
     elif inside and inside.name == "best":
         raise ConfigError(

@@ -43,15 +43,17 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
 def _list_pairs(config: EvalConfig, reporter: Reporter) -> tuple[list[ScoredPair], int]:
     """Return the pairs, and how many times larger the HQ images are than the LQ images; 0 if unknown."""
-    from facesr.data.pairs import list_hq, list_pairs  # imports Pillow
+    from facesr.data.pairs import Matching, list_hq, list_pairs  # imports Pillow
 
     assert config.hq is not None
     warn = cache(reporter.warn)  # once for a folder that is named twice
     hint = "give an existing folder with `{}`"
     hq = list_hq(config.hq, hint=hint.format("--hq"), warn=warn)
     listed = partial(list_pairs, hq=hq, warn=warn)
-    lq = listed(config.lq, hint=hint.format("--lq")) if config.lq else None
-    sr = listed(config.sr, scale=1, suffix=config.sr_suffix, hint=hint.format("--sr")) if config.sr else None
+    of_lq = Matching(config.lq_suffix, config.crop_to_scale)
+    of_sr = Matching(config.sr_suffix, config.crop_to_scale, suffix_option="--sr-suffix {}")
+    lq = listed(config.lq, matching=of_lq, hint=hint.format("--lq")) if config.lq else None
+    sr = listed(config.sr, matching=of_sr, scale=1, hint=hint.format("--sr")) if config.sr else None
     either = lq or sr
     assert either is not None
     nothing = (None,) * len(either.hq)

@@ -182,6 +182,42 @@ def test_pictures_left_out_are_told_of_once(data: dict, tmp_path: Path) -> None:
     assert sum("c.heic" in message for message in listener.warnings) == 1
 
 
+@pytest.mark.parametrize("crop_px", [0, 32])
+def test_odd_pairs_with_an_ending_train_as_those_cropped_and_renamed(
+    crop_px: int, data: dict, tmp_path: Path
+) -> None:
+    runs = []
+    for kind, edge, suffix in (("plain", 0, ""), ("odd", 3, "x4")):
+        folders = {name: tmp_path / f"{kind}-{name}" for name in ("hq", "lq")}
+        for index in range(3):
+            hq = np.pad(noise(48, 48, seed=index), [(0, edge), (0, edge), (0, 0)], mode="wrap")
+            for name, pixels in (("hq", hq), ("lq", noise(12, 12, seed=index))):
+                folders[name].mkdir(exist_ok=True)
+                ending = suffix if name == "lq" else ""
+                Image.fromarray(pixels).save(folders[name] / f"{index}{ending}.png")
+        hq, lq = map(str, folders.values())
+        changes = {"train_hq": [hq], "train_lq": [lq], "val_hq": hq, "val_lq": [lq], "crop_px": crop_px}
+        pairs = {"lq_suffix": suffix, "crop_to_scale": bool(edge)}
+        out = tmp_path / kind
+        train(make({**data, **changes, **pairs}, out, iterations=2, validate_every=1, log_every=1))
+        validations = [[*line["validation"]["ema"].values()] for line in lines(out) if "validation" in line]
+        losses = [line["loss"] for line in lines(out) if "loss" in line]
+        sheet = (out / "samples" / "0000002.png").read_bytes()
+        runs.append((validations, losses, sheet))
+        runs[-1] = (*runs[-1], {key: one.tolist() for key, one in state(out)["network"].items()})
+    assert runs[0] == runs[1]
+
+
+def test_whole_images_that_the_scale_does_not_divide_are_cropped_if_asked(data: dict, tmp_path: Path) -> None:
+    for index in range(6):
+        Image.fromarray(noise(47, 47, seed=index)).save(tmp_path / "train" / f"{index}.png")
+    whole = {**data, "crop_px": 0}
+    with pytest.raises(ConfigError, match="47x47 is not divisible by 4") as caught:
+        train(make(whole, tmp_path / "run"))
+    assert "data.crop_to_scale=true" in caught.value.hint
+    assert train(make({**whole, "crop_to_scale": True}, tmp_path / "run", iterations=1)).step == 1
+
+
 def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "run", iterations=3))
     (tmp_path / "lq").rename(tmp_path / "other")
@@ -439,7 +475,7 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
-    for place in (tmp_path / "nothing", tmp_path, out / "best" / "mine"):
+    for place in (tmp_path / "nothing", tmp_path, out / "other"):
         for call in (resume, lambda run: train(TrainConfig(resume=run))):
             with pytest.raises(ConfigError, match=r"is not a run folder \(no `config.toml` in it\)"):
                 call(place)
