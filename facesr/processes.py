@@ -1,14 +1,18 @@
 """What the environment says: switches, and this process among others by torchrun or SLURM."""
 
+import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
 
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, RunError
 from facesr.events import Reporter
 
 # By which a person, torchrun and SLURM ask a run to end; Windows lacks the last.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+# Exit code of a process that has run the script of its parent again.
+_UNGUARDED = 75
 
 
 def is_switched_on(name: str) -> bool:
@@ -56,6 +60,34 @@ def warn_of_repetition(reporter: Reporter, work: str) -> None:
     is_first = ranks.rank == 0 and (step_tasks() == 1 or _number("SLURM_PROCID") == 0)
     if count > 1 and is_first:
         reporter.warn(f"{count} processes were started, and each of them {work}, so start one instead")
+
+
+def leave_if_unguarded() -> None:
+    """End a process that runs its parent's script again, up to the call that starts processes."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        os._exit(_UNGUARDED)  # sys.exit would end as 1 in a child of a fork server
+
+
+def refuse_unguarded() -> None:
+    """Refuse a script without `if __name__ == "__main__":` where each process that it starts reads it again.
+
+    A process that has nothing to do is started first: its parent would wait for ever for one that ends before
+    it has read its work.
+    """
+    if multiprocessing.get_start_method() == "fork":
+        return
+    probe = multiprocessing.Process(target=os.getpid)
+    try:
+        probe.start()
+        probe.join()
+        is_unguarded = probe.exitcode == _UNGUARDED
+    except (ConnectionError, EOFError):  # the fork server itself has read the script, and ended
+        is_unguarded = True
+    if is_unguarded:
+        raise RunError(
+            'processes that prepare images run your script again: it has no `if __name__ == "__main__":`',
+            hint='put the calls in your script below `if __name__ == "__main__":`',
+        )
 
 
 def refuse_lone_tasks() -> None:

@@ -1,5 +1,10 @@
 """Which pictures are this process's own."""
 
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from facesr.errors import ConfigError
@@ -150,3 +155,30 @@ def test_a_switch_is_off(value: str | None, monkeypatch: pytest.MonkeyPatch) -> 
     if value is not None:
         monkeypatch.setenv("FACESR_DEBUG", value)
     assert not is_switched_on("FACESR_DEBUG")
+
+
+@pytest.mark.parametrize("method", sorted({*multiprocessing.get_all_start_methods()} - {"fork"}))
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_script_that_its_processes_would_run_again_is_refused(
+    method: str, guarded: bool, tmp_path: Path
+) -> None:
+    guard = '__name__ == "__main__"' if guarded else "True"
+    script = f"""
+import multiprocessing
+from facesr.processes import leave_if_unguarded, refuse_unguarded
+if {guard}:
+    multiprocessing.set_start_method("{method}", force=True)
+    leave_if_unguarded()
+    refuse_unguarded()
+    print("works")
+"""
+    (tmp_path / "mine.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    if guarded:
+        assert (done.stdout, done.stderr) == ("works\n", "")
+    else:
+        assert done.stdout == ""
+        assert done.stderr.splitlines()[-1].endswith('has no `if __name__ == "__main__":`')
+        assert done.stderr.count("Traceback") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facesr.config.train import TrainConfig
 from facesr.events import Reporter
-from facesr.processes import refuse_lone_tasks
+from facesr.processes import leave_if_unguarded, refuse_lone_tasks
 from facesr.results import TrainResult
 from facesr.training.layout import CHECKPOINT, refuse_used
 from facesr.training.signals import stop_signals
@@ -28,6 +28,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """
     from facesr.data.folders import list_training, list_validation  # imports Pillow
 
+    leave_if_unguarded()
     refuse_lone_tasks()
     config, reporter = config.resolved(), reporter or Reporter()
     if config.resume is None and config.out is not None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -928,6 +930,51 @@ def command(data: dict[str, Any], out: Path, **settings: Any) -> list[str]:
         "--out", str(out),
     ]  # fmt: skip
     return [*arguments, *(word for key, value in tree.items() for word in ("--set", f"{key}={value}"))]
+
+
+def script(
+    data: dict[str, Any], folder: Path, text: str, *, many: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run a script where processes are spawned, in a folder with the data where recipes look for it."""
+    # So many that their names fill the pipe to a worker that does not read it.
+    train_hq = Path(data["train_hq"][0])
+    for index in range(many):
+        (train_hq / f"{index}{'a' * 100}.png").hardlink_to(train_hq / "0.png")
+    for name, place in (
+        ("train/hq", data["train_hq"][0]),
+        ("val/hq", data["val_hq"]),
+        ("val/lq", data["val_lq"][0]),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(place)
+    setting = "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
+    (folder / "mine.py").write_text(setting + text)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "mine.py"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+(EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+SHORT = EXAMPLE.replace('"smoke", ', '"smoke", iterations=2, batch=2, data={"crop_px": 32, "workers": 1}, ')
+
+
+def test_the_example_of_the_docs_is_a_script_where_processes_are_spawned(data: dict, tmp_path: Path) -> None:
+    done = script(data, tmp_path / "here", SHORT)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) < 100
+
+
+@pytest.mark.parametrize("many", [0, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_script_without_a_guard_is_told_so(many: int, data: dict, tmp_path: Path) -> None:
+    unguarded = textwrap.dedent(SHORT.replace('if __name__ == "__main__":', "if True:"))
+    done = script(data, tmp_path / "here", unguarded, many=many)
+    assert done.returncode == 1
+    assert 'has no `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert "RunError" in done.stderr
+    assert "bootstrapping" not in done.stderr
 
 
 def finish(arguments: list[str]) -> None:
