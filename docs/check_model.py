@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 
 import facesr
-from facesr.data.pairs import list_hq, list_pairs
+from facesr.data.pairs import Matching, list_hq, list_pairs
 from facesr.images.image import bicubic
 from facesr.images.read import read_image
 from facesr.metrics import measure
@@ -33,7 +33,7 @@ def main(name: str, hq: Path, *folders: Path) -> None:
     model = facesr.load_model(name)
     listed = list_hq(hq, hint="check the path")
     for folder in folders:
-        pairs = list_pairs(folder, listed, scale=4, hint="check the path")
+        pairs = list_pairs(folder, listed, scale=4, matching=Matching(), hint="check the path")
         lq, truths = ([read_image(path).rgb8 for path in paths] for paths in (pairs.lq, pairs.hq))
         inputs = [bicubic(pixels, scale=4) for pixels in lq]
         results = [np.asarray(facesr.upscale_image(pixels, model)) for pixels in lq]

@@ -30,7 +30,7 @@ def render() -> str:
         "",
         "Every option is also a key for `--config FILE.toml` and `--set KEY=VALUE`; arguments, in capitals,"
         " are not, and keys without an option are reached that way only. Precedence: option, `--set`,"
-        " environment variable, file, default.",
+        " environment variable, file, default. `~` at the start of a path is your home folder.",
     ]
     for command, config in COMMANDS.items():
         lines += ["", f"## facesr {command}", "", "| option | key | value | default | meaning |"]

@@ -1,13 +1,23 @@
-"""This process among others: what torchrun and SLURM say in the environment."""
+"""What the environment says: switches, and this process among others by torchrun or SLURM."""
 
+import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
 
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, RunError
+from facesr.events import Reporter
 
 # By which a person, torchrun and SLURM ask a run to end; Windows lacks the last.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+# Exit code of a process that has run the script of its parent again.
+_UNGUARDED = 75
+
+
+def is_switched_on(name: str) -> bool:
+    """Tell whether an environment variable such as FACESR_DEBUG is set, and not to 0, false, no or off."""
+    return os.environ.get(name, "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,53 @@ def local_world_size() -> int:
     return _number("LOCAL_WORLD_SIZE", 1)
 
 
+def step_tasks() -> int:
+    """Return how many tasks the SLURM step of this process has, 1 under torchrun and elsewhere."""
+    alone = "SLURM_PROCID" not in os.environ or "RANK" in os.environ
+    return 1 if alone else _number("SLURM_STEP_NUM_TASKS", 1)
+
+
+def warn_of_repetition(reporter: Reporter, work: str) -> None:
+    """Warn, once, if several processes were started for work that each of them does in full."""
+    ranks = rank_from_environment()
+    count = max(ranks.world_size, step_tasks())
+    is_first = ranks.rank == 0 and (step_tasks() == 1 or _number("SLURM_PROCID") == 0)
+    if count > 1 and is_first:
+        reporter.warn(f"{count} processes were started, and each of them {work}, so start one instead")
+
+
+def leave_if_unguarded() -> None:
+    """End a process that runs its parent's script again, up to the call that starts processes."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        os._exit(_UNGUARDED)  # sys.exit would end as 1 in a child of a fork server
+
+
+def refuse_unguarded() -> None:
+    """Refuse a script without `if __name__ == "__main__":` where each process that it starts reads it again.
+
+    A process that has nothing to do is started first: its parent would wait for ever for one that ends before
+    it has read its work.
+    """
+    if multiprocessing.get_start_method() == "fork":
+        return
+    probe = multiprocessing.Process(target=os.getpid)
+    try:
+        probe.start()
+        probe.join()
+        is_unguarded = probe.exitcode == _UNGUARDED
+    except (ConnectionError, EOFError):  # the fork server itself has read the script, and ended
+        is_unguarded = True
+    if is_unguarded:
+        raise RunError(
+            'processes that prepare images run your script again: it has no `if __name__ == "__main__":`',
+            hint='put the calls in your script below `if __name__ == "__main__":`',
+        )
+
+
 def refuse_lone_tasks() -> None:
     """Refuse to be one of several tasks of a SLURM step, not started by torchrun, that ignore each other."""
-    tasks = _number("SLURM_STEP_NUM_TASKS", 1)
-    if tasks > 1 and "RANK" not in os.environ:
+    tasks = step_tasks()
+    if tasks > 1:
         raise ConfigError(
             f"SLURM started {tasks} tasks, each of which would train on its own",
             hint="start one a node, and the processes by torchrun: `srun --ntasks-per-node=1 torchrun …`",
@@ -58,7 +111,8 @@ def pick_shard(text: str) -> tuple[int, int]:
     """Resolve `I/N`, `auto`, or nothing to (index, count): this process takes every count-th picture.
 
     `auto` reads torchrun, then a SLURM array, then the tasks of a step, or both of these. Nothing means
-    everything, except under torchrun.
+    everything, except under torchrun, and in a step of several tasks. An array is not split unless asked,
+    since its tasks may have different folders.
 
     Raises:
         ConfigError: Another text, or no such environment.
@@ -67,7 +121,7 @@ def pick_shard(text: str) -> tuple[int, int]:
     if ranks.world_size > 1 and text in {"", "auto"}:
         return ranks.rank, ranks.world_size
     if not text:
-        return 0, 1
+        return (_number("SLURM_PROCID"), step_tasks()) if step_tasks() > 1 else (0, 1)
     if text == "auto":
         return _from_slurm()
     index, slash, count = text.partition("/")

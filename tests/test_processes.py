@@ -1,9 +1,23 @@
 """Which pictures are this process's own."""
 
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from facesr.errors import ConfigError
-from facesr.processes import Rank, local_rank, pick_shard, rank_from_environment, refuse_lone_tasks
+from facesr.processes import (
+    Rank,
+    is_switched_on,
+    local_rank,
+    pick_shard,
+    rank_from_environment,
+    refuse_lone_tasks,
+    warn_of_repetition,
+)
+from tests.conftest import Listener
 
 NAMES = (
     "RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_ID",
@@ -32,11 +46,17 @@ def _nothing_started(monkeypatch: pytest.MonkeyPatch) -> None:
         (TORCHRUN, "", (5, 8)),
         (TORCHRUN, "auto", (5, 8)),
         (TORCHRUN, "0/3", (0, 3)),
-        (STEP, "", (0, 1)),
+        (STEP, "", (2, 4)),
+        (STEP, "0/1", (0, 1)),
+        ({**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, "", (0, 1)),  # an interactive shell
+        ({"SLURM_STEP_NUM_TASKS": "4"}, "", (0, 1)),
+        (ARRAY, "", (0, 1)),
+        ({**ARRAY, **STEP}, "", (2, 4)),
         (STEP, "auto", (2, 4)),
         (ARRAY, "auto", (2, 5)),
         ({**ARRAY, **STEP}, "auto", (10, 20)),
         ({**TORCHRUN, **STEP}, "auto", (5, 8)),
+        ({**TORCHRUN, **STEP}, "", (5, 8)),
     ],
 )
 def test_shards(environment: dict, text: str, shard: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +119,66 @@ def test_tasks_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.M
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     refuse_lone_tasks()
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, False),
+        (STEP, False),  # the first task tells
+        ({**STEP, "SLURM_PROCID": "0"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, False),
+        (TORCHRUN, False),
+        ({**TORCHRUN, "RANK": "0"}, True),
+        ({**STEP, **TORCHRUN, "RANK": "0"}, True),
+    ],
+)
+def test_work_that_every_process_does_is_told_of_once(
+    environment: dict, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    listener = Listener()
+    warn_of_repetition(listener, "scores all images")
+    assert ["each of them scores all images" in message for message in listener.warnings] == [True] * told
+
+
+@pytest.mark.parametrize("value", ["1", "true", "yes", "on", "2"])
+def test_a_switch_is_on(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESR_DEBUG", value)
+    assert is_switched_on("FACESR_DEBUG")
+
+
+@pytest.mark.parametrize("value", [None, "", "0", "false", "False", "no", "OFF", " 0 "])
+def test_a_switch_is_off(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACESR_DEBUG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("FACESR_DEBUG", value)
+    assert not is_switched_on("FACESR_DEBUG")
+
+
+@pytest.mark.parametrize("method", sorted({*multiprocessing.get_all_start_methods()} - {"fork"}))
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_script_that_its_processes_would_run_again_is_refused(
+    method: str, guarded: bool, tmp_path: Path
+) -> None:
+    guard = '__name__ == "__main__"' if guarded else "True"
+    script = f"""
+import multiprocessing
+from facesr.processes import leave_if_unguarded, refuse_unguarded
+if {guard}:
+    multiprocessing.set_start_method("{method}", force=True)
+    leave_if_unguarded()
+    refuse_unguarded()
+    print("works")
+"""
+    (tmp_path / "mine.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    if guarded:
+        assert (done.stdout, done.stderr) == ("works\n", "")
+    else:
+        assert done.stdout == ""
+        assert done.stderr.splitlines()[-1].endswith('has no `if __name__ == "__main__":`')
+        assert done.stderr.count("Traceback") == 1

@@ -1,7 +1,6 @@
 """The `facesr` command: its sub-commands, and what becomes of errors and signals."""
 
 import errno
-import os
 import signal
 import sys
 import warnings
@@ -16,6 +15,7 @@ from facesr.cli import degrade, evaluate, export, models, train, upscale
 from facesr.cli.stderr import print_errors
 from facesr.cli.usage import is_usage_error, usage_error
 from facesr.errors import FacesrError
+from facesr.processes import is_switched_on
 from facesr.version import __version__
 
 # What the next run makes of one that was broken off. Others keep nothing.
@@ -65,7 +65,7 @@ class _Group(TyperGroup):
             if is_usage_error(error):
                 command = " ".join(filter(None, ["facesr", ctx.invoked_subcommand]))
                 _leave(usage_error(error, command, words))
-            if os.environ.get("FACESR_DEBUG"):
+            if is_switched_on("FACESR_DEBUG"):
                 raise
             if isinstance(error, FacesrError):
                 _leave(error)

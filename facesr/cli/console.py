@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import rich.console
 import typer
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,9 @@ from facesr.errors import ConfigError, FacesrError
 from facesr.events import Failure
 from facesr.processes import rank_from_environment
 from facesr.results import DegradeResult, UpscaleResult
+
+_GAP = 2  # between the columns of a table, in characters
+_LEAST_TEXT = 16  # a column of texts is not folded to fewer
 
 
 @dataclass(frozen=True)
@@ -42,16 +46,25 @@ class Console:
         return ProgressReporter(mute=self.quiet or rank_from_environment().rank > 0)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table on stdout. Columns whose cells all start like numbers are right-aligned."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        body = list(rows)
-        for index, name in enumerate(columns):
-            numeric = all(not row[index] or row[index][0] in "+-0123456789" for row in body)
-            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-        for row in body:
-            table.add_row(*(Text(printable(cell)) for cell in row))
+        """Print a table on stdout, or one line a value where a terminal is too narrow for whole numbers.
+
+        Columns whose cells all start like numbers are right-aligned and never folded.
+        """
+        body = [[printable(cell) for cell in row] for row in rows]
+        console = rich.console.Console()
+        widths = _fit(columns, body, console.width)
         with standard_output():
-            rich.console.Console().print(table)
+            if not widths:
+                console.print(Text("\n\n".join(_as_lines(columns, row) for row in body)))
+                return
+            table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+            for (name, *cells), width in zip(zip(columns, *body, strict=True), widths, strict=True):
+                table.add_column(
+                    name, justify="right" if _is_numeric(cells) else "left", overflow="fold", width=width
+                )
+            for row in body:
+                table.add_row(*map(Text, row))
+            console.print(table)
 
     def document(self, value: Any) -> None:
         """Print a JSON document on stdout. Paths become strings."""
@@ -84,6 +97,33 @@ class Console:
             print_line("\n".join(map(plain, summary.splitlines())))
         if failed:
             raise typer.Exit(3 if done else 1)
+
+
+def _is_numeric(cells: Iterable[str]) -> bool:
+    return all(not cell or cell[0] in "+-0123456789" for cell in cells)
+
+
+def _fit(columns: Sequence[str], body: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return widths of columns that fit into `room`, texts folded if need be; nothing if there are none."""
+    table = list(zip(columns, *body, strict=True))
+    widths = [max(cell_len(line) for cell in cells for line in cell.split("\n")) for cells in table]
+    least = [
+        width if _is_numeric(cells[1:]) else min(width, _LEAST_TEXT)
+        for width, cells in zip(widths, table, strict=True)
+    ]
+    while sum(widths) + _GAP * (len(widths) - 1) > room:
+        foldable = [index for index, width in enumerate(widths) if width > least[index]]
+        if not foldable:
+            return []
+        widths[max(foldable, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _as_lines(columns: Sequence[str], row: Sequence[str]) -> str:
+    names = (name.replace("-\n", "-").replace("\n", " ") for name in columns)
+    return "\n".join(
+        f"{name}: {cell}" if name else cell for name, cell in zip(names, row, strict=True) if cell
+    )
 
 
 def counts(result: UpscaleResult | DegradeResult) -> str:

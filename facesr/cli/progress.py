@@ -1,6 +1,5 @@
 """Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from facesr.cli.stderr import plain, print_line, print_warning
 from facesr.events import Reporter
+from facesr.processes import is_switched_on
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -22,7 +22,7 @@ class ProgressReporter(Reporter):
     """
 
     def __init__(self, *, mute: bool) -> None:
-        self._mute = mute or bool(os.environ.get("FACESR_NO_PROGRESS"))
+        self._mute = mute or is_switched_on("FACESR_NO_PROGRESS")
         self._bar: progress.Progress | None = None
         if not self._mute and sys.stderr.isatty():
             self._bar = progress.Progress(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facesr.config.explain import explain
-from facesr.config.fields import Config
+from facesr.config.fields import Config, expand_home
 from facesr.errors import ConfigError, shorten
 
 T = TypeVar("T", bound=Config)
@@ -17,7 +17,7 @@ Tree = dict[str, Any]
 def read_toml(path: Path) -> Tree:
     """Read a TOML file, and raise `ConfigError` if that fails."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(expand_home(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no such configuration file: {path}", hint="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -29,7 +29,7 @@ def read_toml(path: Path) -> Tree:
 def is_file(name: str) -> bool:
     """Tell whether there is a file of this name; of one too long for any there is none."""
     try:
-        return Path(name).is_file()
+        return expand_home(Path(name)).is_file()
     except OSError:
         return False
 

@@ -52,6 +52,12 @@ class DataConfig(Config):
     degradations: Mapping[str, Degradation] = key(
         "The degradations themselves by the names in `degradation`, read from there if not given.", make=dict
     )
+    lq_suffix: str = key(
+        "Ending of the names in `train_lq` and `val_lq`, such as x4, ignored when matching.", default=""
+    )
+    crop_to_scale: bool = key(
+        "Crop HQ images whose sides the scale does not divide, as BasicSR does.", default=False
+    )
     usm_source: bool = key("Sharpen the HQ image before it is degraded, as Real-ESRGAN does.", default=False)
     flip_chance: Chance = key("Probability of a mirror image.", default=0.5)
     rotate_chance: Chance = key("Probability of a turn by 90, 180 or 270 degrees.", default=0.0)
@@ -81,6 +87,7 @@ class DataConfig(Config):
 
     def resolved(self) -> Self:
         """Read the degradations that are named and not given."""
+        self = super().resolved()
         known = self.degradations
         named = {name: known.get(name) or read_degradation(name) for name in self.degradation_shares}
         return replace(self, degradations=named)

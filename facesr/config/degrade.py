@@ -61,6 +61,7 @@ class DegradeConfig(Config):
 
     def resolved(self) -> Self:
         """Take the preset's degradation where none is given."""
+        self = super().resolved()
         return replace(self, degradation=self.degradation or degradation_preset(self.preset or "default"))
 
     @classmethod

@@ -49,6 +49,12 @@ class EvalConfig(Config):
     sr_suffix: str = opt(
         "", "Ending of the names in --sr, such as _out, ignored when matching.", panel=_DATA, metavar="TEXT"
     )
+    lq_suffix: str = opt(
+        "", "Ending of the names in --lq, such as x4, ignored when matching.", panel=_DATA, metavar="TEXT"
+    )
+    crop_to_scale: bool = opt(
+        False, "Crop HQ images whose sides the scale does not divide, as BasicSR does.", panel=_DATA
+    )
     model: tuple[str, ...] = opt(
         (DEFAULT_MODEL,),
         "Model to score, as in `upscale --model`. Repeat it to compare models.",
@@ -83,6 +89,7 @@ class EvalConfig(Config):
 
     def resolved(self) -> Self:
         """Put PSNR among the metrics, which the worst images are named by."""
+        self = super().resolved()
         return self if "psnr" in self.metric else replace(self, metric=("psnr", *self.metric))
 
     @classmethod

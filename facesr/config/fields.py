@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
 from annotated_types import Ge, Gt
@@ -27,14 +29,28 @@ class Config:
         return {}
 
     def resolved(self) -> Self:
-        """Return the configuration with everything filled in that its values only name, such as a preset.
+        """Return the configuration with all that its values only name filled in, such as presets and `~`.
 
         `build` and the workflows call it, so those who construct a configuration need not. Twice is as once.
 
         Raises:
             ConfigError: What is named does not exist or cannot be read.
         """
-        return self
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: _expanded(value) for name, value in values.items()})
+
+
+def expand_home(path: Path) -> Path:
+    """Replace `~` at the start, which a shell leaves alone in quotes; without a home folder it stays."""
+    with suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_expanded, value))
+    return expand_home(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True)

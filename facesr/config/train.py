@@ -95,7 +95,9 @@ class TrainConfig(Config):
         return translate_losses(tree)
 
     def resolved(self) -> Self:
-        """Put blocks, features and scale among the arguments of the network, and resolve the data."""
+        """Put blocks, features and scale among the arguments of the network, and resolve data and run."""
+        self = super().resolved()
+        self = replace(self, resume=find_run(self.resume)) if self.resume else self
         given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
         args = {**self.args, **{name: value for name, value in given.items() if value is not None}}
         return replace(self, args=args, blocks=None, features=None, scale=None, data=self.data.resolved())
@@ -144,15 +146,33 @@ def recipe_tree(name: str) -> dict[str, Any]:
     return translate_losses(read_toml(Path(name)))
 
 
-def run_tree(run: Path) -> dict[str, Any]:
-    """Return the configuration that a run was started with as a tree, and refuse what is not a run folder."""
-    file = run / "config.toml"
-    if not is_file(str(file)):
+def find_run(path: Path) -> Path:
+    """Return the run folder that `--resume` names, by itself, by a file in it, or by `last/`.
+
+    Raises:
+        ConfigError: It is not a run folder, or it is the best weights of one, which nothing continues from.
+    """
+    inside = next((part for part in (path, path.parent) if part.name in {"last", "best", "samples"}), None)
+    run = inside.parent if inside else path.parent if is_file(str(path)) else path
+    # Every run has both, and a `config.toml` alone may be any file for `--config`.
+    if not all(is_file(str(run / name)) for name in ("config.toml", "env.json")):
+        run = path
+    elif inside and inside.name == "best":
         raise ConfigError(
-            f"`--resume {run}` is not a run folder (no `config.toml` in it)",
+            f"`--resume {path}` names weights, not a run",
+            hint=f"`--resume {run}` continues the run, `--init {inside}` starts a new one from these weights",
+        )
+    if not is_file(str(run / "config.toml")):
+        raise ConfigError(
+            f"`--resume {path}` is not a run folder (no `config.toml` in it)",
             hint="name the folder that `facesr train` made, such as `--resume runs/mine`",
         )
-    return translate_losses(read_toml(file))
+    return run
+
+
+def run_tree(path: Path) -> dict[str, Any]:
+    """Return the configuration that a run was started with as a tree; the path is as for `find_run`."""
+    return translate_losses(read_toml(find_run(path) / "config.toml"))
 
 
 def resumed_config(run: Path) -> TrainConfig:

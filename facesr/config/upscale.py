@@ -42,7 +42,7 @@ class UpscaleConfig(Config):
         "Take every N-th picture, from the I-th; auto asks torchrun or SLURM.",
         panel="Input",
         metavar="auto|I/N",
-        shown_default="everything, or auto under torchrun",
+        shown_default="everything, or a share under torchrun and srun",
     )
     name: str = opt("{stem}", "Name of the results, without extension.", panel="Output", metavar="TEMPLATE")
     outscale: Annotated[float, Gt(0), Le(16)] | None = opt(

@@ -18,7 +18,7 @@ from facesr.data.augment import vary
 from facesr.data.dataset import PairDataset, TrainingPair
 from facesr.degradation.degrader import derive_seed
 from facesr.errors import ImageError
-from facesr.processes import STOP_SIGNALS
+from facesr.processes import STOP_SIGNALS, refuse_unguarded
 
 _WORKER_GRACE_S = 20
 
@@ -63,6 +63,8 @@ def batches(draws: PairDataset, *, part: Slice, start: int, workers: int) -> Gen
     size = config.ring if config.reuse > 1 else 1
     used = start * part.local
     first = used // config.reuse
+    if workers:
+        refuse_unguarded()
     loader = DataLoader(
         draws,
         sampler=map(part.number, count(first)),

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from facesr.config.data import DataConfig
 from facesr.data.augment import jitter, zoom
 from facesr.data.folders import Folder
+from facesr.data.reading import crop_like
 from facesr.degradation.degrader import degrade_pixels, derive_seed, draw
 from facesr.errors import FacesrError, ImageError
 from facesr.images.image import Array
@@ -70,12 +71,14 @@ class PairDataset(Dataset[TrainingPair]):
 
     def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
         hq = read_image(folder.hq[position]).rgb8
+        lq = read_image(folder.lq[position]).rgb8 if folder.lq else None
+        if lq is not None and self.config.crop_to_scale:
+            hq = crop_like(hq, lq, scale=self.scale)
         size: tuple[int, ...] = hq.shape[:2]
         # Its header may have said something else, and it may have been replaced since.
         if min(size) < max(self.config.crop_px, self.scale) or folder.size not in (None, size):
             raise ImageError(f"is {size[1]}x{size[0]} now", file=folder.hq[position])
-        if folder.lq:
-            lq = read_image(folder.lq[position]).rgb8
+        if lq is not None:
             if tuple(self.scale * side for side in lq.shape[:2]) != size:
                 raise ImageError(f"is {lq.shape[1]}x{lq.shape[0]} now", file=folder.lq[position])
             return lq, hq

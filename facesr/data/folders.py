@@ -8,6 +8,7 @@ from pathlib import Path
 from facesr.config.data import DataConfig
 from facesr.data.pairs import (
     FIX,
+    Matching,
     PairSet,
     UnreadableHeader,
     check_sizes,
@@ -40,6 +41,7 @@ def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folde
     Raises:
         ConfigError: A missing folder, a missing match, a size that does not fit. Offenders are named.
     """
+    matching = _matching(config)
     shares = config.train_share or (1.0,) * len(config.train_hq)
     folders = []
     sizes: dict[tuple[int, int], Path] = {}
@@ -50,22 +52,24 @@ def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folde
         hq = tuple(source.path for source in sources)
         lq: tuple[Path, ...] = ()
         scale = 0
+        if config.train_lq:
+            lq_folder = config.train_lq[index]
+            hint = f"make them with `facesr degrade {hq_folder} {lq_folder} -r`, or leave out `--train-lq`"
+            pairs = match_pairs(list_folder(lq_folder, "LQ images", hint, warn), sources, matching)
+            scale = check_sizes(list(pairs.values()), f"{lq_folder} and its HQ images", matching)
+            lq, hq = zip(*pairs.values(), strict=True)
         for path in hq:
             try:
                 height, width = header_size(path)
             except UnreadableHeader as error:
                 problems.append(str(error))
                 continue
+            if config.crop_to_scale and scale:
+                height, width = height - height % scale, width - width % scale
             if min(height, width) < config.crop_px:
                 problems.append(f"{path}: {width}x{height} is smaller than the crop of {config.crop_px} px")
             elif not config.crop_px:
                 sizes.setdefault((height, width), path)
-        if config.train_lq:
-            lq_folder = config.train_lq[index]
-            hint = f"make them with `facesr degrade {hq_folder} {lq_folder} -r`, or leave out `--train-lq`"
-            pairs = match_pairs(list_folder(lq_folder, "LQ images", hint, warn), sources)
-            scale = check_sizes(list(pairs.values()), f"{lq_folder} and its HQ images")
-            lq, hq = zip(*pairs.values(), strict=True)
         folders.append(Folder(hq, lq, shares[index], scale=scale))
     hint = FIX
     if len(sizes) > 1:
@@ -84,6 +88,15 @@ def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folde
     return [replace(folder, size=size) for folder in folders]
 
 
+def _matching(config: DataConfig) -> Matching:
+    return Matching(
+        config.lq_suffix,
+        config.crop_to_scale,
+        suffix_option="--set data.lq_suffix='\"{}\"'",  # in quotes for TOML, which takes 4 for a number
+        crop_option="--set data.crop_to_scale=true",
+    )
+
+
 def check_scale(
     config: DataConfig, folders: Sequence[Folder], sets: Sequence[PairSet], *, scale: int
 ) -> None:
@@ -96,9 +109,10 @@ def check_scale(
     if config.crop_px % scale:
         raise ConfigError(f"`--crop {config.crop_px}` is not a multiple of {scale}", hint="choose a multiple")
     height, width = folders[0].size or (scale, scale)
-    if height % scale or width % scale:
+    if (height % scale or width % scale) and not config.crop_to_scale:
         raise ConfigError(
-            f"training data: {width}x{height} is not divisible by {scale}", hint="take crops with `--crop`"
+            f"training data: {width}x{height} is not divisible by {scale}",
+            hint="use `--set data.crop_to_scale=true`, or take crops with `--crop`",
         )
 
 
@@ -122,6 +136,7 @@ def list_validation(config: DataConfig, *, warn: Warn | None = None) -> list[Pai
         list_pairs(
             folder,
             hq,
+            matching=_matching(config),
             hint=f"make them with `facesr degrade {config.val_hq} {folder} -r`, or name them with `--val-lq`",
             name=folder.name if names.count(folder.name) == 1 else str(folder),
             warn=warn,

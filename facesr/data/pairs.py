@@ -1,5 +1,6 @@
 """Finding pairs of LQ and HQ images, and refusing those that do not fit."""
 
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,20 @@ FIX = "fix or remove these files"
 _ORIENTATION = 0x0112
 
 
+# How many times larger HQ may be, where only restored images are there to compare with.
+_LARGEST_SCALE = 8
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How images are matched with their HQ images, and how the user asks for it."""
+
+    suffix: str = ""  # at the end of the images' stems, and not of the HQ images'
+    crop: bool = False  # whether HQ images may be larger, by less than the scale, and are then cropped
+    suffix_option: str = "--lq-suffix {}"
+    crop_option: str = "--crop-to-scale"
+
+
 @dataclass(frozen=True)
 class PairSet:
     """Images and their HQ images, in the same order."""
@@ -27,6 +42,7 @@ class PairSet:
     lq: tuple[Path, ...]  # the images, LQ or already restored
     hq: tuple[Path, ...]
     scale: int = 0  # how many times larger HQ is; 0 if no header could be read
+    crop: bool = False  # whether HQ images are cropped to a multiple of the scale
 
 
 def list_hq(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
@@ -40,7 +56,7 @@ def list_pairs(
     *,
     scale: int = 0,
     hint: str,
-    suffix: str = "",
+    matching: Matching,
     name: str = "",
     warn: Warn | None = None,
 ) -> PairSet:
@@ -52,16 +68,17 @@ def list_pairs(
         ConfigError: A missing folder, images without a match, sizes that do not fit. Files whose headers
             cannot be read are left for later.
     """
-    pairs = match_pairs(list_folder(folder, "images to compare", hint, warn), hq, suffix=suffix)
-    scale = check_sizes(list(pairs.values()), f"{folder} and its HQ images", scale=scale)
+    pairs = match_pairs(list_folder(folder, "images to compare", hint, warn), hq, matching)
+    scale = check_sizes(list(pairs.values()), f"{folder} and its HQ images", matching, scale=scale)
     lq_paths, hq_paths = zip(*pairs.values(), strict=True)
-    return PairSet(name or folder.name, tuple(pairs), lq_paths, hq_paths, scale)
+    return PairSet(name or folder.name, tuple(pairs), lq_paths, hq_paths, scale, matching.crop)
 
 
-def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, *, scale: int = 0) -> int:
+def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, matching: Matching, *, scale: int = 0) -> int:
     """Check by the headers that can be read that each HQ image is `scale` times as large as its LQ image.
 
-    A scale of 0 takes what most pairs have. It is returned, or 0 if nothing could be read.
+    A scale of 0 takes what most pairs have. It is returned, or 0 if nothing could be read. HQ images that are
+    cropped may be larger by less than the scale, or by less than 8 px than images restored already.
 
     Raises:
         ConfigError: Sizes that do not fit, said of `what`.
@@ -71,15 +88,22 @@ def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, *, scale: int = 0
         with suppress(UnreadableHeader):
             sizes[lq_path] = header_size(lq_path), header_size(hq_path)
     exact = Counter(hq[0] // lq[0] for lq, hq in sizes.values() if hq[0] * lq[1] == hq[1] * lq[0])
-    scale = scale or max(exact, key=lambda ratio: exact[ratio], default=min(len(sizes), 1))
-    refuse(
-        [
-            f"{path}: {lq[1]}x{lq[0]}, but its HQ image is {hq[1]}x{hq[0]}, not {scale} times"
-            for path, (lq, hq) in sizes.items()
-            if (lq[0] * scale, lq[1] * scale) != hq
-        ],
-        what,
-    )
+    whole = Counter(hq[0] // lq[0] for lq, hq in sizes.values() if hq[0] // lq[0] == hq[1] // lq[1])
+    ratios = whole if matching.crop else exact or whole
+    scale = scale or max(ratios, key=lambda ratio: ratios[ratio], default=min(len(sizes), 1))
+    spare = (scale if scale > 1 else _LARGEST_SCALE) - 1
+    problems = []
+    croppable = True
+    for path, (lq, hq) in sizes.items():
+        rest = [high - low * scale for low, high in zip(lq, hq, strict=True)]
+        fits_cropped = min(rest) >= 0 and max(rest) <= spare
+        croppable &= fits_cropped
+        if any(rest) and not (matching.crop and fits_cropped):
+            problems.append(
+                f"{path}: {lq[1]}x{lq[0]}, but its HQ image is {hq[1]}x{hq[0]}, not {scale} times"
+            )
+    hint = f"`{matching.crop_option}` crops the HQ images to {scale} times the size of the others"
+    refuse(problems, what, hint=hint if croppable else FIX)
     return scale
 
 
@@ -88,13 +112,12 @@ class UnreadableHeader(ValueError):
 
 
 def match_pairs(
-    lq: Sequence[Source], hq: Sequence[Source], *, suffix: str = ""
+    lq: Sequence[Source], hq: Sequence[Source], matching: Matching
 ) -> dict[str, tuple[Path, Path]]:
     """Find the HQ image of each image by the names without extension.
 
     If each name occurs once on either side, it does not matter where the files lie. Otherwise the paths below
-    the two folders are compared. The suffix is what the stems of `lq` have at their end, and those of `hq`
-    have not.
+    the two folders are compared.
 
     Returns:
         The image and its HQ image by name, or by path with `/` between its parts, sorted.
@@ -102,7 +125,10 @@ def match_pairs(
     Raises:
         ConfigError: An image without a match, or two of one name in a list.
     """
-    stems = [source.path.stem.removesuffix(suffix) for source in lq], [source.path.stem for source in hq]
+    stems = (
+        [source.path.stem.removesuffix(matching.suffix) for source in lq],
+        [source.path.stem for source in hq],
+    )
     by_path = any(len(set(names)) < len(names) for names in stems)
     tables: list[dict[str, Path]] = []
     problems = []
@@ -118,8 +144,24 @@ def match_pairs(
     problems += [f"{images[name]} has no matching HQ image" for name in images.keys() - hq_images.keys()]
     problems += [f"{hq_images[name]} has no matching image" for name in hq_images.keys() - images.keys()]
     hint = f"{FIX}; names that occur twice need the same sub-folders on both sides" if by_path else FIX
+    suffix, count = _common_suffix(lq, hq) if problems else ("", 0)
+    if suffix not in {"", matching.suffix} and 2 * count > len(lq):
+        option = matching.suffix_option.format(shlex.quote(suffix))
+        hint = f"`{option}` matches {'them' if count == len(lq) else f'{count} of {len(lq)}'}"
     refuse(sorted(problems), "pairs", hint=hint)
     return {name: (images[name], hq_images[name]) for name in sorted(images)}
+
+
+def _common_suffix(lq: Sequence[Source], hq: Sequence[Source]) -> tuple[str, int]:
+    """Return what most stems of `lq` have at the end beyond a stem of `hq`, and how many have it."""
+    known = {source.path.stem for source in hq}
+    endings = Counter(
+        stem[length:]
+        for stem in (source.path.stem for source in lq)
+        for length in range(1, len(stem))
+        if stem[:length] in known
+    )
+    return max(endings.items(), key=lambda item: item[1], default=("", 0))
 
 
 def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[Source]:

@@ -16,6 +16,13 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", "
 # No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 
+# What storage devices and systems keep for themselves, such as thumbnails and deleted files, in lower case.
+_SYSTEM_FOLDERS = {
+    "@eadir", "@recycle", "@recently-snapshot", "@snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
+    "__macosx", "lost+found", "network trash folder", "recycler", "system volume information",
+    "temporary items",
+}  # fmt: skip
+
 # What a camera or a phone may have put beside them.
 _OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
 
@@ -33,7 +40,8 @@ def list_images(
 ) -> list[Source]:
     """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 
-    Links to folders are not followed, and the folders of `exclude`, such as the output, are not looked into.
+    Folders of the system such as `@eaDir` count as hidden, unless they are named. Links to folders are not
+    followed, and the folders of `exclude`, such as the output, are not looked into.
     `warn` is told if pictures in formats that are not read were left out.
 
     Raises:
@@ -70,10 +78,14 @@ def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> Iterator[Path]:
         folders[:] = [
             name
             for name in sorted(folders)
-            if recursive and not name.startswith(".") and real(Path(root, name)) not in exclude
+            if recursive and not _is_hidden(name) and real(Path(root, name)) not in exclude
         ]
         # Pipes and links that lead nowhere too: they are reported when they are read, not passed over.
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
 
 
 def _is_image(path: Path) -> bool:

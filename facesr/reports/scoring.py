@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from facesr.config.evaluate import PROTOCOLS, EvalConfig
+from facesr.data.reading import crop_like
 from facesr.errors import ImageError
 from facesr.events import Failure, Reporter
 from facesr.images.image import Array, ImageData, bicubic, to_pil
@@ -100,6 +101,8 @@ def _score_pairs(
         hq = read_image(pair.hq).rgb8
         # As they would be read from a file: grey ones, say, have one channel there.
         results: list[Array] = [from_pil(to_pil(image)).rgb8 for image in restored]
+        if config.crop_to_scale:
+            hq = crop_like(hq, results[0], scale=1)
         lq = read_image(pair.lq).rgb8 if pair.lq else None
         if lq is not None:
             results.insert(0, bicubic(lq, height=hq.shape[0], width=hq.shape[1]))

@@ -45,8 +45,12 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype is torch.float16)
         self._module: nn.Module = self.network
         if dist.is_initialized():
-            # Buffers are constants; those of EDSR could not be sent in this layout.
-            self._module = DistributedDataParallel(self.network, broadcast_buffers=False)
+            # Buffers are constants, and those of EDSR could not be sent in this layout. They are named one by
+            # one, since the argument that leaves all of them out has another name from PyTorch 2.13 on.
+            constants = [name for name, _ in self.network.named_buffers()]
+            leave_out = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+            leave_out(self.network, constants)  # type: ignore[no-untyped-call]
+            self._module = DistributedDataParallel(self.network)
         self._forward = torch.compile(self._module) if config.compile else self._module
 
     @property

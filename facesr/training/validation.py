@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from facesr.data.pairs import PairSet
+from facesr.data.reading import read_pair
 from facesr.errors import ConfigError
 from facesr.images.image import Array, ImageData, bicubic
-from facesr.images.read import read_image
 from facesr.images.write import write_image
 from facesr.inference.enlarge import enlarge_pixels
 from facesr.metrics import Scores, measure
@@ -49,8 +49,8 @@ class Validator:
         sets, metrics = tuple(sets), tuple(dict.fromkeys(("psnr", "ssim", best_by)))
         baseline = {
             one.name: mean_scores(
-                measure(enlarge_like(read_image(lq).rgb8, hq), hq, names=metrics)
-                for lq, hq in ((lq, read_image(hq).rgb8) for lq, hq in zip(one.lq, one.hq, strict=True))
+                measure(enlarge_like(lq, hq), hq, names=metrics)
+                for lq, hq in (read_pair(one, index) for index in range(len(one.lq)))
             )
             for one in sets
         }
@@ -67,15 +67,18 @@ class Validator:
     ) -> Table:
         """Return the network's mean scores, by set; `check` may raise before each image, to break off."""
 
-        def score_pair(lq: Path, hq: Path) -> Scores:
+        def score_pair(pairs: PairSet, index: int) -> Scores:
             check()
-            result = restore(network, read_image(lq).rgb8, device)
-            return measure(result, read_image(hq).rgb8, names=self.metrics)
+            lq, hq = read_pair(pairs, index)
+            return measure(restore(network, lq, device), hq, names=self.metrics)
 
         training = network.training
         network.eval()
         try:
-            return {one.name: mean_scores(map(score_pair, one.lq, one.hq)) for one in self.sets}
+            return {
+                one.name: mean_scores(score_pair(one, index) for index in range(len(one.lq)))
+                for one in self.sets
+            }
         finally:
             network.train(training)
 
@@ -83,8 +86,8 @@ class Validator:
         """Write a sheet: LQ, bicubic, result, truth of the first faces of each set."""
         rows = []
         for one in self.sets:
-            for lq_path, hq_path in list(zip(one.lq, one.hq, strict=True))[:count]:
-                lq, hq = read_image(lq_path).rgb8, read_image(hq_path).rgb8
+            for index in range(min(count, len(one.lq))):
+                lq, hq = read_pair(one, index)
                 blocky = np.asarray(Image.fromarray(lq).resize(hq.shape[1::-1], Image.Resampling.NEAREST))
                 row = [blocky, enlarge_like(lq, hq), restore(network, lq, device), hq]
                 rows.append(np.concatenate(row, axis=1))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesr.config.build import build
+from facesr.config.fields import expand_home
 from facesr.config.model import ModelConfig
 from facesr.errors import ConfigError, WeightsError
 from facesr.files.paths import exists
@@ -43,12 +44,13 @@ def find_weights(model: str) -> WeightFiles:
     """
     if model in BUNDLED:
         return _folder(_BUNDLED_DIR / model)
-    path = Path(model)
+    path = expand_home(Path(model))
     if exists(path) and path.is_dir():
         return _folder(path)
     if exists(path) and path.is_file():
         if path.suffix.lower() not in _SUFFIXES:
-            raise WeightsError(f"{path}: not a weight file", hint=f"supported are {', '.join(_SUFFIXES)}")
+            hint = _weights_near(path) or f"supported are {', '.join(_SUFFIXES)}"
+            raise WeightsError(f"{path}: not a weight file", hint=hint)
         return WeightFiles(tensors=path, config=None)
     reference = parse_reference(model)
     if reference is not None and path.suffix.lower() not in _SUFFIXES:
@@ -67,10 +69,20 @@ def bundled_models() -> list[ModelConfig]:
 def _folder(path: Path) -> WeightFiles:
     missing = [name for name in (WEIGHTS_NAME, CONFIG_NAME) if not (path / name).is_file()]
     if missing:
-        best = path / "best"
-        hint = f"this looks like a run folder, try `{best}`" if best.is_dir() else ""
-        raise WeightsError(f"{path}: not a weight folder, {' and '.join(missing)} missing", hint=hint)
+        raise WeightsError(
+            f"{path}: not a weight folder, {' and '.join(missing)} missing", hint=_weights_near(path)
+        )
     return WeightFiles(tensors=path / WEIGHTS_NAME, config=_config(path))
+
+
+def _weights_near(path: Path) -> str:
+    """Return a hint at the weights of a run folder, where a path is one or lies in one; else nothing."""
+    for folder in (path, path.parent, path.parent.parent):
+        for found in (folder, folder / "best", folder / "checkpoint.pt", folder / "last" / "checkpoint.pt"):
+            is_folder = all((found / name).is_file() for name in (WEIGHTS_NAME, CONFIG_NAME))
+            if is_folder or (found.suffix == ".pt" and found.is_file()):
+                return f"use the weights `{found}`"
+    return ""
 
 
 def _config(folder: Path) -> ModelConfig:

@@ -25,7 +25,7 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
         WeightsError: No such repository, revision or file, no permission, no network, a broken transfer.
     """
     import huggingface_hub  # 0.3 s, which only those pay who name a repository
-    from huggingface_hub import errors, utils
+    from huggingface_hub import constants, errors, utils
 
     utils.disable_progress_bars()  # type: ignore[attr-defined]
     label = f"{repo}@{revision}" if revision else repo
@@ -48,7 +48,7 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
     except errors.LocalEntryNotFoundError as error:
         raise WeightsError(
             f"{label}: cannot reach the Hub, and the cache does not have it",
-            hint="check the network and HF_HUB_OFFLINE, or name a weight folder on disk",
+            hint="check the network, HF_HUB_OFFLINE and HF_HOME, or name a weight folder on disk",
         ) from error
     except errors.EntryNotFoundError as error:
         raise WeightsError(
@@ -56,6 +56,14 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
             hint="download a .pth or .safetensors file yourself and name its path",
         ) from error
     except Exception as error:  # the client raises what its HTTP library does
+        why = str(error.strerror) if isinstance(error, OSError) and error.filename else ""
+        if constants.HF_HUB_CACHE.startswith("~"):
+            why = "there is no home folder"
+        if why:
+            raise WeightsError(
+                f"{label}: cannot write to the Hub's cache {constants.HF_HUB_CACHE}, {why}",
+                hint="set HF_HOME to a folder that you can write to",
+            ) from error
         raise WeightsError(
             f"{label}: the download failed ({type(error).__name__})", hint="try again; nothing half is kept"
         ) from error

@@ -8,6 +8,7 @@ from facesr.events import Reporter
 from facesr.files.jobs import check_files, plan_jobs, result_suffix
 from facesr.files.listing import list_images
 from facesr.files.paths import exists, real
+from facesr.processes import warn_of_repetition
 from facesr.results import DegradeResult
 
 
@@ -19,6 +20,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
             that cannot be written or would overwrite another.
     """
     config, reporter = config.resolved(), reporter or Reporter()
+    warn_of_repetition(reporter, "degrades all images")
     hq, lq, preview = config.hq, config.lq, config.preview
     if hq is None:
         raise ConfigError("no HQ folder given", hint="write `facesr degrade hq/ lq/`")

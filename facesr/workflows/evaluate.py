@@ -9,6 +9,7 @@ from facesr.events import Reporter
 from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
+from facesr.processes import warn_of_repetition
 from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, check_scale
 from facesr.weights.find import WeightFiles, find_weights
 
@@ -25,6 +26,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
         ImageError: No image could be scored.
     """
     config, reporter = config.resolved(), reporter or Reporter()
+    warn_of_repetition(reporter, "scores all images")
     pairs, scale = _list_pairs(config, reporter)
     files = [] if config.sr else [find_weights(name) for name in config.model]
     for one in files:
@@ -41,15 +43,17 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
 def _list_pairs(config: EvalConfig, reporter: Reporter) -> tuple[list[ScoredPair], int]:
     """Return the pairs, and how many times larger the HQ images are than the LQ images; 0 if unknown."""
-    from facesr.data.pairs import list_hq, list_pairs  # imports Pillow
+    from facesr.data.pairs import Matching, list_hq, list_pairs  # imports Pillow
 
     assert config.hq is not None
     warn = cache(reporter.warn)  # once for a folder that is named twice
     hint = "give an existing folder with `{}`"
     hq = list_hq(config.hq, hint=hint.format("--hq"), warn=warn)
     listed = partial(list_pairs, hq=hq, warn=warn)
-    lq = listed(config.lq, hint=hint.format("--lq")) if config.lq else None
-    sr = listed(config.sr, scale=1, suffix=config.sr_suffix, hint=hint.format("--sr")) if config.sr else None
+    of_lq = Matching(config.lq_suffix, config.crop_to_scale)
+    of_sr = Matching(config.sr_suffix, config.crop_to_scale, suffix_option="--sr-suffix {}")
+    lq = listed(config.lq, matching=of_lq, hint=hint.format("--lq")) if config.lq else None
+    sr = listed(config.sr, matching=of_sr, scale=1, hint=hint.format("--sr")) if config.sr else None
     either = lq or sr
     assert either is not None
     nothing = (None,) * len(either.hq)

@@ -13,6 +13,7 @@ def export(config: ExportConfig) -> ExportResult:
         FacesrError: No such model, unusable weights, no extra `onnx`, or a file that exists or cannot be
             written.
     """
+    config = config.resolved()
     files = find_weights(config.model)
     if config.output.exists() and not config.overwrite:
         raise ConfigError(f"{config.output} exists", hint="`--overwrite` replaces it")

@@ -5,9 +5,9 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from facesr.config.train import TrainConfig, run_tree
+from facesr.config.train import TrainConfig
 from facesr.events import Reporter
-from facesr.processes import refuse_lone_tasks
+from facesr.processes import leave_if_unguarded, refuse_lone_tasks
 from facesr.results import TrainResult
 from facesr.training.layout import CHECKPOINT, refuse_used
 from facesr.training.signals import stop_signals
@@ -28,11 +28,10 @@ def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
     """
     from facesr.data.folders import list_training, list_validation  # imports Pillow
 
+    leave_if_unguarded()
     refuse_lone_tasks()
     config, reporter = config.resolved(), reporter or Reporter()
-    if config.resume is not None:
-        run_tree(config.resume)  # refuses what is not a run folder
-    elif config.out is not None:
+    if config.resume is None and config.out is not None:
         refuse_used(config.out)
     warn = cache(reporter.warn)  # a folder that is named twice is told of once
     folders = list_training(config.data, warn=warn)

@@ -9,7 +9,7 @@ from facesr.events import Reporter
 from facesr.files.jobs import plan_jobs, split_done
 from facesr.files.listing import list_images
 from facesr.files.paths import is_there
-from facesr.processes import pick_shard
+from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
 from facesr.weights.find import find_weights
 
@@ -31,6 +31,8 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
         config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
     )
     index, count = pick_shard(config.shard)
+    if not config.shard and step_tasks() > 1 and index == 0:
+        reporter.warn(f"each of the {count} SLURM tasks upscales its share, `--shard 0/1` upscales all")
     jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
     weights = find_weights(config.model)
     todo, done = split_done(jobs, lambda job: not config.overwrite and is_there(job.target))

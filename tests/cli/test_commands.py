@@ -46,6 +46,28 @@ def test_models_as_a_table_json_or_names(run: Run, monkeypatch: pytest.MonkeyPat
     assert run("models", "-q").stdout.split() == list(BUNDLED)
 
 
+@pytest.mark.parametrize("width", [24, 40, 60, 72, 79, 80, 120])
+def test_numbers_stay_whole_on_a_terminal_of_any_width(
+    width: int, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("hq", "a_folder_of_results_with_a_long_name"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            Image.fromarray(noise(16, 16, seed=index + len(name))).save(tmp_path / name / f"{index}.png")
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = run("models").stdout
+    expected = [f"{model.parameters / 1e6:.2f} M" for model in bundled_models()]
+    expected += [f"{score.gain:+.2f}" for model in bundled_models() for score in model.scores]
+    arguments = ("eval", "--hq", tmp_path / "hq", "--sr", tmp_path / "a_folder_of_results_with_a_long_name")
+    table += run(*arguments).stdout
+    for metric in json.loads(run(*arguments, "--json").stdout)["summaries"].values():
+        for name, digits in (("psnr", 2), ("ssim", 4)):
+            expected += [f"{metric[name][key]:.{digits}f}" for key in ("mean", "low", "high", "median")]
+    for number in expected:
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", table), number
+    assert max(map(len, table.splitlines())) <= width
+
+
 def test_upscale_says_what_it_did_on_stderr(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:
     result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -151,6 +173,8 @@ def test_progress_off_a_terminal_is_plain_lines(
 ) -> None:
     monkeypatch.setattr("facesr.cli.progress.PLAIN_INTERVAL_S", 0.0)
     arguments = ("upscale", faces, tmp_path / "out", "-m", tiny_folder, "-d", "cpu", "--overwrite")
+    assert "2/3 images, " in run(*arguments).stderr
+    monkeypatch.setenv("FACESR_NO_PROGRESS", "0")
     assert "2/3 images, " in run(*arguments).stderr
     monkeypatch.setenv("FACESR_NO_PROGRESS", "1")
     assert "2/3 images" not in run(*arguments).stderr

@@ -74,6 +74,11 @@ def test_debugging_leaves_usage_errors_as_they_are(run: Run, monkeypatch: pytest
     assert run("upscale").stderr.startswith("error: missing arguments")
 
 
+def test_debugging_is_off_at_0(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESR_DEBUG", "0")
+    assert run("upscale", "nowhere", "out").stderr.startswith("error: no such file")
+
+
 def as_a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     known = {**os.environ, **environment}

@@ -2,19 +2,24 @@
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from facesr.config.data import DataConfig
 from facesr.data.folders import check_scale, list_training, list_validation
-from facesr.data.pairs import match_pairs
+from facesr.data.pairs import Matching, PairSet, list_hq, list_pairs, match_pairs
+from facesr.data.reading import read_pair
 from facesr.errors import ConfigError
 from facesr.files.listing import Source
+from facesr.images.read import read_image
 from tests.conftest import noise
 
 
@@ -127,6 +132,7 @@ def test_whole_pictures_must_divide_by_the_scale(tmp_path: Path) -> None:
     whole = config(tmp_path)
     refused(lambda: check_scale(whole, list_training(whole), [], scale=4), "32x30 is not divisible by 4")
     check_scale(whole, list_training(whole), [], scale=2)
+    check_scale(replace(whole, crop_to_scale=True), list_training(whole), [], scale=4)
 
 
 def test_pairs_that_do_not_fit_are_listed(root: Path) -> None:
@@ -170,7 +176,7 @@ PATHS = st.lists(st.sampled_from("ab"), max_size=2).flatmap(
 @given(names=st.sets(PATHS, min_size=1), random=st.randoms(use_true_random=False))
 def test_the_same_paths_on_both_sides_are_pairs(names: set[str], random: Random) -> None:
     shuffled = random.sample(sorted(names), len(names))
-    pairs = match_pairs(sources("lq", shuffled, "_out.jpg"), sources("hq", names, ".png"), suffix="_out")
+    pairs = match_pairs(sources("lq", shuffled, "_out.jpg"), sources("hq", names, ".png"), Matching("_out"))
     expected = {(Path("lq", name + "_out.jpg"), Path("hq", name + ".png")) for name in names}
     assert set(pairs.values()) == expected
     assert list(pairs) == sorted(pairs)
@@ -182,7 +188,9 @@ def test_the_same_paths_on_both_sides_are_pairs(names: set[str], random: Random)
 def test_names_that_occur_once_are_pairs_wherever_they_lie(names: set[str], random: Random) -> None:
     by_stem = {Path(name + ".png").stem: name for name in names}
     moved = {stem: f"{random.choice('xy')}/{stem}" for stem in by_stem}
-    pairs = match_pairs(sources("lq", moved.values(), ".png"), sources("hq", by_stem.values(), ".png"))
+    pairs = match_pairs(
+        sources("lq", moved.values(), ".png"), sources("hq", by_stem.values(), ".png"), Matching()
+    )
     assert pairs == {
         stem: (Path("lq", moved[stem] + ".png"), Path("hq", name + ".png")) for stem, name in by_stem.items()
     }
@@ -196,18 +204,96 @@ def test_a_missing_partner_is_named(names: set[str], side: bool, random: Random)
         for gone in [("lq", "hq")[side]]
         for folder in ("lq", "hq")
     )
-    refused(lambda: match_pairs(lq, hq), f"{('hq', 'lq')[side]}/{lost}.png has no matching")
+    refused(lambda: match_pairs(lq, hq, Matching()), f"{('hq', 'lq')[side]}/{lost}.png has no matching")
 
 
 def test_names_that_are_ambiguous_are_refused() -> None:
     twice = sources("lq", ["x/a", "y/a"], ".png")
     hint = "names that occur twice need the same sub-folders on both sides"
-    refused(lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice), "y/a.png has no matching", hint)
-    refused(lambda: match_pairs(twice, sources("hq", ["x/a", "z/a"], ".png")), "z/a.png has no", hint)
+    refused(
+        lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice, Matching()), "y/a.png has no matching", hint
+    )
+    refused(
+        lambda: match_pairs(twice, sources("hq", ["x/a", "z/a"], ".png"), Matching()), "z/a.png has no", hint
+    )
     same = [*sources("lq", ["x/a"], ".png"), *sources("lq", ["x/a"], ".jpg")]
-    refused(lambda: match_pairs(same, twice), "lq/x/a.png and lq/x/a.jpg have the same name")
+    refused(lambda: match_pairs(same, twice, Matching()), "lq/x/a.png and lq/x/a.jpg have the same name")
     bare = sources("lq", ["x/_out", "y/_out"], ".png")
-    refused(lambda: match_pairs(bare, twice, suffix="_out"), "lq/x/_out.png has no matching")
+    refused(lambda: match_pairs(bare, twice, Matching("_out")), "lq/x/_out.png has no matching")
+
+
+SUFFIXES = st.text("x4_-m", min_size=1, max_size=3)
+
+
+@given(names=st.sets(st.text("0123", min_size=4, max_size=4), min_size=1), suffix=SUFFIXES)
+def test_a_common_suffix_is_named_and_matches(names: set[str], suffix: str) -> None:
+    lq, hq = sources("lq", names, f"{suffix}.png"), sources("hq", names, ".png")
+    with pytest.raises(ConfigError) as caught:
+        match_pairs(lq, hq, Matching())
+    assert caught.value.hint == f"`--lq-suffix {suffix}` matches them"
+    assert match_pairs(lq, hq, Matching(suffix)).keys() == names
+
+
+def test_a_suffix_of_most_names_is_named_with_how_many() -> None:
+    lq, hq = sources("lq", ["1x4", "2x4", "3"], ".png"), sources("hq", "1234", ".png")
+    refused(lambda: match_pairs(lq, hq, Matching()), "4.png has no matching", "x4` matches 2 of 3")
+    refused(lambda: match_pairs(lq, hq, Matching("x4")), "4.png has no matching", "fix or remove")
+    refused(lambda: match_pairs(lq[1:], hq, Matching()), "4.png has no matching", "fix or remove")
+
+
+def test_training_and_validation_take_a_suffix_and_name_its_key(root: Path) -> None:
+    for path in (root / "lq").iterdir():
+        path.rename(path.with_stem(path.stem + "4"))
+    for call in (lambda **o: list_training(config(root, train_lq=(root / "lq",), **o)),
+                 lambda **o: list_validation(config(root, **o))):  # fmt: skip
+        refused(call, "a4.png has no matching HQ image", "`--set data.lq_suffix='\"4\"'` matches them")
+        (found,) = call(lq_suffix="4")
+        assert [path.stem for path in found.lq] == ["a4", "b4"]
+
+
+@given(
+    scale=st.sampled_from([2, 3, 4]),
+    sizes=st.lists(st.tuples(st.integers(5, 9), st.integers(5, 9)), min_size=1, max_size=3),
+    rest=st.tuples(st.integers(-1, 4), st.integers(-1, 4)),
+)
+@settings(max_examples=30)
+def test_hq_is_cropped_by_less_than_the_scale(
+    scale: int, sizes: list[tuple[int, int]], rest: tuple[int, int]
+) -> None:
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        for index, (height, width) in enumerate(sizes):
+            save(root / "lq" / f"{index}.png", height, width)
+            save(root / "hq" / f"{index}.png", scale * height + rest[0], scale * width + rest[1])
+        hq = list_hq(root / "hq", hint="")
+
+        def call(*, crop: bool) -> PairSet:
+            return list_pairs(root / "lq", hq, hint="", matching=Matching(crop=crop), scale=scale)
+
+        if any(side < 0 or side >= scale for side in rest):
+            refused(lambda: call(crop=True), f"not {scale} times", "fix or remove")
+            return
+        pairs = call(crop=True)
+        for index in range(len(sizes)):
+            lq_pixels, hq_pixels = read_pair(pairs, index)
+            height, width = (scale * side for side in lq_pixels.shape[:2])
+            assert np.array_equal(hq_pixels, read_image(pairs.hq[index]).rgb8[:height, :width])
+            assert hq_pixels.shape == (height, width, 3)
+        if any(rest):
+            refused(lambda: call(crop=False), f"`--crop-to-scale` crops the HQ images to {scale} times")
+        else:
+            assert call(crop=False) == replace(pairs, crop=False)
+
+
+def test_the_scale_of_odd_pairs_is_found(tmp_path: Path) -> None:
+    for index, (height, width) in enumerate([(33, 35), (34, 32), (35, 33)]):
+        save(tmp_path / "hq" / f"{index}.png", height, width)
+        save(tmp_path / "lq" / f"{index}.png", 8, 8)
+    refused(lambda: list_validation(config(tmp_path)), "not 4 times", "`--set data.crop_to_scale=true` crops")
+    (pairs,) = list_validation(config(tmp_path, crop_to_scale=True))
+    assert pairs.scale == 4
+    (folder,) = list_training(config(tmp_path, train_lq=(tmp_path / "lq",), crop_to_scale=True))
+    assert (folder.scale, folder.size) == (4, (32, 32))
 
 
 def test_nested_folders_are_trained_and_validated_on(tmp_path: Path) -> None:

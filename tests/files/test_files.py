@@ -49,6 +49,19 @@ def test_recursion_mirrors_folders_and_leaves_the_output_out(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    "folder", ["@eaDir", "#recycle", "__MACOSX", ".thumbnails", "$RECYCLE.BIN", "lost+found", "x/@eaDir/y"]
+)
+def test_folders_of_the_system_are_left_out_unless_they_are_named(folder: str, tmp_path: Path) -> None:
+    touch(tmp_path / "a.png", tmp_path / "._a.png", tmp_path / folder / "a.png")
+    assert [str(s.relative) for s in list_images([tmp_path], recursive=True)] == ["a.png"]
+    assert [str(s.relative) for s in list_images([tmp_path / folder])] == ["a.png"]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ConfigError) as caught:
+        list_images([tmp_path])
+    assert "--recursive" not in caught.value.hint
+
+
 def test_files_are_taken_as_named_in_order(tmp_path: Path) -> None:
     first, second = touch(tmp_path / "z.data", tmp_path / "a.png")
     assert [source.path for source in list_images([first, second])] == [first, second]

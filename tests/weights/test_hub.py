@@ -173,6 +173,51 @@ def test_every_trouble_is_one_clear_error(
     assert not (tmp_path / "out").exists()
 
 
+# As in a container whose user is not in /etc/passwd.
+NO_HOME = """
+import pwd, runpy
+
+def unknown(uid):
+    raise KeyError(uid)
+
+pwd.getpwuid = unknown
+runpy.run_module("facesr", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+@pytest.mark.parametrize("home", [["-u", "HOME"], ["HOME=in/a.png"]], ids=["none", "unusable"])
+def test_without_a_home_bundled_models_work_and_the_hub_names_its_variable(
+    hub: Any, tmp_path: Path, home: list[str], offline: str
+) -> None:
+    def call(model: str, *cache: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            "env",
+            "-u",
+            "HF_HOME",
+            "-u",
+            "XDG_CACHE_HOME",
+            *home,
+            *cache,
+            sys.executable,
+            "-c",
+            NO_HOME,
+        ]
+        arguments = ["upscale", "in", "out", "-d", "cpu", "-m", model]
+        return start(hub, tmp_path, [*command, *arguments], HF_HUB_OFFLINE=offline)
+
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise(8, 8)).save(tmp_path / "in" / "a.png")
+    refused = call("user/tiny")
+    assert refused.returncode == 1
+    error, hint = refused.stderr.splitlines()
+    assert error.startswith("error: user/tiny: cannot ")
+    assert "HF_HOME" in hint
+    done = call("msrresnet-b20") if offline == "1" else call("user/tiny", "HF_HOME=cache")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "out", "cache"}
+
+
 def test_an_existing_path_wins(hub: Any, tmp_path: Path, tiny_folder: Path) -> None:
     import shutil
 

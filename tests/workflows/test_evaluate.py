@@ -196,6 +196,35 @@ def test_a_suffix_is_taken_off(root: Path, tiny_folder: Path) -> None:
     assert result.differences == ()
 
 
+def test_an_ending_of_lq_names_is_taken_off(root: Path, tiny_folder: Path) -> None:
+    plain = run(root, tiny_folder)
+    for path in (root / "lq").iterdir():
+        path.rename(path.with_stem(path.stem + "x4"))
+    with pytest.raises(ConfigError, match="has no matching") as caught:
+        run(root, tiny_folder)
+    assert caught.value.hint == "`--lq-suffix x4` matches them"
+    assert run(root, tiny_folder, lq_suffix="x4").images == plain.images
+    with pytest.raises(ConfigError, match="has no matching") as caught:
+        run(root, tiny_folder, lq=None, sr=root / "lq")
+    assert caught.value.hint == "`--sr-suffix x4` matches them"
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["a folder of SR", "and LQ"])
+def test_odd_hq_images_score_as_the_part_that_lq_shows(beside: bool, root: Path, tiny_folder: Path) -> None:
+    plain = run(root, tiny_folder, save=root / "sr")
+    for index, path in enumerate(sorted((root / "hq").iterdir())):
+        edges = [(0, index), (0, 3 - index), (0, 0)]
+        Image.fromarray(np.pad(read_image(path).rgb, edges, mode="wrap")).save(path)
+    with pytest.raises(ConfigError, match="not 4 times") as caught:
+        run(root, tiny_folder)
+    assert caught.value.hint.startswith("`--crop-to-scale` crops")
+    report = root / "report.html"
+    assert run(root, tiny_folder, crop_to_scale=True, report=report).images == plain.images
+    lq = root / "lq" if beside else None
+    by_file = run(root, tiny_folder, lq=lq, sr=root / "sr", crop_to_scale=True)
+    assert [image.scores["sr"] for image in by_file.images] == [one.scores["tiny"] for one in plain.images]
+
+
 def test_pictures_of_one_name_in_different_folders_are_kept_apart(root: Path, tiny_folder: Path) -> None:
     flat = run(root, tiny_folder)
     for folder in ("hq", "lq"):

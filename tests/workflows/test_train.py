@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from facesr.config.loss import LossConfig
 from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
-from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError
+from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError, WeightsError
 from facesr.metrics import METRICS
 from facesr.models import build_network
 from facesr.models.base import SRNetwork, Window
@@ -180,6 +182,42 @@ def test_pictures_left_out_are_told_of_once(data: dict, tmp_path: Path) -> None:
     listener = Listener()
     train(make({**data, "train_hq": [data["val_hq"]]}, tmp_path / "run", iterations=1), listener)
     assert sum("c.heic" in message for message in listener.warnings) == 1
+
+
+@pytest.mark.parametrize("crop_px", [0, 32])
+def test_odd_pairs_with_an_ending_train_as_those_cropped_and_renamed(
+    crop_px: int, data: dict, tmp_path: Path
+) -> None:
+    runs = []
+    for kind, edge, suffix in (("plain", 0, ""), ("odd", 3, "x4")):
+        folders = {name: tmp_path / f"{kind}-{name}" for name in ("hq", "lq")}
+        for index in range(3):
+            hq = np.pad(noise(48, 48, seed=index), [(0, edge), (0, edge), (0, 0)], mode="wrap")
+            for name, pixels in (("hq", hq), ("lq", noise(12, 12, seed=index))):
+                folders[name].mkdir(exist_ok=True)
+                ending = suffix if name == "lq" else ""
+                Image.fromarray(pixels).save(folders[name] / f"{index}{ending}.png")
+        hq, lq = map(str, folders.values())
+        changes = {"train_hq": [hq], "train_lq": [lq], "val_hq": hq, "val_lq": [lq], "crop_px": crop_px}
+        pairs = {"lq_suffix": suffix, "crop_to_scale": bool(edge)}
+        out = tmp_path / kind
+        train(make({**data, **changes, **pairs}, out, iterations=2, validate_every=1, log_every=1))
+        validations = [[*line["validation"]["ema"].values()] for line in lines(out) if "validation" in line]
+        losses = [line["loss"] for line in lines(out) if "loss" in line]
+        sheet = (out / "samples" / "0000002.png").read_bytes()
+        runs.append((validations, losses, sheet))
+        runs[-1] = (*runs[-1], {key: one.tolist() for key, one in state(out)["network"].items()})
+    assert runs[0] == runs[1]
+
+
+def test_whole_images_that_the_scale_does_not_divide_are_cropped_if_asked(data: dict, tmp_path: Path) -> None:
+    for index in range(6):
+        Image.fromarray(noise(47, 47, seed=index)).save(tmp_path / "train" / f"{index}.png")
+    whole = {**data, "crop_px": 0}
+    with pytest.raises(ConfigError, match="47x47 is not divisible by 4") as caught:
+        train(make(whole, tmp_path / "run"))
+    assert "data.crop_to_scale=true" in caught.value.hint
+    assert train(make({**whole, "crop_to_scale": True}, tmp_path / "run", iterations=1)).step == 1
 
 
 def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Path) -> None:
@@ -439,7 +477,7 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
-    for place in (tmp_path / "nothing", out / "config.toml"):
+    for place in (tmp_path / "nothing", tmp_path, out / "other"):
         for call in (resume, lambda run: train(TrainConfig(resume=run))):
             with pytest.raises(ConfigError, match=r"is not a run folder \(no `config.toml` in it\)"):
                 call(place)
@@ -450,6 +488,39 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
         train(make(data, tmp_path / "file" / "run"))
+
+
+def test_a_run_is_continued_by_what_lies_in_it_and_its_weights_are_hinted_at(
+    data: dict, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(make(data, out, iterations=1, validate_every=1))
+    for place in ("", "last", "last/checkpoint.pt", "config.toml", "metrics.jsonl", "samples"):
+        assert resumed_config(out / place).resume == out
+        assert TrainConfig(resume=out / place).resolved().resume == out
+    for place in ("best", "best/model.safetensors"):
+        with pytest.raises(ConfigError, match="names weights, not a run") as caught:
+            resumed_config(out / place)
+        assert f"`--resume {out}`" in caught.value.hint
+        assert f"`--init {out / 'best'}`" in caught.value.hint
+    for place in ("", "config.toml", "best/config.json", "samples"):
+        with pytest.raises(WeightsError, match="not a weight") as refused:
+            facesr.load_model(out / place)
+        assert refused.value.hint == f"use the weights `{out / 'best'}`"
+    with pytest.raises(WeightsError, match="not a weight folder") as refused:
+        facesr.load_model(out / "last")
+    assert refused.value.hint == f"use the weights `{out / 'last' / 'checkpoint.pt'}`"
+    (out / "best" / "config.json").unlink()
+    with pytest.raises(WeightsError, match="not a weight folder") as refused:
+        facesr.load_model(out / "best")
+    assert refused.value.hint == f"use the weights `{out / 'last' / 'checkpoint.pt'}`"
+
+
+def test_a_configuration_beside_another_is_no_run(tmp_path: Path) -> None:
+    for name in ("config.toml", "mine.toml"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"mine.toml` is not a run folder"):
+        resumed_config(tmp_path / "mine.toml")
 
 
 def test_a_run_without_a_checkpoint_starts_again_either_way(data: dict, tmp_path: Path) -> None:
@@ -861,6 +932,51 @@ def command(data: dict[str, Any], out: Path, **settings: Any) -> list[str]:
     return [*arguments, *(word for key, value in tree.items() for word in ("--set", f"{key}={value}"))]
 
 
+def script(
+    data: dict[str, Any], folder: Path, text: str, *, many: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run a script where processes are spawned, in a folder with the data where recipes look for it."""
+    # So many that their names fill the pipe to a worker that does not read it.
+    train_hq = Path(data["train_hq"][0])
+    for index in range(many):
+        (train_hq / f"{index}{'a' * 100}.png").hardlink_to(train_hq / "0.png")
+    for name, place in (
+        ("train/hq", data["train_hq"][0]),
+        ("val/hq", data["val_hq"]),
+        ("val/lq", data["val_lq"][0]),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(place)
+    setting = "import multiprocessing\nmultiprocessing.set_start_method('spawn', force=True)\n"
+    (folder / "mine.py").write_text(setting + text)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "mine.py"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+(EXAMPLE,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+SHORT = EXAMPLE.replace('"smoke", ', '"smoke", iterations=2, batch=2, data={"crop_px": 32, "workers": 1}, ')
+
+
+def test_the_example_of_the_docs_is_a_script_where_processes_are_spawned(data: dict, tmp_path: Path) -> None:
+    done = script(data, tmp_path / "here", SHORT)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) < 100
+
+
+@pytest.mark.parametrize("many", [0, pytest.param(2000, marks=pytest.mark.slow)])
+def test_a_script_without_a_guard_is_told_so(many: int, data: dict, tmp_path: Path) -> None:
+    unguarded = textwrap.dedent(SHORT.replace('if __name__ == "__main__":', "if True:"))
+    done = script(data, tmp_path / "here", unguarded, many=many)
+    assert done.returncode == 1
+    assert 'has no `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert "RunError" in done.stderr
+    assert "bootstrapping" not in done.stderr
+
+
 def finish(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "facesr", *arguments],
@@ -887,6 +1003,7 @@ def test_two_processes_give_the_losses_of_one(arch: str, data: dict, tmp_path: P
         arguments, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     one, two = (
         [line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("one", "two")
     )

@@ -192,3 +192,15 @@ def test_precision_that_the_network_lacks_is_refused(config: UpscaleConfig) -> N
     runtime = RuntimeConfig(device="cuda:99")
     with pytest.raises(DeviceError):
         upscale(change(config, runtime=runtime))
+
+
+def test_the_tasks_of_a_slurm_step_share_the_images_and_say_so(
+    config: UpscaleConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener, written = Listener(), []
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    for task in ("0", "1"):
+        monkeypatch.setenv("SLURM_PROCID", task)
+        written.append([path.name for path in upscale(config, listener).written])
+    assert written == [["0.png", "2.png"], ["1.png"]]
+    assert listener.warnings == ["each of the 2 SLURM tasks upscales its share, `--shard 0/1` upscales all"]
