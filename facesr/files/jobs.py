@@ -1,8 +1,10 @@
 """Planning which result goes where, so that none takes the place of another file."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from facesr.errors import ConfigError
@@ -11,6 +13,15 @@ from facesr.files.paths import exists, is_special, real
 
 # Results take these instead: BMP is only read, and the rest are rarer names of JPEG.
 _RESULT_SUFFIXES = {".bmp": ".png", ".jpe": ".jpg", ".jfif": ".jpg"}
+
+# What a single result may end in.
+WRITTEN_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES - _RESULT_SUFFIXES.keys()))
+
+# An output that ends so is meant to be a file too, though none of these is written.
+_FOREIGN_SUFFIXES = {
+    ".apng", ".avif", ".exr", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pdf", ".ppm", ".psd",
+    ".svg", ".tga",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,33 +33,73 @@ class Job:
     copy: int = 0  # which of several results of one picture
 
 
-def plan_jobs(
-    sources: Iterable[Source], output: Path, *, suffix: str = "", copies: int = 1, name: str = "{stem}"
-) -> list[Job]:
-    """Give every source its targets below `output`, at its relative path.
+@dataclass(frozen=True)
+class Place:
+    """A folder for results, and how they are named in it."""
 
-    Without a `suffix` a target has the source's own, or PNG's for what is only read (BMP). In `name`,
-    `{stem}` is the source's. Of several copies, `_0`, `_1` … is added to the stem.
+    folder: Path
+    name: str = "{stem}"  # where {stem} and {ext} are the source's name and extension
+    suffix: str = ""  # empty for the source's own, or PNG's for what is only read (BMP)
+
+    def target(self, source: Source, number: str = "") -> Path:
+        """Return where the result of a source goes, with `number` added to its name."""
+        relative = source.relative
+        words = {"stem": relative.stem, "ext": relative.suffix[1:]}
+        name = re.sub("{(stem|ext)}", lambda match: words[match[1]], self.name)
+        return self.folder / relative.parent / (name + number + (self.suffix or result_suffix(relative)))
+
+
+def names_file(output: Path, inputs: Sequence[Path], *, suffixes: Iterable[str] = WRITTEN_SUFFIXES) -> bool:
+    """Tell whether an output is the file for the result of the only input, and not a folder.
 
     Raises:
-        ConfigError: A source comes twice, two share a target, a target is itself a source, or `output` is
-            a file.
+        ConfigError: It ends like an image file, but not in one of `suffixes`, or the inputs are not one file.
     """
-    if exists(output) and not output.is_dir():
-        raise ConfigError(f"output is not a folder: {output}", hint="name a folder, made if missing")
-    jobs = []
+    suffix = output.suffix.lower()
+    if (exists(output) and output.is_dir()) or suffix not in IMAGE_SUFFIXES | _FOREIGN_SUFFIXES:
+        return False
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ConfigError(
+            f"{output} is the name of an image file, which holds one result",
+            hint="name a folder for the results, or one file as the input",
+        )
+    if suffix not in suffixes:
+        raise ConfigError(f"cannot write {output}", hint=f"use a name ending in {', '.join(suffixes)}")
+    return True
+
+
+def plan_jobs(
+    sources: Iterable[Source],
+    *places: Place,
+    copies: int = 1,
+) -> list[list[Job]]:
+    """Give every source its targets in each place, at its relative path.
+
+    Of several copies, `_0`, `_1` … is added to the name.
+
+    Raises:
+        ConfigError: A source comes twice, two share a target, a target is itself a source,
+            or the folder of a place is a file.
+    """
+    for place in places:
+        if exists(place.folder) and not place.folder.is_dir():
+            raise ConfigError(
+                f"output is not a folder: {place.folder}", hint="name a folder, made if missing"
+            )
+    sources = list(sources)
     seen = set()
     for source in sources:
         if source in seen:
             raise ConfigError(f"{source.path} is named twice", hint="name it once")
         seen.add(source)
-        for copy in range(copies):
-            number = f"_{copy}" if copies > 1 else ""
-            stem = (name + number).replace("{stem}", source.relative.stem)
-            ending = suffix or result_suffix(source.relative)
-            jobs.append(Job(source, output / source.relative.parent / (stem + ending), copy))
-    check_targets(jobs, inputs=[job.source.path for job in jobs])
-    return jobs
+    numbers = [f"_{copy}" for copy in range(copies)] if copies > 1 else [""]
+    plans = [
+        [Job(one, place.target(one, number), copy) for one in sources for copy, number in enumerate(numbers)]
+        for place in places
+    ]
+    inputs = [source.path for source in sources]
+    check_targets(chain(*plans), inputs=inputs)
+    return plans
 
 
 def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
@@ -64,7 +115,7 @@ def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
                 hint="rename one of them, or write them to different folders",
             )
         if target in inputs:
-            hint = "choose another folder for the output"
+            hint = "choose another output, inputs are never overwritten"
             raise ConfigError(f"{job.target} would overwrite an input", hint=hint)
 
 
