@@ -4,11 +4,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from facesr.errors import ConfigError
-from facesr.files.listing import IMAGE_SUFFIXES, Source
+from facesr.errors import ConfigError, shorten
+from facesr.files.listing import IMAGE_SUFFIXES, Source, Warn
 from facesr.files.paths import exists, is_special, real
 
 # Results take these instead: BMP is only read, and the rest are rarer names of JPEG.
@@ -72,10 +73,14 @@ def plan_jobs(
     sources: Iterable[Source],
     *places: Place,
     copies: int = 1,
+    overwrite: bool = False,
+    warn: Warn | None = None,
 ) -> list[list[Job]]:
     """Give every source its targets in each place, at its relative path.
 
-    Of several copies, `_0`, `_1` … is added to the name.
+    Of several copies, `_0`, `_1` … is added to the name. A source that another one would be written to is
+    left out, since an earlier run of the same command made it, and `warn` is told. With `overwrite` it could
+    be lost, so it is refused.
 
     Raises:
         ConfigError: A source comes twice, two share a target, a target is itself a source,
@@ -97,9 +102,28 @@ def plan_jobs(
         [Job(one, place.target(one, number), copy) for one in sources for copy, number in enumerate(numbers)]
         for place in places
     ]
-    inputs = [source.path for source in sources]
+    results = set() if overwrite else _results(sources, chain(*plans))
+    if results:
+        plans = [[job for job in plan if job.source not in results] for plan in plans]
+        if warn:
+            names = shorten(sorted(str(source.path) for source in results), limit=3)
+            warn(f"left out as inputs, since this command writes them: {names}")
+    inputs = [source.path for source in sources if source not in results]
     check_targets(chain(*plans), inputs=inputs)
     return plans
+
+
+def _results(sources: Iterable[Source], jobs: Iterable[Job]) -> set[Source]:
+    """Return those of the sources that are targets of others."""
+    real_folder = cache(real)  # of which there are few
+
+    def entry(path: Path) -> Path:
+        return real_folder(path.parent) / path.name
+
+    makers: dict[Path, set[Source]] = {}
+    for job in jobs:
+        makers.setdefault(entry(job.target), set()).add(job.source)
+    return {source for source in sources if makers.get(entry(source.path), set()) - {source}}
 
 
 def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:

@@ -34,7 +34,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         raise ConfigError(f"{lq} is given for both LQ and HQ", hint="name two folders, or two files")
     sources = list_images([hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
     places = [_place(output, hq) for output in outputs]
-    plans = plan_jobs(sources, *places, copies=config.copies)
+    plans = plan_jobs(sources, *places, copies=config.copies, overwrite=config.overwrite, warn=reporter.warn)
     jobs, hq_jobs = plans[0] if lq else [], plans[-1] if config.hq_out else []
     check_files(
         {"--params-out": config.params_out, "--preview": preview},

@@ -39,6 +39,8 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     (jobs,) = plan_jobs(
         sources,
         _place(config, weights),
+        overwrite=config.overwrite,
+        warn=reporter.warn,
     )
     index, count = pick_shard(config.shard)
     todo, done = split_done(jobs[index::count], lambda job: not config.overwrite and is_there(job.target))

@@ -151,6 +151,49 @@ def test_names_come_from_the_source_and_what_is_in_its_name_stays(tmp_path: Path
     assert Place(tmp_path, "{stem}.{ext}", ".png").target(as_source("a")) == tmp_path / "a..png"
 
 
+def plan_in_place(folder: Path, place: Place, **options: bool) -> tuple[list[str], list[str]]:
+    """Return the names of the sources that have jobs, and the warnings."""
+    warnings: list[str] = []
+    found = list_images([folder], recursive=True)
+    (jobs,) = plan_jobs(found, place, warn=warnings.append, **options)
+    return [job.source.relative.as_posix() for job in jobs], warnings
+
+
+def test_what_the_command_writes_is_no_input_of_it(tmp_path: Path) -> None:
+    place = Place(tmp_path, "{stem}_4x")
+    touch(*(tmp_path / name for name in ("a.png", "b_4x.png", "sub/a.png", "sub/c_4x.png")))
+    originals, warnings = plan_in_place(tmp_path, place)
+    assert (originals, warnings) == (["a.png", "b_4x.png", "sub/a.png", "sub/c_4x.png"], [])
+    results = [place.target(source) for source in list_images([tmp_path], recursive=True)]
+    touch(*results, *(path.with_stem(f"{path.stem}_4x") for path in results))
+    again, warnings = plan_in_place(tmp_path, place)
+    assert again == originals
+    assert warnings[0].startswith("left out as inputs, since this command writes them")
+    assert str(tmp_path / "a_4x.png") in warnings[0]
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        plan_in_place(tmp_path, place, overwrite=True)
+
+
+def test_a_result_in_another_format_is_no_input_either(tmp_path: Path) -> None:
+    place = Place(tmp_path, suffix=".png")
+    touch(tmp_path / "a.jpg")
+    assert plan_in_place(tmp_path, place) == (["a.jpg"], [])
+    touch(tmp_path / "a.png")
+    assert plan_in_place(tmp_path, place)[0] == ["a.jpg"]
+    with pytest.raises(ConfigError, match="would"):
+        plan_in_place(tmp_path, place, overwrite=True)
+    touch(tmp_path / "b.png")  # which nothing else is written to
+    with pytest.raises(ConfigError, match=r"b\.png would overwrite an input"):
+        plan_in_place(tmp_path, place)
+
+
+def test_what_is_a_result_in_one_place_is_an_input_for_none(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.png", tmp_path / "in" / "a_0.png", tmp_path / "in" / "a_1.png")
+    places = Place(tmp_path / "out"), Place(tmp_path / "in")
+    for plan in plan_jobs(list_images([tmp_path / "in"]), *places, copies=2):
+        assert [job.source.path.name for job in plan] == ["a.png", "a.png"]
+
+
 def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
     source = as_source("in/a.tar.jpg")
     assert plan_jobs([source], Place(tmp_path)) == [[Job(source, tmp_path / "a.tar.jpg")]]

@@ -123,6 +123,19 @@ def test_a_file_that_cannot_be_the_result_is_refused(
     assert contents(tmp_path) == before
 
 
+def test_the_same_command_again_does_nothing_beside_the_originals(hq: Path, tmp_path: Path) -> None:
+    for options in ({"lq": hq}, {"lq": tmp_path / "lq", "hq_out": hq}):
+        config = DegradeConfig(hq=hq, recursive=True, copies=2, **options)
+        written = degrade(config).written
+        assert len(written) == 6
+        before = contents(tmp_path)
+        again = degrade(config)
+        assert (again.written, again.skipped) == ((), written)
+        assert contents(tmp_path) == before
+        for path in hq.rglob("*_[01].png"):
+            path.unlink()
+
+
 def test_a_preset_or_a_degradation_is_used(hq: Path, tmp_path: Path) -> None:
     by_name = make(hq, tmp_path / "1", preset="gfpgan")
     assert make(hq, tmp_path / "2", degradation=degradation_preset("gfpgan")) == by_name

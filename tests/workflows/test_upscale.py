@@ -184,6 +184,40 @@ def test_a_format_that_agrees_with_the_file_is_accepted(config: UpscaleConfig, f
     assert upscale(agreeing).written == (faces / "new.jpeg",)
 
 
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        ("", {"name": "{stem}_4x"}),
+        ("", {"name": "{stem}_4x", "format": "png"}),
+        ("", {"name": "{ext}-{stem}", "recursive": True}),
+        ("", {"format": "tiff", "recursive": True}),
+        ("out", {"recursive": True}),
+        ("sub", {"name": "{stem}_4x", "recursive": True}),
+    ],
+)
+def test_the_same_command_again_does_nothing(
+    config: UpscaleConfig, tmp_path: Path, output: str, options: dict
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "sub").mkdir(parents=True)
+    for index, name in enumerate(("a.png", "b.jpg", "lone_4x.png", "sub/a.webp")):
+        Image.fromarray(noise(8, 8, seed=index)).save(photos / name)
+    config = change(config, inputs=(photos,), output=photos / output, **options)
+    written = upscale(config).written
+    assert len(written) == (4 if config.recursive and output != "sub" else 3)
+    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+    again = upscale(config)
+    assert (again.written, sorted(again.skipped)) == ((), sorted(written))
+    assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
+
+
+def test_files_named_one_by_one_are_not_enlarged_twice_either(config: UpscaleConfig, faces: Path) -> None:
+    config = change(config, output=faces, name="{stem}_4x")
+    assert len(upscale(config).written) == 3
+    again = upscale(change(config, inputs=tuple(sorted(faces.iterdir()))))
+    assert (again.written, len(again.skipped)) == ((), 3)
+
+
 @pytest.mark.parametrize(("outscale", "shown"), [(None, "4"), (2.0, "2"), (2.5, "2.5"), (1 / 3, "0.333333")])
 def test_names_hold_the_extension_and_the_scale(
     config: UpscaleConfig, faces: Path, tiny_folder: Path, outscale: float | None, shown: str
