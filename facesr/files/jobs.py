@@ -74,16 +74,17 @@ def plan_jobs(
     *places: Place,
     copies: int = 1,
     overwrite: bool = False,
+    is_readable: Callable[[Path], bool] = lambda path: True,
     warn: Warn | None = None,
 ) -> list[list[Job]]:
     """Give every source its targets in each place, at its relative path.
 
     Of several copies, `_0`, `_1` … is added to the name. A source that another one would be written to is
     left out, since an earlier run of the same command made it, and `warn` is told. With `overwrite` it could
-    be lost, so it is refused.
+    be lost, so it is refused. `is_readable` is asked about sources with one target.
 
     Raises:
-        ConfigError: A source comes twice, two share a target, a target is itself a source,
+        ConfigError: A source comes twice, two that can be read share a target, a target is itself a source,
             or the folder of a place is a file.
     """
     for place in places:
@@ -109,7 +110,7 @@ def plan_jobs(
             names = shorten(sorted(str(source.path) for source in results), limit=3)
             warn(f"left out as inputs, since this command writes them: {names}")
     inputs = [source.path for source in sources if source not in results]
-    check_targets(chain(*plans), inputs=inputs)
+    check_targets(chain(*plans), inputs=inputs, is_readable=is_readable)
     return plans
 
 
@@ -126,14 +127,24 @@ def _results(sources: Iterable[Source], jobs: Iterable[Job]) -> set[Source]:
     return {source for source in sources if makers.get(entry(source.path), set()) - {source}}
 
 
-def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
-    """Refuse results that would take the place of each other, or of one of the files that are read."""
+def check_targets(
+    jobs: Iterable[Job],
+    *,
+    inputs: Iterable[Path],
+    is_readable: Callable[[Path], bool] = lambda path: True,
+) -> None:
+    """Refuse results that would take the place of each other, or of one of the files that are read.
+
+    What cannot be read has no result.
+    """
     by_target: dict[Path, Job] = {}
     inputs = {real(path) for path in inputs}
     for job in jobs:
         target = real(job.target)
         rival = by_target.setdefault(target, job)
-        if rival is not job:
+        if rival is not job and not is_readable(rival.source.path):
+            by_target[target] = job
+        elif rival is not job and is_readable(job.source.path):
             raise ConfigError(
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",

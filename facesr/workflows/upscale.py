@@ -40,6 +40,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
         sources,
         _place(config, weights),
         overwrite=config.overwrite,
+        is_readable=lambda path: _is_readable(path, max_pixels=config.max_pixels),
         warn=reporter.warn,
     )
     index, count = pick_shard(config.shard)
@@ -84,6 +85,16 @@ def _scale_of(weights: WeightFiles) -> int:
     from facesr.weights.load import read_network  # loads torch; only the tensors tell
 
     return read_network(weights)[1].scale
+
+
+def _is_readable(path: Path, *, max_pixels: int) -> bool:
+    from facesr.images.read import read_image  # loads numpy
+
+    try:
+        read_image(path, max_pixels=max_pixels)
+    except ImageError:
+        return False
+    return True
 
 
 def upscale_stream(

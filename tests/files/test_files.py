@@ -194,6 +194,16 @@ def test_what_is_a_result_in_one_place_is_an_input_for_none(tmp_path: Path) -> N
         assert [job.source.path.name for job in plan] == ["a.png", "a.png"]
 
 
+def test_what_cannot_be_read_takes_no_place(tmp_path: Path) -> None:
+    sources = [as_source(f"{folder}/a.png") for folder in "xyz"]
+    for readable in "xyz":
+        good = Path(f"{readable}/a.png")
+        (jobs,) = plan_jobs(sources, Place(tmp_path), is_readable=lambda path, good=good: path == good)
+        assert [job.source for job in jobs] == sources
+    with pytest.raises(ConfigError, match=r"x/a\.png and z/a\.png would both be written"):
+        plan_jobs(sources, Place(tmp_path), is_readable=lambda path: path.parent.name != "y")
+
+
 def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
     source = as_source("in/a.tar.jpg")
     assert plan_jobs([source], Place(tmp_path)) == [[Job(source, tmp_path / "a.tar.jpg")]]

@@ -249,6 +249,20 @@ def test_every_file_that_can_be_written_is_of_a_known_format() -> None:
     assert {suffix[1:] for suffix in WRITTEN_SUFFIXES} == FORMATS.keys() - {"auto"}
 
 
+def test_files_that_cannot_be_read_are_failures_and_not_rivals(
+    config: UpscaleConfig, faces: Path, tmp_path: Path
+) -> None:
+    unreadable = [tmp_path / "0.heic", tmp_path / "0.jxl"]
+    for path in unreadable:
+        path.write_bytes(b"in a format of its own")
+    for inputs in (unreadable, [*unreadable, faces / "0.png"], [faces / "0.png", *unreadable]):
+        result = upscale(
+            change(config, inputs=tuple(inputs), output=tmp_path / str(len(inputs)), overwrite=True)
+        )
+        assert sorted(failure.file for failure in result.failed) == unreadable
+        assert len(result.written) == len(inputs) - len(unreadable)
+
+
 def test_a_conflict_stops_before_anything_runs(config: UpscaleConfig, faces: Path) -> None:
     Image.fromarray(noise(8, 8)).save(faces / "0.jpg")
     with pytest.raises(ConfigError, match="both be written"):
