@@ -13,7 +13,7 @@ class UpscaleResult:
     written: tuple[Path, ...]  # results that are new
     skipped: tuple[Path, ...]  # results that were there already
     failed: tuple[Failure, ...]  # inputs that could not be done, and results that could not be written
-    output: Path  # the folder of results
+    output: Path  # the folder of results, or the file of one
     model: str
     device: str = ""  # empty when there was nothing to run
     dtype: str = ""
@@ -31,7 +31,7 @@ class DegradeResult:
     written: tuple[Path, ...]  # LQ images that are new
     skipped: tuple[Path, ...]  # LQ images that were there already
     failed: tuple[Failure, ...]  # HQ images that could not be done, and results that could not be written
-    output: Path | None  # the folder of LQ images
+    output: Path | None  # the folder of LQ images, or the file of one
     preview: Path | None = None  # the contact sheet
 
 

@@ -3,7 +3,6 @@
 import io
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from facesr.cli.console import Console, counts, standard_output
 from facesr.cli.options import config_options
@@ -13,20 +12,19 @@ from facesr.results import UpscaleResult
 from facesr.workflows import upscale as workflow
 
 EXAMPLES = (
+    "facesr upscale small.jpg large.png",
     "facesr upscale faces/ out/",
     "facesr upscale one.jpg two.png out/ --format png",
     "facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16",
-    "facesr upscale photos/ out/ --recursive --format png --name {stem}_4x",
+    "facesr upscale photos/ out/ --recursive --format png --name {stem}_{scale}x",
     "facesr upscale - - < small.jpg > large.jpg",
 )
-
-_DASH = Path("-")
 
 
 @config_options(UpscaleConfig)
 def upscale(config: UpscaleConfig, console: Console) -> None:
     """Enlarge images of faces and restore their detail."""
-    if _DASH in {*config.inputs, config.output}:
+    if workflow.STREAM in {*config.inputs, config.output}:
         _stream(config, console)
         return
     with console.progress() as reporter:
@@ -36,15 +34,18 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
 
 
 def _stream(config: UpscaleConfig, console: Console) -> None:
-    if config.inputs != (_DASH,) or config.output != _DASH or console.json:
-        raise ConfigError("`-` goes with `-` alone, without `--json`", hint="write `facesr upscale - -`")
-    if sys.stdin is None:
-        raise ConfigError("stdin is closed", hint="write `facesr upscale - - < small.jpg > large.jpg`")
-    result = io.BytesIO()
+    if console.json:
+        raise ConfigError("`-` cannot be combined with `--json`", hint="leave out `--json`")
+    stdin = None if sys.stdin is None else sys.stdin.buffer
+    buffer = io.BytesIO()
     with console.progress() as reporter:
-        workflow.upscale_stream(config, sys.stdin.buffer, result, reporter)
-    with standard_output() as stream:
-        stream.write(result.getbuffer())
+        result = workflow.upscale_stream(config, stdin, buffer, reporter)
+    if config.output == workflow.STREAM:
+        with standard_output() as stream:
+            stream.write(buffer.getbuffer())
+        return
+    console.data({}, result.written)
+    console.end(f"{counts(result)} to {result.output}")
 
 
 def _rate(result: UpscaleResult) -> float:

@@ -12,6 +12,9 @@ from facesr.errors import ConfigError
 # What Typer puts in quotes, and names of options, which it sometimes leaves bare.
 _LITERAL = re.compile(r"'([^']*)'|(?<![\w'-])(--?[A-Za-z][\w-]*)")
 
+# Options of other tools, and what they are called here.
+_CALLED_HERE = {"--ext": "--format", "--suffix": "--name"}
+
 
 def is_usage_error(error: BaseException) -> bool:
     """Tell whether Typer raised this about a command line that it cannot use."""
@@ -28,6 +31,9 @@ def usage_error(error: Any, command: str, words: Sequence[str]) -> ConfigError:
             plural = "s" * (len(missing) > 1)
             usage = " ".join([command, *arguments])
             return ConfigError(f"missing argument{plural} {names}", hint=f"write `{usage}`, {see}")
+    ours = _CALLED_HERE.get(getattr(error, "option_name", ""))
+    if ours and any(ours in param.opts for param in error.ctx.command.params):
+        see = f"use `{ours}`, {see}"
     text = _LITERAL.sub(lambda match: f"`{match[1] or match[2]}`", error.format_message()).rstrip(".")
     return ConfigError(text[:1].lower() + text[1:], hint=see)
 

@@ -18,7 +18,11 @@ class DegradeConfig(Config):
     """Make LQ images from HQ ones."""
 
     hq: Path | None = arg("An HQ image, or a folder of them.", metavar="HQ", default=None)
-    lq: Path | None = arg("Folder for the LQ images, made if missing.", metavar="LQ", default=None)
+    lq: Path | None = arg(
+        "Folder for the LQ images, made if missing, or PNG file for that of one HQ image.",
+        metavar="LQ",
+        default=None,
+    )
     preset: Preset | None = opt(
         None, "A bundled degradation, `default` unless a file brings steps.", panel="Degradation", short="-p"
     )
@@ -43,7 +47,9 @@ class DegradeConfig(Config):
     strict: bool = opt(
         False, "Refuse images whose sides the scale does not divide, instead of cropping.", panel="Input"
     )
-    hq_out: Path | None = opt(None, "Folder for the HQ images as they were degraded.", panel="Output")
+    hq_out: Path | None = opt(
+        None, "Folder for the HQ images as they were degraded, or PNG file for one.", panel="Output"
+    )
     params_out: Path | None = opt(
         None, "JSON Lines file that lists what was drawn for each result.", panel="Output"
     )

@@ -1,8 +1,10 @@
 """Options of `facesr upscale`."""
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le
 
@@ -13,13 +15,21 @@ from facesr.errors import ConfigError
 
 Format = Literal["auto", "png", "jpg", "webp", "tiff"]
 
+# Every name of a format, in lower case. All but auto are also what files end in.
+FORMATS: dict[str, Format] = {name: name for name in get_args(Format)} | {"jpeg": "jpg", "tif": "tiff"}
+
+_PLACEHOLDERS = ("{stem}", "{ext}", "{scale}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpscaleConfig(Config):
     """Enlarge images of faces."""
 
-    inputs: tuple[Path, ...] = arg("Pictures, or folders of pictures; - reads from stdin.", metavar="INPUT")
-    output: Path = arg("Folder for the results, made if missing; - writes to stdout.", metavar="OUTPUT")
+    inputs: tuple[Path, ...] = arg("Images, or folders of images. - reads one from stdin.", metavar="INPUT")
+    output: Path = arg(
+        "Folder for the results, made if missing, or file for the result of one image. - writes to stdout.",
+        metavar="OUTPUT",
+    )
     model: str = opt(
         DEFAULT_MODEL,
         "A bundled name (see `facesr models`), a weight folder, a .safetensors or .pth file, or user/repo.",
@@ -44,7 +54,12 @@ class UpscaleConfig(Config):
         metavar="auto|I/N",
         shown_default="everything, or a share under torchrun and srun",
     )
-    name: str = opt("{stem}", "Name of the results, without extension.", panel="Output", metavar="TEMPLATE")
+    name: str = opt(
+        "{stem}",
+        "Name of the results without extension, from {stem} and {ext} of the input and the {scale}.",
+        panel="Output",
+        metavar="TEMPLATE",
+    )
     outscale: Annotated[float, Gt(0), Le(16)] | None = opt(
         None,
         "Final enlargement. Other than the network's, the result is resampled.",
@@ -53,7 +68,7 @@ class UpscaleConfig(Config):
         shown_default="the network's scale",
     )
     format: Format = opt(
-        "auto", "File format of the results; auto keeps the input's, and makes BMP to PNG.", panel="Output"
+        "auto", "File format of the results. auto keeps the input's, and turns BMP into PNG.", panel="Output"
     )
     quality: Annotated[int, Ge(1), Le(100)] = opt(
         95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"
@@ -61,5 +76,27 @@ class UpscaleConfig(Config):
     overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
 
     def __post_init__(self) -> None:
+        unknown = [found for found in re.findall("{[^{}]*}", self.name) if found not in _PLACEHOLDERS]
+        if unknown:
+            known = ", ".join(_PLACEHOLDERS)
+            hint = f"known are {known}, such as in `--name {{stem}}_{{scale}}x`"
+            raise ConfigError(f"`--name {self.name}` has the unknown placeholder {unknown[0]}", hint=hint)
         if "{stem}" not in self.name or "/" in self.name:
-            raise ConfigError(f"`--name {self.name}` needs {{stem}} in it and no slash")
+            raise ConfigError(
+                f"`--name {self.name}` needs {{stem}} in it and no slash",
+                hint="write for example `--name {stem}_4x`",
+            )
+
+    @classmethod
+    def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace another name of a format, such as JPEG, by its own."""
+        known = FORMATS.get(str(tree.get("format")).lower())
+        return {**tree, "format": known} if known else dict(tree)
+
+    def resolved(self) -> Self:
+        """Take another name of a format, such as JPEG, for it."""
+        known = FORMATS.get(self.format.lower())
+        if known is None:
+            choices = ", ".join(get_args(Format))
+            raise ConfigError(f"`format`: expected one of {choices}, found {self.format}")
+        return replace(self, format=known)

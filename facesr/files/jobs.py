@@ -1,16 +1,28 @@
 """Planning which result goes where, so that none takes the place of another file."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
-from facesr.errors import ConfigError
-from facesr.files.listing import IMAGE_SUFFIXES, Source
+from facesr.errors import ConfigError, shorten
+from facesr.files.listing import IMAGE_SUFFIXES, Source, Warn
 from facesr.files.paths import exists, is_special, real
 
 # Results take these instead: BMP is only read, and the rest are rarer names of JPEG.
 _RESULT_SUFFIXES = {".bmp": ".png", ".jpe": ".jpg", ".jfif": ".jpg"}
+
+# What a single result may end in.
+WRITTEN_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES - _RESULT_SUFFIXES.keys()))
+
+# An output that ends so is meant to be a file too, though none of these is written.
+_FOREIGN_SUFFIXES = {
+    ".apng", ".avif", ".exr", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pdf", ".ppm", ".psd",
+    ".svg", ".tga",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,49 +34,123 @@ class Job:
     copy: int = 0  # which of several results of one picture
 
 
-def plan_jobs(
-    sources: Iterable[Source], output: Path, *, suffix: str = "", copies: int = 1, name: str = "{stem}"
-) -> list[Job]:
-    """Give every source its targets below `output`, at its relative path.
+@dataclass(frozen=True)
+class Place:
+    """A folder for results, and how they are named in it."""
 
-    Without a `suffix` a target has the source's own, or PNG's for what is only read (BMP). In `name`,
-    `{stem}` is the source's. Of several copies, `_0`, `_1` … is added to the stem.
+    folder: Path
+    name: str = "{stem}"  # where {stem} and {ext} are the source's name and extension
+    suffix: str = ""  # empty for the source's own, or PNG's for what is only read (BMP)
+
+    def target(self, source: Source, number: str = "") -> Path:
+        """Return where the result of a source goes, with `number` added to its name."""
+        relative = source.relative
+        words = {"stem": relative.stem, "ext": relative.suffix[1:]}
+        name = re.sub("{(stem|ext)}", lambda match: words[match[1]], self.name)
+        return self.folder / relative.parent / (name + number + (self.suffix or result_suffix(relative)))
+
+
+def names_file(output: Path, inputs: Sequence[Path], *, suffixes: Iterable[str] = WRITTEN_SUFFIXES) -> bool:
+    """Tell whether an output is the file for the result of the only input, and not a folder.
 
     Raises:
-        ConfigError: A source comes twice, two share a target, a target is itself a source, or `output` is
-            a file.
+        ConfigError: It ends like an image file, but not in one of `suffixes`, or the inputs are not one file.
     """
-    if exists(output) and not output.is_dir():
-        raise ConfigError(f"output is not a folder: {output}", hint="name a folder, made if missing")
-    jobs = []
+    suffix = output.suffix.lower()
+    if (exists(output) and output.is_dir()) or suffix not in IMAGE_SUFFIXES | _FOREIGN_SUFFIXES:
+        return False
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ConfigError(
+            f"{output} is the name of an image file, which holds one result",
+            hint="name a folder for the results, or one file as the input",
+        )
+    if suffix not in suffixes:
+        raise ConfigError(f"cannot write {output}", hint=f"use a name ending in {', '.join(suffixes)}")
+    return True
+
+
+def plan_jobs(
+    sources: Iterable[Source],
+    *places: Place,
+    copies: int = 1,
+    overwrite: bool = False,
+    is_readable: Callable[[Path], bool] = lambda path: True,
+    warn: Warn | None = None,
+) -> list[list[Job]]:
+    """Give every source its targets in each place, at its relative path.
+
+    Of several copies, `_0`, `_1` … is added to the name. A source that another one would be written to is
+    left out, since an earlier run of the same command made it, and `warn` is told. With `overwrite` it could
+    be lost, so it is refused. `is_readable` is asked about sources with one target.
+
+    Raises:
+        ConfigError: A source comes twice, two that can be read share a target, a target is itself a source,
+            or the folder of a place is a file.
+    """
+    for place in places:
+        if exists(place.folder) and not place.folder.is_dir():
+            raise ConfigError(
+                f"output is not a folder: {place.folder}", hint="name a folder, made if missing"
+            )
+    sources = list(sources)
     seen = set()
     for source in sources:
         if source in seen:
             raise ConfigError(f"{source.path} is named twice", hint="name it once")
         seen.add(source)
-        for copy in range(copies):
-            number = f"_{copy}" if copies > 1 else ""
-            stem = (name + number).replace("{stem}", source.relative.stem)
-            ending = suffix or result_suffix(source.relative)
-            jobs.append(Job(source, output / source.relative.parent / (stem + ending), copy))
-    check_targets(jobs, inputs=[job.source.path for job in jobs])
-    return jobs
+    numbers = [f"_{copy}" for copy in range(copies)] if copies > 1 else [""]
+    plans = [
+        [Job(one, place.target(one, number), copy) for one in sources for copy, number in enumerate(numbers)]
+        for place in places
+    ]
+    results = set() if overwrite else _results(sources, chain(*plans))
+    if results:
+        plans = [[job for job in plan if job.source not in results] for plan in plans]
+        if warn:
+            names = shorten(sorted(str(source.path) for source in results), limit=3)
+            warn(f"left out as inputs, since this command writes them: {names}")
+    inputs = [source.path for source in sources if source not in results]
+    check_targets(chain(*plans), inputs=inputs, is_readable=is_readable)
+    return plans
 
 
-def check_targets(jobs: Iterable[Job], *, inputs: Iterable[Path]) -> None:
-    """Refuse results that would take the place of each other, or of one of the files that are read."""
+def _results(sources: Iterable[Source], jobs: Iterable[Job]) -> set[Source]:
+    """Return those of the sources that are targets of others."""
+    real_folder = cache(real)  # of which there are few
+
+    def entry(path: Path) -> Path:
+        return real_folder(path.parent) / path.name
+
+    makers: dict[Path, set[Source]] = {}
+    for job in jobs:
+        makers.setdefault(entry(job.target), set()).add(job.source)
+    return {source for source in sources if makers.get(entry(source.path), set()) - {source}}
+
+
+def check_targets(
+    jobs: Iterable[Job],
+    *,
+    inputs: Iterable[Path],
+    is_readable: Callable[[Path], bool] = lambda path: True,
+) -> None:
+    """Refuse results that would take the place of each other, or of one of the files that are read.
+
+    What cannot be read has no result.
+    """
     by_target: dict[Path, Job] = {}
     inputs = {real(path) for path in inputs}
     for job in jobs:
         target = real(job.target)
         rival = by_target.setdefault(target, job)
-        if rival is not job:
+        if rival is not job and not is_readable(rival.source.path):
+            by_target[target] = job
+        elif rival is not job and is_readable(job.source.path):
             raise ConfigError(
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
                 hint="rename one of them, or write them to different folders",
             )
         if target in inputs:
-            hint = "choose another folder for the output"
+            hint = "choose another output, inputs are never overwritten"
             raise ConfigError(f"{job.target} would overwrite an input", hint=hint)
 
 

@@ -1,11 +1,12 @@
 """`facesr degrade`: from HQ images to LQ ones, or to pairs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from facesr.config.degrade import DegradeConfig
 from facesr.errors import ConfigError
 from facesr.events import Reporter
-from facesr.files.jobs import check_files, plan_jobs, result_suffix
+from facesr.files.jobs import Place, check_files, names_file, plan_jobs, result_suffix
 from facesr.files.listing import list_images
 from facesr.files.paths import exists, real
 from facesr.processes import warn_of_repetition
@@ -32,12 +33,11 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         )
     outputs = [path for path in (lq, config.hq_out) if path is not None]
     if len({real(path) for path in outputs}) < len(outputs):
-        raise ConfigError(f"{lq} is given for both LQ and HQ", hint="name two folders")
+        raise ConfigError(f"{lq} is given for both LQ and HQ", hint="name two folders, or two files")
     sources = list_images([hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
-    jobs, hq_jobs = (
-        plan_jobs(sources, output, suffix=".png", copies=config.copies) if output else []
-        for output in (lq, config.hq_out)
-    )
+    places = [_place(output, hq) for output in outputs]
+    plans = plan_jobs(sources, *places, copies=config.copies, overwrite=config.overwrite, warn=reporter.warn)
+    jobs, hq_jobs = plans[0] if lq else [], plans[-1] if config.hq_out else []
     check_files(
         {"--params-out": config.params_out, "--preview": preview},
         inputs=[*(source.path for source in sources), *([config.replay] if config.replay else [])],
@@ -53,10 +53,18 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
         from facesr.degradation.degrade_files import degrade_files  # loads torch
 
         hq_targets = {job: hq_job.target for job, hq_job in zip(jobs, hq_jobs, strict=False)}
-        result = degrade_files(config, reporter, jobs, output=lq, hq_targets=hq_targets)
+        result = degrade_files(config, reporter, jobs, output=places[0].folder, hq_targets=hq_targets)
+        result = replace(result, output=lq)
     if preview is not None:
         from facesr.reports.contact_sheet import write_preview  # loads torch
 
         write_preview(config, [source.path for source in sources], preview)
         result = replace(result, preview=preview)
     return result
+
+
+def _place(output: Path, hq: Path) -> Place:
+    """Return the folder of the results and their names, also where the output is a single PNG file."""
+    if names_file(output, [hq], suffixes=[".png"]):
+        return Place(output.parent, output.stem, output.suffix)
+    return Place(output, suffix=".png")

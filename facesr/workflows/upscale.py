@@ -1,41 +1,52 @@
 """`facesr upscale`: images in, larger images out."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
-from facesr.config.upscale import UpscaleConfig
-from facesr.errors import ImageError
+from facesr.config.upscale import FORMATS, UpscaleConfig
+from facesr.errors import ConfigError, ImageError, reason_of
 from facesr.events import Reporter
-from facesr.files.jobs import plan_jobs, split_done
+from facesr.files.atomic import write_atomic
+from facesr.files.jobs import Place, names_file, plan_jobs, split_done
 from facesr.files.listing import list_images
-from facesr.files.paths import is_there
+from facesr.files.paths import check_regular, exists, is_there
 from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
-from facesr.weights.find import find_weights
+from facesr.weights.find import WeightFiles, find_weights
+
+STREAM = Path("-")  # as an input it is stdin, as the output it is stdout
 
 # More than any image within the limit of pixels takes.
 _MAX_STREAM_BYTES = 1 << 30
+_STREAM_HINT = "send an image to stdin, as in `facesr upscale - - < small.jpg > large.jpg`"
 
 
 def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleResult:
     """Enlarge images, file by file; a broken one is noted and the others go on.
 
     Raises:
-        ConfigError: A path that does not exist, nothing to read, two inputs with one output, no such model.
+        ConfigError: A path that does not exist, nothing to read, two inputs with one output, an output file
+            for several inputs or of another format, no such model.
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not available.
     """
     config, reporter = config.resolved(), reporter or Reporter()
-    suffix = "" if config.format == "auto" else f".{config.format}"
     sources = list_images(
         config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
+    )
+    weights = find_weights(config.model)
+    (jobs,) = plan_jobs(
+        sources,
+        _place(config, weights),
+        overwrite=config.overwrite,
+        is_readable=lambda path: _is_readable(path, max_pixels=config.max_pixels),
+        warn=reporter.warn,
     )
     index, count = pick_shard(config.shard)
     if not config.shard and step_tasks() > 1 and index == 0:
         reporter.warn(f"each of the {count} SLURM tasks upscales its share, `--shard 0/1` upscales all")
-    jobs = plan_jobs(sources, config.output, suffix=suffix, name=config.name)[index::count]
-    weights = find_weights(config.model)
-    todo, done = split_done(jobs, lambda job: not config.overwrite and is_there(job.target))
+    todo, done = split_done(jobs[index::count], lambda job: not config.overwrite and is_there(job.target))
     skipped = tuple(job.target for job in done)
     if not todo:
         return UpscaleResult((), skipped, (), config.output, weights.name)
@@ -44,19 +55,117 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     return replace(upscale_files(config, todo, weights, reporter), skipped=skipped)
 
 
+def _place(config: UpscaleConfig, weights: WeightFiles) -> Place:
+    """Return the folder of the results and their names, also where the output is a single file."""
+    name = config.name
+    if names_file(config.output, config.inputs):
+        _check_file_options(config)
+        return Place(config.output.parent, config.output.stem, config.output.suffix)
+    if "{scale}" in name:
+        name = name.replace("{scale}", f"{config.outscale or _scale_of(weights):g}")
+    return Place(config.output, name, "" if config.format == "auto" else f".{config.format}")
+
+
+def _check_file_options(config: UpscaleConfig) -> None:
+    """Refuse options that say something else than the name of the output file."""
+    output = config.output
+    if config.name != "{stem}":
+        raise ConfigError(
+            f"`--name {config.name}` cannot be combined with the output file {output}",
+            hint="leave out `--name`, or name a folder for the output",
+        )
+    if config.format not in {"auto", FORMATS[output.suffix[1:].lower()]}:
+        raise ConfigError(
+            f"`--format {config.format}` contradicts the output file {output}",
+            hint="leave out `--format`, the name of the file chooses",
+        )
+
+
+def _scale_of(weights: WeightFiles) -> int:
+    if weights.config and weights.config.scale:
+        return weights.config.scale
+    from facesr.weights.load import read_network  # loads torch; only the tensors tell
+
+    return read_network(weights)[1].scale
+
+
+def _is_readable(path: Path, *, max_pixels: int) -> bool:
+    from facesr.images.read import read_image  # loads numpy
+
+    try:
+        read_image(path, max_pixels=max_pixels)
+    except ImageError:
+        return False
+    return True
+
+
 def upscale_stream(
-    config: UpscaleConfig, source: BinaryIO, target: BinaryIO, reporter: Reporter | None = None
-) -> None:
-    """Enlarge one image from a stream to a stream, with the errors of `upscale` too.
+    config: UpscaleConfig, stdin: BinaryIO | None, stdout: BinaryIO, reporter: Reporter | None = None
+) -> UpscaleResult:
+    """Enlarge one image where the input or the output is `-`, with the errors of `upscale` too.
+
+    An output file that exists is skipped as elsewhere.
 
     Raises:
-        ImageError: Not an image, or one that is too large.
+        ImageError: Not an image, one that is too large, or an output file that cannot be written.
     """
-    config = config.resolved()
+    config, reporter = _checked_stream(config.resolved()), reporter or Reporter()
+    source, output = config.inputs[0], config.output
     weights = find_weights(config.model)
-    content = source.read(_MAX_STREAM_BYTES + 1)
-    if len(content) > _MAX_STREAM_BYTES:
-        raise ImageError(f"more than {_MAX_STREAM_BYTES:,} bytes on stdin", hint="name a file instead")
+    if output != STREAM and not config.overwrite and is_there(output):
+        return UpscaleResult((), (output,), (), output, weights.name)
+    content = _read_stream(stdin) if source == STREAM else _read_file(source)
     from facesr.inference.upscale_files import upscale_bytes
 
-    target.write(upscale_bytes(config, content, weights, reporter or Reporter()))
+    try:
+        encoded = upscale_bytes(config, content, weights, reporter)
+    except ImageError as error:
+        file = error.file if source == STREAM else source
+        raise ImageError(error.reason, file=file, hint=error.hint) from error
+    if output == STREAM:
+        stdout.write(encoded)
+        return UpscaleResult((), (), (), output, weights.name)
+    try:
+        write_atomic(output, lambda stream: stream.write(encoded))
+    except OSError as error:
+        raise ImageError(f"cannot be written, {reason_of(error)}", file=output) from error
+    return UpscaleResult((output,), (), (), output, weights.name)
+
+
+def _checked_stream(config: UpscaleConfig) -> UpscaleConfig:
+    """Refuse what cannot go with `-`, and return the configuration with the format of an output file."""
+    source, output = config.inputs[0], config.output
+    if source != STREAM and not exists(source):
+        raise ConfigError(f"no such file: {source}", hint="name an existing file, or `-` for stdin")
+    if len(config.inputs) > 1 or (source != STREAM and source.is_dir()):
+        raise ConfigError("`-` goes with one image alone", hint="name one file and `-`")
+    if config.name != "{stem}":
+        raise ConfigError(f"`--name {config.name}` cannot be combined with `-`", hint="leave out `--name`")
+    if output == STREAM:
+        return config
+    if not names_file(output, [source]):
+        raise ConfigError(
+            f"{output} is not the name of an image file, which an image from stdin needs",
+            hint=f"write `facesr upscale - {output / 'out.png'}`",
+        )
+    _check_file_options(config)
+    return replace(config, format=FORMATS[output.suffix[1:].lower()])
+
+
+def _read_stream(stdin: BinaryIO | None) -> bytes:
+    if stdin is None:
+        raise ConfigError("stdin is closed", hint=_STREAM_HINT)
+    content = stdin.read(_MAX_STREAM_BYTES + 1)
+    if not content:
+        raise ImageError("stdin is empty", hint=_STREAM_HINT)
+    if len(content) > _MAX_STREAM_BYTES:
+        raise ImageError(f"more than {_MAX_STREAM_BYTES:,} bytes on stdin", hint="name a file instead")
+    return content
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        check_regular(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read, {reason_of(error)}", file=path) from error

@@ -36,21 +36,67 @@ def test_stdin_to_stdout(name: str, result: str, tiny_folder: Path) -> None:
             assert np.array_equal(np.asarray(image), facesr.upscale_image(noise(8, 12), model))
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_a_bad_stream_is_one_error(content: bytes, tiny_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"", b"error: stdin is empty\n"), (b"no picture", b"error: not a picture in a known format")],
+)
+def test_a_bad_stream_is_one_error(content: bytes, error: bytes, tiny_folder: Path) -> None:
     command = [*FACESR, "upscale", "-", "-", "-m", str(tiny_folder)]
     done = subprocess.run(command, input=content, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"error: not a picture in a known format")
+    assert done.stderr.startswith(error)
+
+
+def test_a_file_to_stdout_and_stdin_to_a_file(tmp_path: Path, tiny_folder: Path) -> None:
+    small, large = tmp_path / "small.bmp", tmp_path / "deep" / "large.png"
+    small.write_bytes(encode("BMP"))
+
+    def facesr_upscale(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [*FACESR, "upscale", *map(str, arguments), "-m", str(tiny_folder), "-d", "cpu"]
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=True)
+
+    streamed = facesr_upscale(small, "-").stdout
+    with Image.open(io.BytesIO(streamed)) as image:
+        assert (image.format, image.size) == ("PNG", (48, 32))
+    done = facesr_upscale("-", large, "-q", stdin=encode("PNG"))
+    assert done.stdout.decode().split() == [str(large)]
+    assert large.read_bytes() == streamed
+    large.write_bytes(b"mine")
+    assert b"0 written, 1 skipped" in facesr_upscale("-", large, stdin=encode("PNG")).stderr
+    assert large.read_bytes() == b"mine"
+    facesr_upscale("-", large, "--overwrite", stdin=encode("PNG"))
+    assert large.read_bytes() == streamed
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-", "out"], ["x.png", "-"], ["-", "x.png", "-"], ["-", "-", "--json"]]
+    ("arguments", "error", "hint"),
+    [
+        (["-", "out"], "out is not the name of an image file", "write `facesr upscale - out/out.png`"),
+        (["-", "out.gif"], "cannot write out.gif", "use a name ending in .jpeg, .jpg, .png"),
+        (["-", "out.png", "--format", "jpg"], "`--format jpg` contradicts", "leave out `--format`"),
+        (["x.png", "-"], "no such file: x.png", "name an existing file"),
+        (["docs", "-"], "`-` goes with one image alone", "name one file and `-`"),
+        (["-", "docs", "-"], "`-` goes with one image alone", "name one file and `-`"),
+        (["-", "-", "--json"], "`-` cannot be combined with `--json`", "leave out `--json`"),
+        (["-", "-", "--name", "{stem}_4x"], "`--name {stem}_4x` cannot be combined with `-`", "leave out"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_dash_goes_with_a_dash_alone(run: Run, arguments: list[str]) -> None:
+def test_what_does_not_go_with_a_dash_is_refused(
+    run: Run, arguments: list[str], error: str, hint: str
+) -> None:
     result = run("upscale", *arguments)
-    assert result.exit_code == 2
-    assert "hint: write `facesr upscale - -`" in result.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"error: {error}")
+    assert second.startswith(f"hint: {hint}")
+
+
+def test_a_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path, tiny_folder: Path) -> None:
+    (tmp_path / "small.jpg").write_bytes(b"no picture")
+    result = run("upscale", tmp_path / "small.jpg", "-", "-m", tiny_folder, "-d", "cpu")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: {tmp_path / 'small.jpg'}: ")
 
 
 def test_two_ranks_split_a_folder(tmp_path: Path, tiny_folder: Path) -> None:

@@ -116,6 +116,9 @@ def test_exit_codes_of_partial_and_total_failure(
         ),
         (["--quality", "x"], ["`--quality`: expected a whole number, found x"]),
         (["--format", "gif"], ["`--format`: expected auto, png, jpg, webp or tiff, found gif"]),
+        (["--format", "GIF"], ["`--format`: expected auto, png, jpg, webp or tiff, found GIF"]),
+        (["--name", "{stem}_{size}"], ["`--name {stem}_{size}` has the unknown placeholder {size}"]),
+        (["--name", "face"], ["`--name face` needs {stem} in it"]),
         (["--json", "--quiet"], ["exclude each other"]),
         (["--set", "runtime.colour=1"], ["unknown key `runtime.colour`"]),
         (["--set", "oops"], ["cannot read --set oops"]),
@@ -133,6 +136,15 @@ def test_usage_errors_are_two_lines_and_exit_2(
         assert part in result.stderr
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "hint"]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_format_has_other_names_in_options_and_files(
+    run: Run, faces: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run.toml").write_text("format = 'Tif'\n")
+    for arguments, suffix in ((["--format", "JPEG"], ".jpg"), (["--config", tmp_path / "run.toml"], ".tiff")):
+        result = run("upscale", faces, tmp_path / "out", *arguments, "-m", tiny_folder, "-d", "cpu", "-q")
+        assert {Path(line).suffix for line in result.stdout.splitlines()} == {suffix}
 
 
 def test_a_shard_without_pictures_says_so(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:

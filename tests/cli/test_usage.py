@@ -41,6 +41,14 @@ def test_a_mistake_is_an_error_and_a_hint_that_names_the_help(
     assert result.stderr.splitlines() == [f"error: {error}", f"hint: see `{command} --help`"]
 
 
+@pytest.mark.parametrize(("option", "ours"), [("--ext", "--format"), ("--suffix", "--name")])
+def test_an_option_of_another_tool_is_named_as_it_is_called_here(run: Run, option: str, ours: str) -> None:
+    result = run("upscale", "a", "b", option, "x")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[1] == f"hint: use `{ours}`, see `facesr upscale --help`"
+    assert run("degrade", "a", "b", option, "x").stderr.splitlines()[1] == "hint: see `facesr degrade --help`"
+
+
 @pytest.mark.parametrize(
     ("arguments", "missing", "usage"),
     [

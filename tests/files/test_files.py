@@ -9,7 +9,7 @@ from PIL import Image
 
 from facesr.errors import ConfigError, ImageError
 from facesr.files.atomic import write_atomic
-from facesr.files.jobs import Job, check_files, plan_jobs, result_suffix
+from facesr.files.jobs import Job, Place, check_files, names_file, plan_jobs, result_suffix
 from facesr.files.listing import IMAGE_SUFFIXES, Source, list_images
 from facesr.images.image import ImageData
 from facesr.images.read import read_image
@@ -41,7 +41,7 @@ def test_recursion_mirrors_folders_and_leaves_the_output_out(tmp_path: Path) -> 
     assert [str(s.relative) for s in list_images([tmp_path])] == ["b.png"]
     found = list_images([tmp_path], recursive=True, exclude=[tmp_path / "out"])
     assert [str(source.relative) for source in found] == ["b.png", "x/a.png", "x/y/a.png"]
-    jobs = plan_jobs(found, tmp_path / "out")
+    (jobs,) = plan_jobs(found, Place(tmp_path / "out"))
     assert [str(job.target.relative_to(tmp_path / "out")) for job in jobs] == [
         "b.png",
         "x/a.png",
@@ -129,12 +129,101 @@ def test_a_result_has_a_suffix_that_can_be_written_in_the_format_of_its_source(
     assert Image.EXTENSION[result.lower()] == image.format
 
 
+@pytest.mark.parametrize(
+    ("output", "is_file"),
+    [("new.png", True), ("new.JPEG", True), ("new", False), ("new.v2", False), ("folder.png", False)],
+)
+def test_an_output_named_like_an_image_is_a_file_unless_it_is_a_folder(
+    tmp_path: Path, output: str, is_file: bool
+) -> None:
+    (tmp_path / "folder.png").mkdir()
+    (one,) = touch(tmp_path / "one.jpg")
+    assert names_file(tmp_path / output, [one]) == is_file
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".HEIC", ".jxl", ".bmp", ".jfif"])
+def test_an_image_that_cannot_be_written_is_no_folder_either(tmp_path: Path, suffix: str) -> None:
+    (one,) = touch(tmp_path / "one.jpg")
+    with pytest.raises(ConfigError, match=f"cannot write out{suffix}") as caught:
+        names_file(Path(f"out{suffix}"), [one])
+    assert caught.value.hint == "use a name ending in .jpeg, .jpg, .png, .tif, .tiff, .webp"
+
+
+def test_several_inputs_or_a_folder_do_not_fit_in_one_file(tmp_path: Path) -> None:
+    one, two = touch(tmp_path / "one.jpg", tmp_path / "two.jpg")
+    for inputs in ([one, two], [tmp_path]):
+        for output in ("out.png", "out.gif"):
+            with pytest.raises(ConfigError, match=f"{output} is the name of an image file") as caught:
+                names_file(tmp_path / output, inputs)
+            assert "name a folder" in caught.value.hint
+
+
+def test_names_come_from_the_source_and_what_is_in_its_name_stays(tmp_path: Path) -> None:
+    source = as_source("in/{ext}{stem}.JPG")
+    assert Place(tmp_path, "{ext}_{stem}{x}").target(source) == tmp_path / "JPG_{ext}{stem}{x}.JPG"
+    assert Place(tmp_path, "{stem}.{ext}", ".png").target(as_source("a")) == tmp_path / "a..png"
+
+
+def plan_in_place(folder: Path, place: Place, **options: bool) -> tuple[list[str], list[str]]:
+    """Return the names of the sources that have jobs, and the warnings."""
+    warnings: list[str] = []
+    found = list_images([folder], recursive=True)
+    (jobs,) = plan_jobs(found, place, warn=warnings.append, **options)
+    return [job.source.relative.as_posix() for job in jobs], warnings
+
+
+def test_what_the_command_writes_is_no_input_of_it(tmp_path: Path) -> None:
+    place = Place(tmp_path, "{stem}_4x")
+    touch(*(tmp_path / name for name in ("a.png", "b_4x.png", "sub/a.png", "sub/c_4x.png")))
+    originals, warnings = plan_in_place(tmp_path, place)
+    assert (originals, warnings) == (["a.png", "b_4x.png", "sub/a.png", "sub/c_4x.png"], [])
+    results = [place.target(source) for source in list_images([tmp_path], recursive=True)]
+    touch(*results, *(path.with_stem(f"{path.stem}_4x") for path in results))
+    again, warnings = plan_in_place(tmp_path, place)
+    assert again == originals
+    assert warnings[0].startswith("left out as inputs, since this command writes them")
+    assert str(tmp_path / "a_4x.png") in warnings[0]
+    with pytest.raises(ConfigError, match="would overwrite an input"):
+        plan_in_place(tmp_path, place, overwrite=True)
+
+
+def test_a_result_in_another_format_is_no_input_either(tmp_path: Path) -> None:
+    place = Place(tmp_path, suffix=".png")
+    touch(tmp_path / "a.jpg")
+    assert plan_in_place(tmp_path, place) == (["a.jpg"], [])
+    touch(tmp_path / "a.png")
+    assert plan_in_place(tmp_path, place)[0] == ["a.jpg"]
+    with pytest.raises(ConfigError, match="would"):
+        plan_in_place(tmp_path, place, overwrite=True)
+    touch(tmp_path / "b.png")  # which nothing else is written to
+    with pytest.raises(ConfigError, match=r"b\.png would overwrite an input"):
+        plan_in_place(tmp_path, place)
+
+
+def test_what_is_a_result_in_one_place_is_an_input_for_none(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.png", tmp_path / "in" / "a_0.png", tmp_path / "in" / "a_1.png")
+    places = Place(tmp_path / "out"), Place(tmp_path / "in")
+    for plan in plan_jobs(list_images([tmp_path / "in"]), *places, copies=2):
+        assert [job.source.path.name for job in plan] == ["a.png", "a.png"]
+
+
+def test_what_cannot_be_read_takes_no_place(tmp_path: Path) -> None:
+    sources = [as_source(f"{folder}/a.png") for folder in "xyz"]
+    for readable in "xyz":
+        good = Path(f"{readable}/a.png")
+        (jobs,) = plan_jobs(sources, Place(tmp_path), is_readable=lambda path, good=good: path == good)
+        assert [job.source for job in jobs] == sources
+    with pytest.raises(ConfigError, match=r"x/a\.png and z/a\.png would both be written"):
+        plan_jobs(sources, Place(tmp_path), is_readable=lambda path: path.parent.name != "y")
+
+
 def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
     source = as_source("in/a.tar.jpg")
-    assert plan_jobs([source], tmp_path) == [Job(source, tmp_path / "a.tar.jpg")]
+    assert plan_jobs([source], Place(tmp_path)) == [[Job(source, tmp_path / "a.tar.jpg")]]
     copies = [Job(source, tmp_path / f"a.tar_{copy}.png", copy) for copy in range(2)]
-    assert plan_jobs([source], tmp_path, suffix=".png", copies=2) == copies
-    assert plan_jobs([source], tmp_path, suffix=".png") == [Job(source, tmp_path / "a.tar.png")]
+    png = Place(tmp_path, suffix=".png")
+    assert plan_jobs([source], png, copies=2) == [copies]
+    assert plan_jobs([source], png) == [[Job(source, tmp_path / "a.tar.png")]]
 
 
 @pytest.mark.parametrize(
@@ -142,22 +231,22 @@ def test_targets_keep_the_suffix_or_take_the_one_given(tmp_path: Path) -> None:
 )
 def test_two_inputs_with_one_output_are_refused(names: tuple[str, ...], suffix: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        plan_jobs(map(as_source, names), tmp_path, suffix=suffix)
+        plan_jobs(map(as_source, names), Place(tmp_path, suffix=suffix))
     assert all(name in str(caught.value) for name in names)
 
 
 def test_the_same_input_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.png is named twice"):
-        plan_jobs([as_source("a.png"), as_source("a.png")], tmp_path)
+        plan_jobs([as_source("a.png"), as_source("a.png")], Place(tmp_path))
 
 
 def test_overwriting_an_input_is_refused(tmp_path: Path) -> None:
     sources = [Source(path, Path(path.name)) for path in touch(tmp_path / "in" / "a.png")]
     with pytest.raises(ConfigError, match="would overwrite an input"):
-        plan_jobs(sources, tmp_path / "in" / ".." / "in")
+        plan_jobs(sources, Place(tmp_path / "in" / ".." / "in"))
     (tmp_path / "link").symlink_to(tmp_path / "in")
     with pytest.raises(ConfigError, match="would overwrite an input"):
-        plan_jobs(sources, tmp_path / "link")
+        plan_jobs(sources, Place(tmp_path / "link"))
 
 
 def test_two_results_do_not_share_what_they_link_to(tmp_path: Path) -> None:
@@ -166,7 +255,7 @@ def test_two_results_do_not_share_what_they_link_to(tmp_path: Path) -> None:
     for source in sources:
         (tmp_path / "out" / source.relative).symlink_to(tmp_path / "one.png")
     with pytest.raises(ConfigError, match="both be written"):
-        plan_jobs(sources, tmp_path / "out")
+        plan_jobs(sources, Place(tmp_path / "out"))
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +279,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: p
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (output,) = touch(tmp_path / "out.png")
     with pytest.raises(ConfigError, match="output is not a folder"):
-        plan_jobs([as_source("a.png")], output)
+        plan_jobs([as_source("a.png")], Place(output))
 
 
 def test_an_atomic_write_appears_whole_with_ordinary_permissions(tmp_path: Path) -> None:

@@ -76,6 +76,66 @@ def test_pairs_from_one_command(hq: Path, tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "plain-truth" / "a.png").rgb, noise(48, 64))
 
 
+def test_a_file_goes_to_a_file(hq: Path, tmp_path: Path) -> None:
+    expected = make(hq, tmp_path / "folder", hq_out=tmp_path / "hq-folder")
+    low, high = tmp_path / "low.png", tmp_path / "high.PNG"
+    result = degrade(DegradeConfig(hq=hq / "a.png", lq=low, hq_out=high))
+    assert (result.written, result.output) == ((low,), low)
+    assert low.read_bytes() == expected["a.png"]
+    assert high.read_bytes() == (tmp_path / "hq-folder" / "a.png").read_bytes()
+    assert degrade(DegradeConfig(hq=hq / "a.png", lq=low, hq_out=high)).skipped == (low,)
+    make(hq / "a.png", tmp_path / "mixed", hq_out=tmp_path / "mixed-hq.png")
+    assert (tmp_path / "mixed-hq.png").read_bytes() == high.read_bytes()
+
+
+def test_copies_for_a_file_are_numbered_and_replayed_from_their_folder(hq: Path, tmp_path: Path) -> None:
+    def files(folder: str, **options: object) -> dict[str, bytes]:
+        result = degrade(
+            DegradeConfig(hq=hq / "a.png", lq=tmp_path / folder / "low.png", copies=2, **options)
+        )
+        assert not result.failed
+        return contents(tmp_path / folder)
+
+    several = files("1")
+    assert sorted(several) == ["low_0.png", "low_1.png"]
+    assert files("2", replay=tmp_path / "1", seed=9) == several
+
+
+@pytest.mark.parametrize(
+    ("source", "outputs", "error"),
+    [
+        ("a.png", {"lq": "low.jpg"}, "cannot write .*low.jpg"),
+        ("a.png", {"lq": "low.gif"}, "cannot write .*low.gif"),
+        ("a.png", {"lq": "lq", "hq_out": "high.jpg"}, "cannot write .*high.jpg"),
+        ("a.png", {"lq": "hq/a.png"}, "would overwrite an input"),
+        ("a.png", {"lq": "low.png", "hq_out": "low.png"}, "given for both LQ and HQ"),
+        ("a.png", {"lq": "lq", "hq_out": "lq/a.png"}, "would both be written"),
+        ("", {"lq": "low.png"}, "low.png is the name of an image file"),
+        ("", {"lq": "lq", "hq_out": "high.png"}, "high.png is the name of an image file"),
+    ],
+)
+def test_a_file_that_cannot_be_the_result_is_refused(
+    hq: Path, tmp_path: Path, source: str, outputs: dict[str, str], error: str
+) -> None:
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=error):
+        degrade(DegradeConfig(hq=hq / source, **{name: tmp_path / path for name, path in outputs.items()}))
+    assert contents(tmp_path) == before
+
+
+def test_the_same_command_again_does_nothing_beside_the_originals(hq: Path, tmp_path: Path) -> None:
+    for options in ({"lq": hq}, {"lq": tmp_path / "lq", "hq_out": hq}):
+        config = DegradeConfig(hq=hq, recursive=True, copies=2, **options)
+        written = degrade(config).written
+        assert len(written) == 6
+        before = contents(tmp_path)
+        again = degrade(config)
+        assert (again.written, again.skipped) == ((), written)
+        assert contents(tmp_path) == before
+        for path in hq.rglob("*_[01].png"):
+            path.unlink()
+
+
 def test_a_preset_or_a_degradation_is_used(hq: Path, tmp_path: Path) -> None:
     by_name = make(hq, tmp_path / "1", preset="gfpgan")
     assert make(hq, tmp_path / "2", degradation=degradation_preset("gfpgan")) == by_name

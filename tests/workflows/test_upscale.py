@@ -10,9 +10,9 @@ from PIL import Image
 
 import facesr
 from facesr.config.runtime import RuntimeConfig
-from facesr.config.upscale import UpscaleConfig
+from facesr.config.upscale import FORMATS, UpscaleConfig
 from facesr.errors import ConfigError, DeviceError
-from facesr.files.jobs import Job
+from facesr.files.jobs import WRITTEN_SUFFIXES, Job
 from facesr.images.image import ImageData
 from facesr.images.read import read_image
 from facesr.images.write import write_image
@@ -160,6 +160,131 @@ def test_the_format_is_kept_or_chosen(config: UpscaleConfig, faces: Path, format
     assert [path.name for path in result.written] == [f"w{suffix}"]
     with Image.open(result.written[0]) as image:
         assert image.format == {".webp": "WEBP", ".png": "PNG", ".jpg": "JPEG"}[suffix]
+
+
+@pytest.mark.parametrize("name", ["one.png", "one.jpg", "one.jpeg", "one.WEBP", "deep/one.tif", "one.tiff"])
+def test_a_file_goes_to_a_file_in_the_format_of_its_name(
+    config: UpscaleConfig, faces: Path, tmp_path: Path, name: str
+) -> None:
+    changed = change(config, inputs=(faces / "0.png",), output=tmp_path / name)
+    result = upscale(changed)
+    assert (result.written, result.output) == ((tmp_path / name,), tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        assert image.size == (64, 48)
+        assert Image.EXTENSION[Path(name).suffix.lower()] == image.format
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(b"mine")
+    assert upscale(changed).skipped == (tmp_path / name,)
+    assert (tmp_path / name).read_bytes() == b"mine"
+    upscale(change(changed, overwrite=True))
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "options", "error"),
+    [
+        (["0.png"], "0.png", {}, "would overwrite an input"),
+        (["0.png"], "0.png", {"overwrite": True}, "would overwrite an input"),
+        (["0.png"], "new.gif", {}, "cannot write .*new.gif"),
+        (["0.png"], "new.png", {"name": "{stem}_4x"}, "`--name {stem}_4x` cannot be combined with"),
+        (["0.png"], "new.png", {"format": "jpg"}, "`--format jpg` contradicts the output file"),
+        (["0.png", "1.png"], "new.png", {}, "new.png is the name of an image file"),
+        ([""], "new.png", {}, "new.png is the name of an image file"),
+        (["nowhere.png"], "new.png", {}, "no such file or folder"),
+    ],
+)
+def test_a_file_that_cannot_be_the_result_is_refused(
+    config: UpscaleConfig, faces: Path, inputs: list[str], output: str, options: dict, error: str
+) -> None:
+    before = {path.name: path.read_bytes() for path in faces.iterdir()}
+    paths = tuple(faces / name for name in inputs)
+    with pytest.raises(ConfigError, match=error):
+        upscale(change(config, inputs=paths, output=faces / output, **options))
+    assert {path.name: path.read_bytes() for path in faces.iterdir()} == before
+
+
+def test_a_format_that_agrees_with_the_file_is_accepted(config: UpscaleConfig, faces: Path) -> None:
+    agreeing = change(config, inputs=(faces / "0.png",), output=faces / "new.jpeg", format="jpg")
+    assert upscale(agreeing).written == (faces / "new.jpeg",)
+
+
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        ("", {"name": "{stem}_4x"}),
+        ("", {"name": "{stem}_4x", "format": "png"}),
+        ("", {"name": "{ext}-{stem}", "recursive": True}),
+        ("", {"format": "tiff", "recursive": True}),
+        ("out", {"recursive": True}),
+        ("sub", {"name": "{stem}_4x", "recursive": True}),
+    ],
+)
+def test_the_same_command_again_does_nothing(
+    config: UpscaleConfig, tmp_path: Path, output: str, options: dict
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "sub").mkdir(parents=True)
+    for index, name in enumerate(("a.png", "b.jpg", "lone_4x.png", "sub/a.webp")):
+        Image.fromarray(noise(8, 8, seed=index)).save(photos / name)
+    config = change(config, inputs=(photos,), output=photos / output, **options)
+    written = upscale(config).written
+    assert len(written) == (4 if config.recursive and output != "sub" else 3)
+    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+    again = upscale(config)
+    assert (again.written, sorted(again.skipped)) == ((), sorted(written))
+    assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
+
+
+def test_files_named_one_by_one_are_not_enlarged_twice_either(config: UpscaleConfig, faces: Path) -> None:
+    config = change(config, output=faces, name="{stem}_4x")
+    assert len(upscale(config).written) == 3
+    again = upscale(change(config, inputs=tuple(sorted(faces.iterdir()))))
+    assert (again.written, len(again.skipped)) == ((), 3)
+
+
+@pytest.mark.parametrize(("outscale", "shown"), [(None, "4"), (2.0, "2"), (2.5, "2.5"), (1 / 3, "0.333333")])
+def test_names_hold_the_extension_and_the_scale(
+    config: UpscaleConfig, faces: Path, tiny_folder: Path, outscale: float | None, shown: str
+) -> None:
+    (faces / "1.png").rename(faces / "1.PNG")
+    config = change(config, name="{stem}-{ext}-{scale}x", outscale=outscale)
+    for model in (tiny_folder, tiny_folder / "model.safetensors"):
+        result = upscale(change(config, model=str(model), overwrite=True))
+        names = sorted(path.name for path in result.written)
+        assert names == [f"0-png-{shown}x.png", f"1-PNG-{shown}x.PNG", f"2-png-{shown}x.png"]
+
+
+@pytest.mark.parametrize("name", ["{stem}_{size}", "{stem}{}", "{Stem}"])
+def test_an_unknown_placeholder_is_refused_with_those_that_are_known(name: str) -> None:
+    with pytest.raises(ConfigError, match="unknown placeholder") as caught:
+        UpscaleConfig(inputs=(Path("in"),), output=Path("out"), name=name)
+    assert f"`--name {name}`" in caught.value.message
+    assert "{stem}, {ext}, {scale}" in caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("jpeg", ".jpg"), ("TIF", ".tiff"), ("Png", ".png")])
+def test_a_format_has_other_names(config: UpscaleConfig, name: str, suffix: str) -> None:
+    assert {path.suffix for path in upscale(change(config, format=name)).written} == {suffix}
+    with pytest.raises(ConfigError, match="expected one of auto, png, jpg, webp, tiff, found gif"):
+        upscale(change(config, format="gif"))
+
+
+def test_every_file_that_can_be_written_is_of_a_known_format() -> None:
+    assert {suffix[1:] for suffix in WRITTEN_SUFFIXES} == FORMATS.keys() - {"auto"}
+
+
+def test_files_that_cannot_be_read_are_failures_and_not_rivals(
+    config: UpscaleConfig, faces: Path, tmp_path: Path
+) -> None:
+    unreadable = [tmp_path / "0.heic", tmp_path / "0.jxl"]
+    for path in unreadable:
+        path.write_bytes(b"in a format of its own")
+    for inputs in (unreadable, [*unreadable, faces / "0.png"], [faces / "0.png", *unreadable]):
+        result = upscale(
+            change(config, inputs=tuple(inputs), output=tmp_path / str(len(inputs)), overwrite=True)
+        )
+        assert sorted(failure.file for failure in result.failed) == unreadable
+        assert len(result.written) == len(inputs) - len(unreadable)
 
 
 def test_a_conflict_stops_before_anything_runs(config: UpscaleConfig, faces: Path) -> None:
