@@ -1,11 +1,13 @@
 """A decoded image, and what can be done to its pixels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from facesr.images.metadata import Metadata, sized_exif
 
 Array = NDArray[np.uint8]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -27,6 +29,7 @@ class ImageData:
         icc: The colour profile's bytes, carried over.
         exif: The EXIF block without its orientation, carried over.
         notes: What was lost in reading it, a few words each.
+        metadata: What else its file held, carried over.
     """
 
     rgb: Pixels
@@ -35,6 +38,7 @@ class ImageData:
     icc: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=Metadata)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,7 +70,7 @@ class ImageData:
 
 
 def to_pil(picture: ImageData) -> Image.Image:
-    """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey, profile and EXIF in its `info`."""
+    """Return the picture as L, LA, RGB, RGBA, or I;16 for 16-bit grey, what it carries in its `info`."""
     if picture.rgb.dtype == np.uint16:
         image = Image.fromarray(np.round(picture.rgb.mean(2)).astype(np.uint16))
     else:
@@ -75,7 +79,9 @@ def to_pil(picture: ImageData) -> Image.Image:
             image = image.convert("L")
         if picture.alpha is not None:
             image.putalpha(Image.fromarray(picture.alpha))
-    carried = {"icc_profile": picture.icc, "exif": picture.exif}
+    exif = sized_exif(picture.exif, picture.size) if picture.exif else None
+    carried = {"icc_profile": picture.icc, "exif": exif}
+    carried |= {name: getattr(picture.metadata, name) for name in ("xmp", "comment", "dpi")}
     image.info.update({name: block for name, block in carried.items() if block is not None})
     return image
 

@@ -3,24 +3,30 @@
 import io
 import re
 import warnings
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
 from facesr.errors import ImageError, reason_of
-from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular
+from facesr.images.formats import open_image
 from facesr.images.image import MAX_PIXELS, Array, ImageData
+from facesr.images.metadata import collect
+from facesr.images.repair import CUT_OFF, MISSING_END, complete
 
-# Tags about how a file's own pixels are stored, which hold for no other, and orientation, which is applied.
+# Tags about how a file's own pixels are stored, which hold for no other, orientation, which is applied, and
+# XMP, IPTC and Photoshop's, which are no EXIF.
 _STORAGE_TAGS = {
     *range(254, 267), 273, 274, *range(277, 282), 284, *range(288, 294), 301, 317, *range(320, 326), 330,
-    *range(332, 348), *range(512, 533), 700, 34675,
+    *range(332, 348), *range(512, 533), 700, 33723, 34377, 34675,
 }  # fmt: skip
+
+_MAX_REPAIR_BYTES = 1 << 30
 
 _PHOTOMETRIC_TAG = 262
 SUB_DIRECTORY_TAGS = {0x8769, 0x8825}  # Exif, GPS
@@ -33,7 +39,7 @@ def from_pil(image: Image.Image) -> ImageData:
     the edges when it is enlarged.
     """
     try:
-        return _decode(image)
+        return _with_metadata(_decode(image), image)
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
         raise ImageError(f"cannot be read, {reason_of(error)}") from error
 
@@ -143,35 +149,69 @@ def _fill_transparent(rgb: Array, alpha: Array) -> Array:
     return result
 
 
-def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageData:
+def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated: bool = False) -> ImageData:
     """Decode a file.
 
     Args:
         path: The file, or a stream of it.
-        max_pixels: The most that its header may promise.
+        max_pixels: The most pixels that its header may state.
+        truncated: Whether a file that is cut off is read as far as it goes, with a note.
 
     Raises:
-        ImageError: It is missing, no picture, damaged, or too large.
+        ImageError: It is missing, not an image, damaged, or too large.
     """
-    file = path if isinstance(path, Path) else None
+    file = None
+    opened: AbstractContextManager[BinaryIO]
     try:
-        if file:
+        if isinstance(path, Path):
+            file = path
             check_regular(file)
-        with warnings.catch_warnings():
+            opened = file.open("rb")
+        else:
+            opened = nullcontext(path)
+        with warnings.catch_warnings(), opened as stream:
             # The limit below is the one that counts; Pillow's warning of the same would only confuse.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=READ_FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    reason = f"{image.width}x{image.height} is more than {max_pixels:,} pixels"
-                    raise ImageError(reason, file=file)
-                image.info["facesr_layout"] = str([tile[3] for tile in image.tile])
-                return _decode(image)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError("not a picture in a known format", file=file) from None
+            return _read(stream, max_pixels, truncated)
+    except ImageError as error:
+        raise ImageError(error.reason, file=error.file or file, hint=error.hint) from error
     except Image.DecompressionBombError:
         reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
         raise ImageError(reason, file=file) from None
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
         raise ImageError(f"cannot be read, {reason_of(error)}", file=file) from error
+
+
+def _read(stream: BinaryIO, max_pixels: int, truncated: bool) -> ImageData:
+    """Decode a stream, completed where it ends too early and that may be."""
+    try:
+        return _decode_stream(stream, max_pixels)
+    except (ImageError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        stream.seek(0)
+        content, is_whole = complete(stream.read(_MAX_REPAIR_BYTES)) or (b"", False)
+        if not content:
+            raise
+        try:
+            image = _decode_stream(io.BytesIO(content), max_pixels)
+        except Exception:
+            raise error from None
+        if not is_whole and not truncated:
+            hint = "copy or download it again, or use `facesr upscale --truncated` to take what is there"
+            raise ImageError(f"cannot be read, {reason_of(error)}", hint=hint) from error
+        note = MISSING_END if is_whole else CUT_OFF
+        return replace(image, notes=(*image.notes, note))
+
+
+def _decode_stream(stream: BinaryIO, max_pixels: int) -> ImageData:
+    with open_image(stream, whole=True) as image:
+        if image.width * image.height > max_pixels:
+            raise ImageError(f"{image.width}x{image.height} is more than {max_pixels:,} pixels")
+        image.info["facesr_layout"] = str([tile[3] for tile in getattr(image, "tile", ())])
+        return _with_metadata(_decode(image), image, stream)
+
+
+def _with_metadata(decoded: ImageData, image: Image.Image, stream: BinaryIO | None = None) -> ImageData:
+    metadata, notes = collect(image, stream)
+    return replace(decoded, metadata=metadata, notes=(*decoded.notes, *notes))

@@ -41,7 +41,9 @@ def test_a_bad_stream_is_one_error(content: bytes, tiny_folder: Path) -> None:
     command = [*FACESR, "upscale", "-", "-", "-m", str(tiny_folder)]
     done = subprocess.run(command, input=content, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr.startswith(b"error: not a picture in a known format")
+    assert done.stderr.startswith(
+        b"error: not an image in a known format" if content else b"error: an empty file"
+    )
 
 
 @pytest.mark.parametrize(
