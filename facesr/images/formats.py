@@ -54,13 +54,15 @@ _DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 50706, 254, 330
 def open_image(stream: BinaryIO, *, whole: bool = False) -> Image.Image:
     """Open an image file by its content, without decoding it.
 
-    Its `info` has `facesr_notes`, a tuple of what was left out, and `cicp`, the colour space that a PNG names
-    by number, if any. With `whole` the checksums of a PNG's pixels are checked too, which takes reading them.
+    Its `info` has `facesr_notes`, a tuple of what was left out, and `facesr_cicp`, the colour space that a
+    PNG names by number, if any. With `whole` the checksums of a PNG's pixels are checked too, which takes
+    reading all of it.
 
     Raises:
         ImageError: It is in none of the formats that are read; the reason says what it is.
         ValueError: A part of a PNG that its pixels need is damaged.
     """
+    stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     notes: tuple[str, ...] = ()
     cicp = None
@@ -78,22 +80,22 @@ def open_image(stream: BinaryIO, *, whole: bool = False) -> Image.Image:
         image = _open_heic(stream)
     if image.format == "TIFF" and _is_raw(image, head):
         raise ImageError(_RAW, hint=_DEVELOP)
-    image.info["facesr_notes"], image.info["cicp"] = notes, cicp
+    image.info["facesr_notes"], image.info["facesr_cicp"] = notes, cicp
     return image
 
 
 def _checked_png(stream: BinaryIO, *, whole: bool) -> tuple[BinaryIO, tuple[str, ...], bytes | None]:
     """Return a PNG without damaged chunks that its pixels do not need, what those are, and its cICP."""
     damaged: list[str] = []
-    found: list[tuple[bytes, bytes]] = []
-    ended = False
+    cicp, ended = None, False
     for chunk in read_chunks(stream):
         if chunk.name == b"IDAT" and not whole:
             ended = True
             break
         ended |= chunk.name == b"IEND"
         if chunk.is_sound:
-            found.append((chunk.name, b"" if chunk.name == b"IDAT" else chunk.body))
+            if chunk.name == b"cICP" and len(chunk.body) == 4:
+                cicp = chunk.body
         elif not chunk.is_cut:
             if chunk.is_critical:
                 raise ValueError(f"its PNG chunk {chunk.name.decode()} has a wrong checksum")
@@ -101,7 +103,6 @@ def _checked_png(stream: BinaryIO, *, whole: bool) -> tuple[BinaryIO, tuple[str,
     notes = [f"the PNG chunk {name} has a wrong checksum and is left out" for name in dict.fromkeys(damaged)]
     if not ended:
         notes.append(MISSING_END)
-    cicp = next((body for name, body in found if name == b"cICP" and len(body) == 4), None)
     if damaged:
         sound = [(chunk.name, chunk.body) for chunk in read_chunks(stream) if chunk.is_sound]
         stream = io.BytesIO(write_chunks(*sound))

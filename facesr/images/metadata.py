@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 _XMP_KEY = "XML:com.adobe.xmp"
 # Of PNG text: what is of the degraded image alone, and what Pillow or this module reads as something else.
-_NOT_CARRIED = re.compile(r"facesr:|XML:com\.adobe\.xmp$|Raw profile type (exif|icc|icm|xmp)$")
+_NOT_CARRIED = re.compile(r"facesr[:_]|XML:com\.adobe\.xmp$|Raw profile type (exif|icc|icm|xmp)$")
 _IPTC_TAG, _XMP_TAG, _DETAILS_TAG, _PIXEL_X_TAG, _PIXEL_Y_TAG = 33723, 700, 0x8769, 0xA002, 0xA003
 _IPTC_RESOURCE = 0x0404
 _PHOTOSHOP = b"Photoshop 3.0\0"
@@ -75,13 +75,18 @@ def collect(image: Image.Image, stream: BinaryIO | None = None) -> tuple[Metadat
         notes.append("damaged or very long XMP is left out")
     if _has_gain_map(image, found or b"", stream):
         notes.append("the gain map, which makes it brighter on HDR screens, is left out")
-    text = getattr(image, "text", {}) if image.format == "PNG" else {}
+    # Pillow's own `text` decodes all frames of an animation to look behind them.
+    text = info.items() if image.format == "PNG" else ()
     comment = info.get("comment")
     metadata = Metadata(
         xmp=xmp,
         iptc=_iptc(image),
         comment=comment if isinstance(comment, bytes) else None,
-        text=tuple((key, value) for key, value in text.items() if not _NOT_CARRIED.match(key)),
+        text=tuple(
+            (key, value)
+            for key, value in text
+            if isinstance(key, str) and isinstance(value, str) and not _NOT_CARRIED.match(key)
+        ),
         dpi=_dpi(info.get("dpi")),
         colour=_colour(image, stream),
     )
@@ -223,7 +228,7 @@ def _dpi(value: object) -> tuple[float, float] | None:
 def _colour(image: Image.Image, stream: BinaryIO | None) -> tuple[tuple[bytes, bytes], ...]:
     """Return the chunks by which a PNG of these colours says what they mean, unless it has a profile."""
     info = image.info
-    cicp = info.get("cicp")
+    cicp = info.get("facesr_cicp")
     if stream and image.format in {"AVIF", "HEIF"} and "icc_profile" not in info:
         cicp = _numbered_colours(stream)
     if isinstance(cicp, bytes):

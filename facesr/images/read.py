@@ -168,7 +168,7 @@ def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated
             check_regular(file)
             opened = file.open("rb")
         else:
-            opened = nullcontext(path)
+            opened = nullcontext(path if path.seekable() else io.BytesIO(path.read()))
         with warnings.catch_warnings(), opened as stream:
             # The limit below is the one that counts; Pillow's warning of the same would only confuse.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

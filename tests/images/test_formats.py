@@ -79,6 +79,21 @@ def test_reading_heic_teaches_pillow_nothing() -> None:
     assert "HEIF" not in Image.OPEN
 
 
+def test_a_stream_may_be_anywhere_and_need_not_go_back() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: object) -> int:
+            raise io.UnsupportedOperation("seek")
+
+    content = encode(plain(), "PNG")
+    stream = io.BytesIO(content)
+    stream.seek(20)
+    for source in (stream, Pipe(content)):
+        assert np.array_equal(read_image(source).rgb, np.asarray(plain()))
+
+
 def damaged(name: bytes) -> bytes:
     """Return a PNG with a wrong checksum in one chunk."""
     content = bytearray(encode(plain(), "PNG", dpi=(72, 72), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"))
