@@ -47,6 +47,9 @@ class UpscaleConfig(Config):
         "Pictures that promise more are refused before they are decoded; at most 178,956,970.",
         panel="Input",
     )
+    truncated: bool = opt(
+        False, "Take what is there of files that are cut off; the rest is grey or black.", panel="Input"
+    )
     shard: str = opt(
         "",
         "Take every N-th picture, from the I-th; auto asks torchrun or SLURM.",
@@ -68,7 +71,9 @@ class UpscaleConfig(Config):
         shown_default="the network's scale",
     )
     format: Format = opt(
-        "auto", "File format of the results. auto keeps the input's, and turns BMP into PNG.", panel="Output"
+        "auto",
+        "File format of the results. auto keeps the input's, and turns BMP and HEIC into PNG.",
+        panel="Output",
     )
     quality: Annotated[int, Ge(1), Le(100)] = opt(
         95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"

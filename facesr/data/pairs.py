@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from facesr.errors import ConfigError, ImageError, shorten
-from facesr.files.listing import READ_FORMATS, Source, Warn, list_images
+from facesr.files.listing import Source, Warn, list_images
 from facesr.files.paths import check_regular
+from facesr.images.formats import open_image
 
 FIX = "fix or remove these files"
 
@@ -178,7 +179,7 @@ def header_size(path: Path) -> tuple[int, int]:
     """Return (height, width) of an image, upright, without decoding it, or raise `UnreadableHeader`."""
     try:
         check_regular(path)
-        with warnings.catch_warnings(), Image.open(path, formats=READ_FORMATS) as image:
+        with warnings.catch_warnings(), path.open("rb") as file, open_image(file) as image:
             # What is too large is refused when it is read.
             warnings.simplefilter("ignore")
             # For a PNG without EXIF in its header Pillow would decode the picture to look behind it.
@@ -186,7 +187,7 @@ def header_size(path: Path) -> tuple[int, int]:
             turned = has_exif and _is_turned(image)
             return (image.width, image.height) if turned else (image.height, image.width)
     except ImageError as error:
-        raise UnreadableHeader(error.message) from error
+        raise UnreadableHeader(f"{path}: {error.reason}") from error
     except Exception as error:  # Pillow raises any kind for damaged files
         raise UnreadableHeader(f"{path}: cannot be read ({type(error).__name__})") from error
 

@@ -1,8 +1,10 @@
 """Finding the images in folders."""
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,10 +13,16 @@ from facesr.files.paths import exists, real
 
 Warn = Callable[[str], object]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".avif"}
+)
+
+# Read with the extra `heic`, which brings the package.
+_HEIC_SUFFIXES = {".heic", ".heif", ".hif"}
+HEIC_PACKAGE = "pillow_heif"
 
 # No others, so that a file cannot call up a decoder that nobody needs, such as that of PostScript.
-READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")
 
 # What storage devices and systems keep for themselves, such as thumbnails and deleted files, in lower case.
 _SYSTEM_FOLDERS = {
@@ -24,7 +32,10 @@ _SYSTEM_FOLDERS = {
 }  # fmt: skip
 
 # What a camera or a phone may have put beside them.
-_OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".nef"}
+_OTHER_SUFFIXES = {
+    ".arw", ".cr2", ".cr3", ".dng", ".gif", ".jp2", ".jxl", ".nef", ".orf", ".psd", ".raf", ".rw2",
+    *_HEIC_SUFFIXES,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,13 +67,16 @@ def list_images(
         if path.is_dir():
             children = list(_walk(path, recursive, exclude))
             found += [Source(child, child.relative_to(path)) for child in children if _is_image(child)]
-            others += [child for child in children if child.suffix.lower() in _OTHER_SUFFIXES]
+            suffixes = _OTHER_SUFFIXES - (_HEIC_SUFFIXES if _reads_heic() else set())
+            others += [child for child in children if child.suffix.lower() in suffixes]
         else:
             found.append(Source(path, Path(path.name)))
     left_out = ""
     if others:
         names = shorten(sorted(map(str, others)), limit=3)
-        left_out = f"pictures in other formats are left out, convert them to PNG or JPEG: {names}"
+        left_out = f"images in other formats are left out, convert them to PNG or JPEG: {names}"
+        if _HEIC_SUFFIXES & {path.suffix.lower() for path in others}:
+            left_out += ". HEIC is read after `pip install 'facesr[heic]'`"
     if not found:
         hint = left_out or f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are read"
         if not recursive and any(_is_image(child) for path in inputs for child in _walk(path, True, exclude)):
@@ -89,7 +103,13 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (suffix in _HEIC_SUFFIXES and _reads_heic())
+
+
+@cache
+def _reads_heic() -> bool:
+    return importlib.util.find_spec(HEIC_PACKAGE) is not None
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:

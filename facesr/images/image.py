@@ -1,11 +1,13 @@
 """A decoded image, and what can be done to its pixels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from facesr.images.metadata import Metadata, sized_exif
 
 Array = NDArray[np.uint8]
 Deep = NDArray[np.uint16]
@@ -29,6 +31,7 @@ class ImageData:
         icc: The colour profile's bytes, carried over.
         exif: The EXIF block without its orientation, carried over.
         notes: What was lost in reading it, a few words each.
+        metadata: What else its file held, carried over.
     """
 
     rgb: Pixels
@@ -37,6 +40,7 @@ class ImageData:
     icc: bytes | None = None
     exif: bytes | None = None
     notes: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=Metadata)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,7 +106,7 @@ def _resample(pixels: SameDepth, size: tuple[int, int], kernel: Image.Resampling
 def to_pil(image: ImageData) -> Image.Image:
     """Return the image as Pillow has it: L, LA, RGB or RGBA, and I;16 for opaque grey of 16 bits.
 
-    Pillow has no other mode of 16 bits, so that colour is reduced to 8. Profile and EXIF are in its `info`.
+    Pillow has no other mode of 16 bits, so that colour is reduced to 8. Its `info` has what is carried over.
     """
     if image.is_deep and image.grey and image.alpha is None:
         result = Image.fromarray(image.channels[..., 0])
@@ -110,7 +114,9 @@ def to_pil(image: ImageData) -> Image.Image:
         image = image.at_8_bits()
         channels = image.channels
         result = Image.fromarray(channels if channels.shape[2] > 1 else channels[..., 0])
-    carried = {"icc_profile": image.icc, "exif": image.exif}
+    exif = sized_exif(image.exif, image.size) if image.exif else None
+    carried = {"icc_profile": image.icc, "exif": exif}
+    carried |= {name: getattr(image.metadata, name) for name in ("xmp", "comment", "dpi")}
     result.info.update({name: block for name, block in carried.items() if block is not None})
     return result
 

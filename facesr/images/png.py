@@ -1,82 +1,96 @@
-"""Colour of 16 bits in PNG files, for which Pillow has no mode: it reads the upper byte of each sample."""
+"""The chunks of PNG files, which Pillow shows only in part."""
 
+import io
+import re
 import struct
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
-
-from facesr.images.image import Deep
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
-_SUB, _UP = 1, 2  # filters: what is subtracted from a byte is that of the pixel to the left, or above
-# What the decoder is to make of the samples: RGB of 16 bits gives the upper bytes, read in the other byte
-# order it gives the lower ones, and grey with alpha of 16 bits has as many bytes as RGBA of 8.
-_PASSES = {
-    "RGB;16B": ("RGB;16B", "RGB;16L"),
-    "RGBA;16B": ("RGBA;16B", "RGBA;16L"),
-    "LA;16B": ("RGBA",),
-}
+MAGIC = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of each colour type
+_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 
 
-def deep_layout(image: Image.Image) -> str:
-    """Return Pillow's name for the samples of an image not loaded yet if they are colour of 16 bits."""
-    name = str(image.tile[0].args) if isinstance(image, PngImageFile) and image.tile else ""
-    return name if name in _PASSES else ""
+@dataclass(frozen=True)
+class Chunk:
+    """One chunk of a PNG: its name, its content, and its checksum, shorter where the file ends in it."""
+
+    name: bytes
+    body: bytes
+    checksum: bytes
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ends in it."""
+        return len(self.checksum) < 4
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its checksum is right."""
+        return self.checksum == _checksum(self.name, self.body)
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether the pixels cannot be understood without it."""
+        return self.name[:1].isupper()
 
 
-def read_deep(stream: BinaryIO, layout: str) -> Deep:
-    """Decode a file of a layout of `deep_layout` to (height, width, channels) of 16 bits, alpha last."""
-    passes = []
-    for name in _PASSES[layout]:
-        stream.seek(0)
-        with Image.open(stream, formats=["PNG"]) as image:
-            image.tile = [image.tile[0]._replace(args=name)]
-            passes.append(np.asarray(image))
-    if layout == "LA;16B":
-        return passes[0].view(">u2").astype(np.uint16)
-    upper, lower = passes
-    samples: Deep = upper.astype(np.uint16) << 8 | lower
-    return samples
+def read_chunks(stream: BinaryIO) -> Iterator[Chunk]:
+    """Yield all chunks of a PNG, the last one cut where the file ends too early."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(len(MAGIC))
+    while len(head := stream.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if not re.fullmatch(rb"[A-Za-z]{4}", name):
+            return
+        body = stream.read(min(length, size))
+        yield Chunk(name, body, stream.read(4))
+        if name == b"IEND":
+            return
 
 
-def deepen(encoded: bytes, pixels: Deep) -> bytes:
-    """Put pixels of 16 bits into a PNG file in place of its own.
+def write_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG of chunks, given by name and content."""
+    parts = (struct.pack(">I", len(body)) + name + body + _checksum(name, body) for name, body in chunks)
+    return MAGIC + b"".join(parts)
 
-    Args:
-        encoded: A file with the other chunks that the result is to have.
-        pixels: (height, width, channels): grey or RGB, with alpha as the last channel or without.
+
+def _checksum(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+
+
+def complete_png(content: bytes) -> bytes | None:
+    """Return a cut or damaged PNG with all pixels that can be read and black ones after them.
+
+    None is returned where not even the first row of pixels is there.
     """
-    height, width, channels = pixels.shape
-    header = struct.pack(">LLBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
-    new = {b"IHDR": header, b"IDAT": zlib.compress(_filtered(pixels), 1)}
-    chunks, position = [_SIGNATURE], len(_SIGNATURE)
-    while position < len(encoded):
-        (length,) = struct.unpack_from(">L", encoded, position)
-        name = encoded[position + 4 : position + 8]
-        content = encoded[position + 8 : position + 8 + length]
-        content = new.get(name, content)
-        chunks += [struct.pack(">L", len(content)), name, content]
-        chunks.append(struct.pack(">L", zlib.crc32(name + content)))
-        position += 12 + length
-    return b"".join(chunks)
-
-
-def _filtered(pixels: Deep) -> bytes:
-    """Return the rows as PNG compresses them: each by the filter that leaves the smaller numbers."""
-    height, width, channels = pixels.shape
-    step = 2 * channels
-    plain = pixels.astype(">u2").view(np.uint8).reshape(height, width * step)
-    left, above = np.zeros_like(plain), np.zeros_like(plain)
-    left[:, step:] = plain[:, :-step]
-    above[1:] = plain[:-1]
-    differences = np.stack([plain - left, plain - above])
-    sums = np.abs(differences.view(np.int8).astype(np.int16)).sum(2, dtype=np.int64)
-    chosen = sums.argmin(0)
-    rows = np.empty((height, 1 + width * step), np.uint8)
-    rows[:, 0] = np.array([_SUB, _UP])[chosen]
-    rows[:, 1:] = differences[chosen, np.arange(height)]
-    return rows.tobytes()
+    before: list[tuple[bytes, bytes]] = []
+    data = b""
+    for chunk in read_chunks(io.BytesIO(content)):
+        if chunk.name == b"IDAT":
+            data += chunk.body
+        elif not data and chunk.is_sound and chunk.name not in _ANIMATION:
+            before.append((chunk.name, chunk.body))
+        elif not data and chunk.is_critical:
+            return None
+    if not before or before[0][0] != b"IHDR":
+        return None
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", before[0][1])
+    row = 1 + -(-width * depth * _CHANNELS[colour] // 8)
+    # The seven passes of an interlaced image have at most twice as many rows, and more ends of rows.
+    wanted = (row + 1) * (2 * height + 7) if interlace else row * height
+    rows = bytearray()
+    decompressor = zlib.decompressobj()
+    try:
+        for at in range(0, len(data), 1024):  # in pieces, since a damaged one yields nothing
+            rows += decompressor.decompress(data[at : at + 1024], wanted)
+            if len(rows) >= wanted:
+                break
+    except zlib.error:
+        pass
+    if len(rows) < row:
+        return None
+    rows += bytes(max(0, wanted - len(rows)))
+    return write_chunks(*before, (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))

@@ -1,79 +1,99 @@
 """Decoding image files."""
 
+import io
 import warnings
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from facesr.errors import ImageError, reason_of
-from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular
-from facesr.images import png, tiff
+from facesr.images import deep_png, tiff
 from facesr.images.colour import cmyk_to_rgb, fill_transparent, to_levels
+from facesr.images.formats import is_raw, open_image
 from facesr.images.image import MAX_PIXELS, Deep, ImageData
+from facesr.images.metadata import collect
+from facesr.images.repair import CUT_OFF, MISSING_END, complete
 
 _PHOTOMETRIC, _ORIENTATION = 262, 274
-_DROPPED_TAGS = {*tiff.LAYOUT_TAGS, _ORIENTATION, 700, 34675}  # XMP and the colour profile
+# Of other pixels, or applied, or no EXIF: XMP, IPTC, Photoshop's, the colour profile.
+_DROPPED_TAGS = {*tiff.LAYOUT_TAGS, _ORIENTATION, 700, 33723, 34377, 34675}
+_MAX_REPAIR_BYTES = 1 << 30
 
 
-def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> ImageData:
+def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated: bool = False) -> ImageData:
     """Decode a file.
 
     Args:
-        path: The file, or a stream of it that can seek.
-        max_pixels: Largest number of pixels that its header may declare.
+        path: The file, or a stream of it.
+        max_pixels: The most pixels that its header may state.
+        truncated: Whether a file that is cut off is read as far as it goes, with a note.
 
     Raises:
         ImageError: It is missing, not an image, damaged, or too large.
     """
-    if not isinstance(path, Path):
-        return _read(path, max_pixels)
+    file = None
+    opened: AbstractContextManager[BinaryIO]
     try:
-        check_regular(path)
-        with path.open("rb") as stream:
-            return _read(stream, max_pixels)
-    except ImageError as error:
-        raise ImageError(error.reason, file=path, hint=error.hint) from error.__cause__
-    except OSError as error:
-        raise ImageError(f"cannot be read, {reason_of(error)}", file=path) from error
-
-
-def _read(stream: BinaryIO, max_pixels: int) -> ImageData:
-    try:
-        file = tiff.open_tiff(stream)
-        if file and not file.is_read_by_pillow:
-            return _read_tiff(file, max_pixels)
-        stream.seek(0)
-        with warnings.catch_warnings():
+        if isinstance(path, Path):
+            file = path
+            check_regular(file)
+            opened = file.open("rb")
+        else:
+            opened = nullcontext(path if path.seekable() else io.BytesIO(path.read()))
+        with warnings.catch_warnings(), opened as stream:
             # The limit below is the one that counts; Pillow's warning of the same would only confuse.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(stream, formats=READ_FORMATS) as image:
-                _check_size(image.height, image.width, max_pixels)
-                layout = png.deep_layout(image)
-                image.load()
-                if not layout:
-                    return _decode(image)
-                return _complete(_deep_png(png.read_deep(stream, layout), image), image, ())
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError("not a picture in a known format") from None
+            return _read(stream, max_pixels, truncated)
+    except ImageError as error:
+        raise ImageError(error.reason, file=error.file or file, hint=error.hint) from error
     except Image.DecompressionBombError:
         reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
-        raise ImageError(reason) from None
+        raise ImageError(reason, file=file) from None
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
-        raise ImageError(f"cannot be read, {reason_of(error)}") from error
+        raise ImageError(f"cannot be read, {reason_of(error)}", file=file) from error
 
 
-def _read_tiff(file: tiff.Tiff, max_pixels: int) -> ImageData:
-    _check_size(*file.size, max_pixels)
-    notes = ("only the first page is taken",) if file.tags.next else ()
-    with tiff.metadata_of(file) as stub:
-        return _complete(tiff.read_pixels(file), stub, notes)
+def _read(stream: BinaryIO, max_pixels: int, truncated: bool) -> ImageData:
+    """Decode a stream, completed where it ends too early and that may be."""
+    try:
+        return _decode_stream(stream, max_pixels)
+    except (ImageError, Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        stream.seek(0)
+        content, is_whole = complete(stream.read(_MAX_REPAIR_BYTES)) or (b"", False)
+        if not content:
+            raise
+        try:
+            image = _decode_stream(io.BytesIO(content), max_pixels)
+        except Exception:
+            raise error from None
+        if not is_whole and not truncated:
+            hint = "copy or download it again, or use `facesr upscale --truncated` to take what is there"
+            raise ImageError(f"cannot be read, {reason_of(error)}", hint=hint) from error
+        note = MISSING_END if is_whole else CUT_OFF
+        return replace(image, notes=(*image.notes, note))
+
+
+def _decode_stream(stream: BinaryIO, max_pixels: int) -> ImageData:
+    file = tiff.open_tiff(stream)
+    if file and not file.is_read_by_pillow and not is_raw(file.tags, file.head):
+        _check_size(*file.size, max_pixels)
+        notes = ("only the first page is taken",) if file.tags.next else ()
+        with tiff.metadata_of(file) as stub:
+            return _complete(tiff.read_pixels(file), stub, notes, stream)
+    with open_image(stream, whole=True) as image:
+        _check_size(image.height, image.width, max_pixels)
+        channels = deep_png.read_deep(image)
+        if channels is None:
+            return _decode(image, stream)
+        return _complete(_deep_png(channels, image), image, (), stream)
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:
@@ -93,7 +113,7 @@ def from_pil(image: Image.Image) -> ImageData:
         raise ImageError(f"cannot be read, {reason_of(error)}") from error
 
 
-def _decode(image: Image.Image) -> ImageData:
+def _decode(image: Image.Image, stream: BinaryIO | None = None) -> ImageData:
     """Take the pixels of an image as Pillow has them, with whatever error its decoder raises."""
     if 0 in image.size:
         raise ValueError("it has no pixels")
@@ -105,7 +125,7 @@ def _decode(image: Image.Image) -> ImageData:
             for tag in set(tiff.SUB_DIRECTORIES) & set(image.getexif()):
                 image.getexif().get_ifd(tag)
     image.load()
-    return _complete(_pixels(image), image, _skipped_frames(image))
+    return _complete(_pixels(image), image, _skipped_frames(image), stream)
 
 
 def _pixels(image: Image.Image) -> ImageData:
@@ -145,7 +165,9 @@ def _all_but(levels: Deep, colour: int | tuple[int, ...]) -> Deep:
     return alpha
 
 
-def _complete(pixels: ImageData, image: Image.Image, notes: tuple[str, ...]) -> ImageData:
+def _complete(
+    pixels: ImageData, image: Image.Image, notes: tuple[str, ...], stream: BinaryIO | None
+) -> ImageData:
     """Turn the pixels upright, clean them, and add what is carried over of the image that they are of."""
     orientation, exif = 1, None
     try:
@@ -161,8 +183,9 @@ def _complete(pixels: ImageData, image: Image.Image, notes: tuple[str, ...]) -> 
         rgb = fill_transparent(rgb, alpha)
     # The profile of CMYK describes what the result no longer is.
     icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
-    notes = (*pixels.notes, *notes)
-    return ImageData(rgb, pixels.grey, alpha, icc, exif, notes)
+    metadata, lost = collect(image, stream)
+    notes = (*pixels.notes, *notes, *lost)
+    return ImageData(rgb, pixels.grey, alpha, icc, exif, notes, metadata)
 
 
 def _upright(pixels: Any, orientation: int) -> Any:

@@ -50,7 +50,11 @@ class Tiff:
 
     stream: BinaryIO
     tags: ImageFileDirectory_v2
-    is_big: bool
+    head: bytes  # the first 16 bytes
+
+    @property
+    def is_big(self) -> bool:
+        return _MAGIC.get(self.head[:4], False)
 
     def numbers(self, tag: int, *default: int) -> tuple[int, ...]:
         """Return the values of a tag, or raise ValueError where there are neither values nor a default."""
@@ -96,12 +100,12 @@ def open_tiff(stream: BinaryIO) -> Tiff | None:
     start = b"II+\0" + header[4:] if is_big else b"II*\0" + header[4:8]
     directory = ImageFileDirectory_v2(start, prefix=header[:2])
     _load(directory, stream, directory.next)
-    return Tiff(stream, directory, is_big)
+    return Tiff(stream, directory, header)
 
 
 def is_misread_by_pillow(tags: ImageFileDirectory_v2) -> bool:
     """Tell whether Pillow gives other pixels than the file holds, for some compressions at least."""
-    file = Tiff(io.BytesIO(), tags, is_big=False)
+    file = Tiff(io.BytesIO(), tags, head=b"")
     depth = file.number(_BITS, 1)
     is_swapped = depth > 16 and tags.prefix == b"MM" and file.number(_COMPRESSION, _NONE) != _NONE
     return is_swapped or (file.planes > 1 and (depth != 8 or file.number(_PHOTOMETRIC) != _RGB))

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from facesr.errors import ImageError, reason_of
 from facesr.files.atomic import write_atomic
-from facesr.files.listing import READ_FORMATS
 from facesr.files.paths import check_regular, exists
-from facesr.images import png, tiff
+from facesr.images import deep_png, tiff
+from facesr.images.formats import open_image
 from facesr.images.image import ImageData, to_pil
+from facesr.images.metadata import losses, save_options
 
 _FORMATS = {
     ".png": "PNG",
@@ -24,17 +24,18 @@ _FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".bmp": "BMP",
+    ".avif": "AVIF",
 }
 
-_SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383}
+_SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 # Of 16 bits, Pillow itself writes opaque grey alone.
-_DEEPENERS = {"PNG": png.deepen, "TIFF": tiff.deepen}
+_DEEPENERS = {"PNG": deep_png.deepen, "TIFF": tiff.deepen}
 
 
 def sniff_suffix(content: bytes) -> str:
     """Return the suffix of the format of an encoded picture; what is only read becomes PNG."""
-    with Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
-        names = {"JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tiff"}
+    with open_image(io.BytesIO(content)) as image:
+        names = {"JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tiff", "AVIF": ".avif"}
         return names.get(image.format or "", ".png")
 
 
@@ -74,22 +75,18 @@ def encode_image(
         image = Image.alpha_composite(white, rgba).convert("L" if picture.grey else "RGB")
     if name == "JPEG":
         options = {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
-    elif name == "WEBP":
+    elif name in {"WEBP", "AVIF"}:
         options = {"quality": quality}
     elif name == "PNG":
         options = {"compress_level": 1}  # a quarter of the time of Pillow's 6, a tenth larger
-        if text:
-            options["pnginfo"] = info = PngInfo()
-            for key, value in text.items():
-                info.add_text(key, value)
     elif name == "TIFF" and not _has_sub_directories(picture.exif):  # which libtiff's encoders refuse
         options = {"compression": "tiff_adobe_deflate"}
     if picture.icc is not None and not (name == "WEBP" and picture.icc[16:20] == b"GRAY"):  # has no grey
         options["icc_profile"] = picture.icc
-    if picture.exif is not None and not exif_is_too_long(picture, suffix):
-        options["exif"] = picture.exif
+    exif = None if exif_is_too_long(picture, suffix) else picture.exif
     encoded = io.BytesIO()
     try:
+        options |= save_options(picture.metadata, name, exif=exif, size=picture.size, text=text or {})
         image.save(encoded, name, **options)
         if is_plain or not deepen:
             return encoded.getvalue()
@@ -107,6 +104,11 @@ def _has_sub_directories(block: bytes | None) -> bool:
 def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
     """Tell whether a JPEG would have to leave EXIF out, which has one segment of 64 KiB there."""
     return picture.exif is not None and len(picture.exif) > 65_500 and _FORMATS[suffix.lower()] == "JPEG"
+
+
+def metadata_losses(picture: ImageData, suffix: str) -> list[str]:
+    """Say what an image carries that the format of a suffix cannot hold."""
+    return losses(picture.metadata, _FORMATS[suffix.lower()])
 
 
 def holds_alpha(suffix: str) -> bool:

@@ -18,6 +18,7 @@ from facesr.images.write import (
     encode_image,
     exif_is_too_long,
     holds_alpha,
+    metadata_losses,
     sniff_suffix,
     write_image,
 )
@@ -43,7 +44,7 @@ def upscale_files(
 
     def decode(job: Job) -> ImageData:
         with times.measure("decode"):
-            image = read_image(job.source.path, max_pixels=config.max_pixels)
+            image = read_image(job.source.path, max_pixels=config.max_pixels, truncated=config.truncated)
         for note in check_result(image, job.target, outscale=outscale):
             notes.setdefault(note, []).append(job.source.path)
         return image
@@ -83,7 +84,7 @@ def upscale_files(
 
 def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, reporter: Reporter) -> bytes:
     """Enlarge one encoded image, in the format that the options ask for."""
-    image = read_image(io.BytesIO(content), max_pixels=config.max_pixels)
+    image = read_image(io.BytesIO(content), max_pixels=config.max_pixels, truncated=config.truncated)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     model = load_for(weights, config.runtime)
     scale = model.network.traits.scale
@@ -106,7 +107,7 @@ def check_result(image: ImageData, target: Path, *, outscale: float) -> list[str
         notes.append("transparency is laid on white")
     if exif_is_too_long(image, target.suffix):
         notes.append("EXIF is too long for JPEG and left out")
-    return notes
+    return notes + metadata_losses(image, target.suffix)
 
 
 def finish(image: ImageData, *, scale: int, outscale: float) -> ImageData:

@@ -80,7 +80,7 @@ def test_results_on_stderr_as_json_and_as_paths(run: Run, faces: Path, tmp_path:
     assert f"0 written, 3 skipped (`--overwrite` redoes them), 1 failed to {tmp_path / 'lq'}" in again
     document = json.loads(run("degrade", faces, tmp_path / "lq", "--json").stdout)
     assert len(document["skipped"]) == 3
-    assert document["failed"][0]["reason"] == "not a picture in a known format"
+    assert document["failed"][0]["reason"] == "not an image in a known format"
     paths = run("degrade", faces, tmp_path / "lq", "-q", "--overwrite").stdout.split()
     assert paths == [str(tmp_path / "lq" / f"{index}.png") for index in range(3)]
     result = run("degrade", faces, "--preview", tmp_path / "sheet.png")

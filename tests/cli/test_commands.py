@@ -96,7 +96,7 @@ def test_exit_codes_of_partial_and_total_failure(
     arguments = ("-m", tiny_folder, "-d", "cpu")
     result = run("upscale", faces, tmp_path / "out", *arguments)
     assert result.exit_code == 3
-    assert f"error: {faces / 'broken.png'}: not a picture in a known format" in result.stderr
+    assert f"error: {faces / 'broken.png'}: not an image in a known format" in result.stderr
     assert "3 written, 0 skipped, 1 failed" in result.stderr
     result = run("upscale", faces / "broken.png", tmp_path / "out", *arguments, "--json")
     assert result.exit_code == 1

@@ -77,24 +77,24 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
 def test_what_is_left_out_is_told_once(tmp_path: Path) -> None:
     names = (
         "a.png",
-        "x/b.heic",
-        "c.AVIF",
+        "x/b.jxl",
+        "c.NEF",
         "d.gif",
         "notes.txt",
         "list.json",
-        ".d.heic",
-        "out/e.heic",
+        ".d.jxl",
+        "out/e.jxl",
         "LICENSE",
     )
     touch(*(tmp_path / name for name in names))
     told: list[str] = []
     options = {"exclude": [tmp_path / "out"], "warn": told.append}
     assert len(list_images([tmp_path], recursive=True, **options)) == 1
-    what = "pictures in other formats are left out, convert them to PNG or JPEG:"
-    assert told == [f"{what} {tmp_path / 'c.AVIF'}; {tmp_path / 'd.gif'}; {tmp_path / 'x' / 'b.heic'}"]
-    list_images([tmp_path, tmp_path / "x" / "b.heic"], **options)  # a file that is named is tried
+    what = "images in other formats are left out, convert them to PNG or JPEG:"
+    assert told == [f"{what} {tmp_path / 'c.NEF'}; {tmp_path / 'd.gif'}; {tmp_path / 'x' / 'b.jxl'}"]
+    list_images([tmp_path, tmp_path / "x" / "b.jxl"], **options)  # a file that is named is tried
     assert len(told) == 2
-    assert told[1] == f"{what} {tmp_path / 'c.AVIF'}; {tmp_path / 'd.gif'}"
+    assert told[1] == f"{what} {tmp_path / 'c.NEF'}; {tmp_path / 'd.gif'}"
     list_images([tmp_path / "a.png"], **options)
     assert len(told) == 2
 
@@ -110,9 +110,22 @@ def test_where_nothing_is_found_the_hint_says_why(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "y" / "a.png")
     assert "--recursive" in hint()
     (tmp_path / "x" / "y" / "a.png").unlink()
-    touch(tmp_path / "b.heic")
-    assert "b.heic" in hint()
-    assert "b.heic" in hint(recursive=True)
+    touch(tmp_path / "b.jxl")
+    assert "b.jxl" in hint()
+    assert "b.jxl" in hint(recursive=True)
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HEIF", "a.hif"])
+def test_heic_is_found_in_folders_where_its_extra_is_installed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / name, tmp_path / "b.avif")
+    told: list[str] = []
+    for is_there, found in ((True, {name, "b.avif"}), (False, {"b.avif"})):
+        monkeypatch.setattr("facesr.files.listing._reads_heic", lambda there=is_there: there)
+        assert {source.path.name for source in list_images([tmp_path], warn=told.append)} == found
+    (warning,) = told
+    assert warning.endswith(f"{name}. HEIC is read after `pip install 'facesr[heic]'`")
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES | {".JPG", ".JFIF", ".data", ""}))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageCms, PngImagePlugin
 
 SIDE = 12
@@ -151,6 +152,56 @@ def exif_tiff(count: int, value: int) -> bytes:
     return b"Exif\0\0" + struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x010E, 2, count, value, 0)
 
 
+def heic(image: Image.Image, **options: Any) -> bytes:
+    """Return a HEIC file."""
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(image).save(stream, **options)
+    return stream.getvalue()
+
+
+def jpeg_of_depth(bits: int) -> bytes:
+    """Return a JPEG whose header says that a channel has so many bits."""
+    content = bytearray(encode(plain(), "JPEG"))
+    content[content.index(b"\xff\xc0") + 4] = bits
+    return bytes(content)
+
+
+# What is no image that is read, and what the error says of it.
+FOREIGN = {
+    "empty.png": (b"", "an empty file"),
+    "gif.png": (encode(plain("P"), "GIF"), "a GIF image"),
+    "jxl.jpg": (b"\xff\x0a" + bytes(50), "a JPEG XL image"),
+    "jxl-box.jpg": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "a JPEG XL image"),
+    "jp2.jpg": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(50), "a JPEG 2000 image"),
+    "j2k.jpg": (b"\xff\x4f\xff\x51" + bytes(50), "a JPEG 2000 image"),
+    "psd.tif": (b"8BPS\0\1" + bytes(50), "a Photoshop file"),
+    "pdf.png": (b"%PDF-1.7\n" + bytes(50), "a PDF file"),
+    "postscript.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n(x) run\n", "a PostScript file"),
+    "vector.png": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "an SVG drawing"),
+    "svg-xml.png": (b'<?xml version="1.0"?>\n<!-- x -->\n<svg width="9"/>', "an SVG drawing"),
+    "page.png": (b"\n<!DOCTYPE html><img src=x onerror=alert(1)><svg/>", "an HTML page"),
+    "page-short.jpg": (b"<html><body>404</body></html>", "an HTML page"),
+    "pointer.png": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "a Git LFS pointer"
+    ),
+    "raf.jpg": (b"FUJIFILMCCD-RAW 0201" + bytes(50), "a camera RAW file"),
+    "cr3.jpg": (b"\0\0\0\x18ftypcrx " + bytes(50), "a camera RAW file"),
+    "rw2.jpg": (b"IIU\0" + bytes(50), "a camera RAW file"),
+    "orf.jpg": (b"IIRO" + bytes(50), "a camera RAW file"),
+    "twelve.jpg": (jpeg_of_depth(12), "a JPEG file with 12 bits a channel"),
+    "damaged-heic.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "a damaged HEIC image"),
+    "damaged-avif.avif": (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + bytes(50), "a damaged AVIF"),
+    "magic.webp": (b"RIFF\xff\xff\xff\x7fWEBPVP8X", "a damaged WebP file"),
+    "magic.jpg": (b"\xff\xd8\xff", "a damaged JPEG file"),
+    "damaged-png.png": (PNG_MAGIC, "a damaged PNG file"),
+    "movie.jpg": (b"\0\0\0\x18ftypmp42" + bytes(50), "a video"),
+    "zip.webp": (b"PK\3\4" + bytes(60), "an archive"),
+    "ico.png": (encode(plain(), "ICO"), "a Windows icon"),
+    "text.jpg": (b"This is no picture.\n", "not an image in a known format"),
+    "noise.tiff": (random.Random(1).randbytes(5000), "not an image in a known format"),
+}  # fmt: skip
+
+
 def modes() -> Files:
     """Return each mode and bit depth in each format that holds it."""
     files = {
@@ -223,6 +274,16 @@ def odd_but_good() -> Files:
         "text.png": encode(plain(), "PNG", pnginfo=text),
         "rubbish-behind.png": content + bytes(10_000),
         "rubbish-behind.jpg": encode(plain(), "JPEG") + b"<script>" * 500,
+        "checksum-of-gamma.png": after_header(content, chunk(b"gAMA", b"\0\0\xb1\x8f")[:-1] + b"\0"),
+        "colours.png": after_header(content, chunk(b"cICP", b"\x09\x10\0\1")),
+        "avif.avif": encode(plain(), "AVIF"),
+        "avif-in-truth.jpg": encode(plain("RGBA"), "AVIF"),
+        "heic.heic": heic(plain("RGB", 64, 64)),
+        "heic-in-truth.png": heic(plain("RGB", 64, 64)),
+        "no-end.jpg": encode(plain("RGB", 64, 64), "JPEG")[:-2],
+        "no-end-progressive.jpg": encode(plain("RGB", 64, 64), "JPEG", progressive=True)[:-1],
+        "xmp-garbage.webp": encode(plain(), "WEBP", xmp=b"\xff<" * 50_000),
+        "comment-garbage.jpg": encode(plain(), "JPEG", comment=bytes(range(256)) * 200),
         "unknown-chunk.png": after_header(content, chunk(b"quUx", bytes(5000))),
     }
 
@@ -260,6 +321,7 @@ def broken() -> Files:
     files |= {f"cut-early.{kind}": data[:15] for kind, data in other.items()}
     bomb = zlib.compress(bytes(50_000_000), 9)
     huge = 60_000
+    files |= {name: content for name, (content, _) in FOREIGN.items()}
     return files | {
         "promise.png": png(huge, huge, data=b"x"),
         "promise-max.png": png(2**31 - 1, 2**31 - 1, data=b"x"),
@@ -292,22 +354,13 @@ def broken() -> Files:
         "depth.png": png(4, 4, depth=3, data=bytes(99)),
         "colour.png": png(4, 4, color=5, data=bytes(99)),
         "no-palette-no-data.png": PNG_MAGIC + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0)),
+        "checksum-of-pixels.png": content[:-16] + bytes(4) + content[-12:],
         "checksum.png": content[:29] + b"\0\0\0\0" + content[33:],
         "no-pixels.png": png(SIDE, SIDE, data=b""),
-        "magic.jpg": b"\xff\xd8\xff",
-        "magic.webp": b"RIFF\xff\xff\xff\x7fWEBPVP8X",
         "magic.tif": b"II*\0\xff\xff\xff\xff",
         "directory-of-65535.tif": b"II*\0\x08\0\0\0\xff\xff" + bytes(40),
         "tiff-strip-outside.tif": tiff(grey_tiff(SIDE, SIDE, t279=(4, 1, 0xFFFFFFF0)), pixels=b"x"),
-        "text.jpg": b"This is no picture.\n",
-        "page.png": b"<!doctype html><img src=x onerror=alert(1)>",
-        "vector.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-        "postscript.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\n",
-        "gif.png": encode(plain("P"), "GIF"),
-        "ico.png": encode(plain(), "ICO"),
-        "zip.webp": b"PK\x03\x04" + bytes(60),
         "pickle.bmp": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
-        "noise.tiff": random.Random(1).randbytes(5000),
         "nul.jpg": bytes(5000),
     }
 

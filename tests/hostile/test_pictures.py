@@ -15,7 +15,7 @@ from facesr.errors import ConfigError, ImageError
 from facesr.files.listing import list_images
 from facesr.images.read import read_image
 from tests.conftest import Run, noise
-from tests.hostile.pictures import Hostile, broken, encode, plain, write_pictures
+from tests.hostile.pictures import Hostile, broken, encode, heic, plain, write_pictures
 from tests.hostile.processes import assert_whole, facesr, leftovers, pictures_below
 
 PEAK_MIB = 1536
@@ -56,7 +56,10 @@ def test_upscale_does_the_good_ones_and_names_the_others(
     assert done.code == 3, done.stderr
     document = json.loads(done.stdout)
     failed, written = named(document["failed"]), {Path(path).name for path in document["written"]}
-    written |= {f"{Path(name).stem}.bmp" for name in written if name.endswith(".png")}  # BMP is only read
+    # BMP and HEIC are only read.
+    written |= {
+        Path(name).stem + end for name in written if name.endswith(".png") for end in (".bmp", ".heic")
+    }
     assert failed >= files.bad
     assert not failed & files.good, [f for f in document["failed"] if Path(f["file"]).name in files.good]
     assert failed | written >= files.all
@@ -233,8 +236,49 @@ def test_damaged_exif_is_left_out_with_a_note(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["postscript.png", "gif.png", "ico.png", "vector.png", "pickle.bmp"])
 def test_other_formats_have_no_decoder_here(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(broken()[name])
-    with pytest.raises(ImageError, match="not a picture in a known format"):
+    with pytest.raises(ImageError, match=r"which facesr does not read|not an image in a known format"):
         read_image(tmp_path / name)
+
+
+def test_every_command_names_what_a_file_is(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    for side, size in (("lq", 12), ("hq", 48)):
+        (tmp_path / side).mkdir()
+        Image.fromarray(noise(size, size)).save(tmp_path / side / "a.png")
+    (tmp_path / "lq" / "b.png").write_bytes(encode(plain("P"), "GIF"))
+    Image.fromarray(noise(48, 48)).save(tmp_path / "hq" / "b.png")
+    lq, hq = tmp_path / "lq", tmp_path / "hq"
+    model = ("-m", tiny_folder, "-d", "cpu")
+    for arguments in (
+        ("upscale", lq, tmp_path / "out", *model),
+        ("degrade", lq, tmp_path / "low", "--scale", 2),
+        ("eval", "--hq", hq, "--lq", lq, *model),
+        ("train", "--recipe", "smoke", "--train-hq", lq, "--out", tmp_path / "run"),
+    ):
+        result = run(*arguments)
+        assert f"{lq / 'b.png'}: a GIF image, which facesr does not read" in result.stderr, result.stderr
+
+
+def test_upscale_takes_what_is_there_of_a_file_that_is_cut_off(
+    run: Run, tiny_folder: Path, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(encode(plain("RGB", 64, 64), "JPEG")[:-200])
+    arguments = ("upscale", tmp_path, tmp_path / "out", "-m", tiny_folder, "-d", "cpu")
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    assert refused.stderr.count("hint: ") == refused.stderr.count("`facesr upscale --truncated`") == 1
+    taken = run(*arguments, "--truncated")
+    assert taken.exit_code == 0, taken.stderr
+    assert f"what is missing is grey or black: {tmp_path / 'a.jpg'} and 1 more" in taken.stderr
+    assert len(pictures_below(tmp_path / "out")) == 2
+
+
+def test_heic_and_avif_of_one_name_are_both_done(run: Run, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.heic").write_bytes(heic(plain("RGB", 64, 64)))
+    (tmp_path / "p.avif").write_bytes(encode(plain(), "AVIF"))
+    result = run("upscale", tmp_path / "p.heic", tmp_path / "p.avif", tmp_path / "out", "-m", tiny_folder)
+    assert result.exit_code == 0, result.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"p.png", "p.avif"}
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "dangling", "loop", "folder"])
@@ -423,4 +467,5 @@ def test_a_hostile_stream_is_one_error(name: str, tiny_folder: Path) -> None:
     arguments = ["upscale", "-", "-", "-m", str(tiny_folder), "-d", "cpu"]
     result = CliRunner().invoke(app, arguments, input=broken()[name])
     assert (result.exit_code, result.stdout_bytes) == (1, b"")
-    assert result.stderr.count("error: ") == len(result.stderr.splitlines()) == 1
+    assert result.stderr.count("error: ") == 1
+    assert len(result.stderr.splitlines()) == 1 + result.stderr.count("hint: ")

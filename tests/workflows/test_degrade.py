@@ -363,12 +363,12 @@ def test_broken_pictures_are_reported_and_existing_results_skipped(hq: Path, tmp
 
 
 def test_pictures_that_cannot_be_read_by_their_names_are_told(hq: Path, tmp_path: Path) -> None:
-    (hq / "c.heic").touch()
+    (hq / "c.jxl").touch()
     listener = Listener()
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "lq"), listener)
     assert (len(result.written), result.failed) == (2, ())
     (warning,) = listener.warnings
-    assert f"convert them to PNG or JPEG: {hq / 'c.heic'}" in warning
+    assert f"convert them to PNG or JPEG: {hq / 'c.jxl'}" in warning
 
 
 def test_outputs_inside_the_input_are_not_taken_for_inputs(hq: Path) -> None:

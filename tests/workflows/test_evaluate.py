@@ -162,10 +162,10 @@ def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, ti
 
 
 def test_pictures_left_out_are_told_of_once(root: Path, tiny_folder: Path) -> None:
-    (root / "hq" / "c.heic").write_bytes(b"")
+    (root / "hq" / "c.jxl").write_bytes(b"")
     listener = Listener()
     evaluate(EvalConfig(hq=root / "hq", lq=root / "lq", sr=root / "hq", runtime=CPU), listener)
-    assert sum("c.heic" in message for message in listener.warnings) == 1
+    assert sum("c.jxl" in message for message in listener.warnings) == 1
 
 
 def test_a_folder_called_bicubic_is_not_the_baseline(root: Path, tiny_folder: Path) -> None:

@@ -178,10 +178,10 @@ def test_sizes_that_the_network_cannot_halve_are_refused(data: dict, tmp_path: P
 
 
 def test_pictures_left_out_are_told_of_once(data: dict, tmp_path: Path) -> None:
-    (tmp_path / "val" / "c.heic").write_bytes(b"")
+    (tmp_path / "val" / "c.jxl").write_bytes(b"")
     listener = Listener()
     train(make({**data, "train_hq": [data["val_hq"]]}, tmp_path / "run", iterations=1), listener)
-    assert sum("c.heic" in message for message in listener.warnings) == 1
+    assert sum("c.jxl" in message for message in listener.warnings) == 1
 
 
 @pytest.mark.parametrize("crop_px", [0, 32])

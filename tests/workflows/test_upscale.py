@@ -85,11 +85,11 @@ def test_pictures_of_other_formats_are_told_of_and_failures_keep_their_hint(
 ) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    (folder / "a.heic").touch()
+    (folder / "a.jxl").touch()
     Image.fromarray(noise(1, 5000)).save(folder / "wide.webp")
     listener = Listener()
     result = upscale(change(config, inputs=(folder,)), listener)
-    assert any("a.heic" in warning for warning in listener.warnings)
+    assert any("a.jxl" in warning for warning in listener.warnings)
     (failure,) = result.failed
     assert (failure.file.name, "--format png" in failure.hint) == ("wide.webp", True)
 
