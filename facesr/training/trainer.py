@@ -15,8 +15,7 @@ from facesr.device import DTYPES
 from facesr.errors import ConfigError
 from facesr.models.base import SRNetwork
 from facesr.training.objective import Objective
-from facesr.training.optimisers import OPTIMISERS
-from facesr.training.schedule import cosine_with_restarts
+from facesr.training.optimisers import OPTIMISERS, cosine_with_restarts
 from facesr.transfer import send_to_device
 
 # What a second network will need, such as a discriminator, gets keys beside those of the first.

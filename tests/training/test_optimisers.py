@@ -1,6 +1,8 @@
 """Muon steps along orthogonal matrices, at Adam's scale."""
 
+import json
 import typing
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from facesr.config.build import build, merge
 from facesr.config.optim import Method
 from facesr.config.train import TrainConfig, recipe_tree
 from facesr.models import build_network
-from facesr.training.optimisers import OPTIMISERS, Muon, orthogonalise
+from facesr.training.optimisers import OPTIMISERS, Muon, cosine_with_restarts, orthogonalise
 from facesr.training.trainer import Trainer
+
+TABLE = json.loads((Path(__file__).parents[1] / "vectors" / "index.json").read_text())
 
 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 9))
@@ -56,3 +60,18 @@ def test_the_kernels_inside_are_muons_and_the_rest_adams() -> None:
 
 def test_every_optimiser_has_its_name_in_the_configuration() -> None:
     assert set(OPTIMISERS) == set(typing.get_args(Method))
+
+
+@pytest.mark.parametrize(("iteration", "rate"), TABLE["learning_rate_used_at_iteration"].items())
+def test_the_learning_rate_table_is_matched(iteration: str, rate: float) -> None:
+    found = cosine_with_restarts(int(iteration), base=2e-4, floor=1e-7, periods=[150_000, 150_000])
+    assert found == pytest.approx(rate, rel=1e-12)
+
+
+def test_warm_up_rises_linearly_to_the_full_rate() -> None:
+    rates = [cosine_with_restarts(n, base=1.0, floor=1.0, periods=[100], warmup=4) for n in range(1, 7)]
+    assert rates == [0.25, 0.5, 0.75, 1, 1, 1]
+
+
+def test_after_the_last_period_the_rate_stays_at_the_floor() -> None:
+    assert cosine_with_restarts(500, base=1.0, floor=0.1, periods=[10, 20]) == 0.1

@@ -34,7 +34,7 @@ from facesr.results import TrainResult
 from facesr.training import validation
 from facesr.training.distributed import worker_count
 from facesr.training.loop import TrainingLoop
-from facesr.training.losses import LOSSES
+from facesr.training.objective import LOSSES
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.start import remaining
