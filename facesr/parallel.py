@@ -120,11 +120,6 @@ class Part:
 Parts = Iterator[Outcome[Part, Any]]
 
 
-def _only(whole: Any, results: Sequence[Any]) -> Any:
-    (result,) = results
-    return result
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stages:
     """What is done to each file: decode, split into parts, compute them, join the results, encode.
@@ -141,7 +136,7 @@ class Stages:
     # From a stream of parts to a stream of their results.
     compute: Callable[[Parts], Parts] = iter
     # From what decoding gave and the results, in the order of the parts, to one result.
-    join: Callable[[Any, Sequence[Any]], Any] = _only
+    join: Callable[[Any, Sequence[Any]], Any] = lambda whole, results: results[0]
     # What the results of one file hold in memory.
     pixels: Callable[[Sequence[Any]], int] = lambda results: 0
 

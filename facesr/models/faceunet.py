@@ -100,10 +100,6 @@ class _Block(Residual):
         self.a = nn.Conv2d(features, features, 3, padding=1)
         self.b = nn.Conv2d(features, features, 3, padding=1)
 
-    @property
-    def last(self) -> nn.Conv2d:
-        return self.b
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.add(x, self.b(F.relu(self.a(x), inplace=True)))
 

@@ -19,8 +19,7 @@ from facesr.events import Failure
 from facesr.images.image import ImageData
 from facesr.images.read import read_image
 from facesr.metrics import measure
-from facesr.reports.scores import EvalResult
-from facesr.reports.statistics import summarise
+from facesr.reports.scores import EvalResult, summarise
 from facesr.workflows.evaluate import evaluate
 from facesr.workflows.upscale import upscale
 from tests.conftest import Listener, noise, tiny_state
