@@ -13,7 +13,7 @@ from facesr.config.model import DEFAULT_MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
-Format = Literal["auto", "png", "jpg", "webp", "tiff"]
+Format = Literal["auto", "png", "jpg", "webp", "tiff", "avif"]
 
 # Every name of a format, in lower case. All but auto are also what files end in.
 FORMATS: dict[str, Format] = {name: name for name in get_args(Format)} | {"jpeg": "jpg", "tif": "tiff"}

@@ -12,7 +12,7 @@ from facesr.errors import ConfigError, shorten
 from facesr.files.listing import IMAGE_SUFFIXES, Source, Warn
 from facesr.files.paths import exists, is_special, real
 
-# Results take these instead: BMP is only read, and the rest are rarer names of JPEG.
+# Results take these instead: BMP is only read, as HEIC is, and the rest are rarer names of JPEG.
 _RESULT_SUFFIXES = {".bmp": ".png", ".jpe": ".jpg", ".jfif": ".jpg"}
 
 # What a single result may end in.
@@ -20,7 +20,7 @@ WRITTEN_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES - _RESULT_SUFFIXES.keys()))
 
 # An output that ends so is meant to be a file too, though none of these is written.
 _FOREIGN_SUFFIXES = {
-    ".apng", ".avif", ".exr", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pdf", ".ppm", ".psd",
+    ".apng", ".exr", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pdf", ".ppm", ".psd",
     ".svg", ".tga",
 }  # fmt: skip
 

@@ -38,7 +38,7 @@ def test_stdin_to_stdout(name: str, result: str, tiny_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", b"error: stdin is empty\n"), (b"no picture", b"error: not a picture in a known format")],
+    [(b"", b"error: stdin is empty\n"), (b"no picture", b"error: not an image in a known format")],
 )
 def test_a_bad_stream_is_one_error(content: bytes, error: bytes, tiny_folder: Path) -> None:
     command = [*FACESR, "upscale", "-", "-", "-m", str(tiny_folder)]
@@ -58,13 +58,13 @@ def test_a_file_to_stdout_and_stdin_to_a_file(tmp_path: Path, tiny_folder: Path)
     streamed = facesr_upscale(small, "-").stdout
     with Image.open(io.BytesIO(streamed)) as image:
         assert (image.format, image.size) == ("PNG", (48, 32))
-    done = facesr_upscale("-", large, "-q", stdin=encode("PNG"))
+    done = facesr_upscale("-", large, "-q", stdin=encode("BMP"))
     assert done.stdout.decode().split() == [str(large)]
     assert large.read_bytes() == streamed
     large.write_bytes(b"mine")
     assert b"0 written, 1 skipped" in facesr_upscale("-", large, stdin=encode("PNG")).stderr
     assert large.read_bytes() == b"mine"
-    facesr_upscale("-", large, "--overwrite", stdin=encode("PNG"))
+    facesr_upscale("-", large, "--overwrite", stdin=encode("BMP"))
     assert large.read_bytes() == streamed
 
 
@@ -72,7 +72,7 @@ def test_a_file_to_stdout_and_stdin_to_a_file(tmp_path: Path, tiny_folder: Path)
     ("arguments", "error", "hint"),
     [
         (["-", "out"], "out is not the name of an image file", "write `facesr upscale - out/out.png`"),
-        (["-", "out.gif"], "cannot write out.gif", "use a name ending in .jpeg, .jpg, .png"),
+        (["-", "out.gif"], "cannot write out.gif", "use a name ending in .avif, .jpeg, .jpg, .png"),
         (["-", "out.png", "--format", "jpg"], "`--format jpg` contradicts", "leave out `--format`"),
         (["x.png", "-"], "no such file: x.png", "name an existing file"),
         (["docs", "-"], "`-` goes with one image alone", "name one file and `-`"),

@@ -159,7 +159,7 @@ def test_an_image_that_cannot_be_written_is_no_folder_either(tmp_path: Path, suf
     (one,) = touch(tmp_path / "one.jpg")
     with pytest.raises(ConfigError, match=f"cannot write out{suffix}") as caught:
         names_file(Path(f"out{suffix}"), [one])
-    assert caught.value.hint == "use a name ending in .jpeg, .jpg, .png, .tif, .tiff, .webp"
+    assert caught.value.hint == "use a name ending in .avif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
 
 
 def test_several_inputs_or_a_folder_do_not_fit_in_one_file(tmp_path: Path) -> None:
