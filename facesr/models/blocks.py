@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """A block that adds to its input what the convolution that it declares last results in."""
+    """A block that adds the result of its last convolution to its input."""
 
     @property
     def last(self) -> nn.Conv2d:
