@@ -104,4 +104,4 @@ class UpscaleConfig(Config):
         if known is None:
             choices = ", ".join(get_args(Format))
             raise ConfigError(f"`format`: expected one of {choices}, found {self.format}")
-        return replace(self, format=known)
+        return replace(super().resolved(), format=known)

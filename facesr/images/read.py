@@ -1,6 +1,7 @@
 """Decoding image files."""
 
 import io
+import re
 import warnings
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -20,9 +21,11 @@ from facesr.images.image import MAX_PIXELS, Deep, ImageData
 from facesr.images.metadata import collect
 from facesr.images.repair import CUT_OFF, MISSING_END, complete
 
-_PHOTOMETRIC, _ORIENTATION = 262, 274
+_PHOTOMETRIC, _DESCRIPTION, _ORIENTATION = 262, 270, 274
 # Of other pixels, or applied, or no EXIF: XMP, IPTC, Photoshop's, the colour profile.
 _DROPPED_TAGS = {*tiff.LAYOUT_TAGS, _ORIENTATION, 700, 33723, 34377, 34675}
+# What tifffile, ImageJ and OME write in place of a description: how their own pixels are stored.
+_LAYOUT_TEXT = re.compile(r'\{"shape"|ImageJ=|<\?xml .*<OME', re.DOTALL)
 _MAX_REPAIR_BYTES = 1 << 30
 
 
@@ -205,6 +208,8 @@ def _carried_exif(source: Image.Exif) -> bytes | None:
     exif.load(source.tobytes())  # a copy
     for tag in _DROPPED_TAGS & set(exif):
         del exif[tag]
+    if _LAYOUT_TEXT.match(str(exif.get(_DESCRIPTION, ""))):
+        del exif[_DESCRIPTION]
     return exif.tobytes() if exif else None
 
 

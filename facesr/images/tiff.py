@@ -85,6 +85,8 @@ class Tiff:
             return False
         if self.number(_BITS, 1) in {16, 32, 64}:
             return False
+        if self.number(_SAMPLES, 1) == 2 and self.number(_COMPRESSION, _NONE) in _COMPRESSIONS:
+            return False
         is_jpeg_rgb = self.number(_COMPRESSION, _NONE) == _JPEG and self.number(_PHOTOMETRIC) == _RGB
         return self.planes == 1 or is_jpeg_rgb
 

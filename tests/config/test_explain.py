@@ -39,7 +39,12 @@ def steps(**values: Any) -> dict[str, Any]:
         (UpscaleConfig, {**BASE, "output": 3}, "output", "a path, found 3"),
         (UpscaleConfig, {**BASE, "inputs": 3}, "inputs", "a list, found 3"),
         (UpscaleConfig, {**BASE, "runtime": 3}, "runtime", "a table, found 3"),
-        (UpscaleConfig, {**BASE, "format": ""}, "format", "auto, png, jpg, webp or tiff, found nothing"),
+        (
+            UpscaleConfig,
+            {**BASE, "format": ""},
+            "format",
+            "auto, png, jpg, webp, tiff or avif, found nothing",
+        ),
         (
             UpscaleConfig,
             {**BASE, "runtime": {"batch": 0}},

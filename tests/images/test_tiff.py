@@ -271,6 +271,14 @@ def test_an_independent_library_reads_what_is_written(samples: int, tmp_path: Pa
     assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), pixels)
 
 
+def test_a_description_of_the_layout_is_not_carried(tmp_path: Path) -> None:
+    planes = np.random.default_rng(6).integers(0, 65_536, (3, 20, 30), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    image = read_image(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(encode_image(image, ".tif"))
+    assert np.array_equal(tifffile.imread(tmp_path / "b.tif"), np.moveaxis(planes, 0, 2))
+
+
 def test_an_8_bit_file_is_left_to_pillow(tmp_path: Path) -> None:
     Image.fromarray(noise(20, 30)).save(tmp_path / "a.tif")
     assert np.array_equal(read_image(tmp_path / "a.tif").rgb, noise(20, 30))

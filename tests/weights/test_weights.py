@@ -259,7 +259,9 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     refused("no-such-model", "no-such-model", *BUNDLED, error=ConfigError)
     refused(tmp_path, "model.safetensors and config.json missing")
     (tmp_path / "best").mkdir()
-    refused(tmp_path, str(tmp_path / "best"))
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "best" / name).touch()
+    refused(tmp_path, "model.safetensors and config.json missing", str(tmp_path / "best"))
     (tmp_path / "x.txt").touch()
     refused(tmp_path / "x.txt", ".safetensors")
 

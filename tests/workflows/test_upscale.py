@@ -265,7 +265,7 @@ def test_an_unknown_placeholder_is_refused_with_those_that_are_known(name: str) 
 @pytest.mark.parametrize(("name", "suffix"), [("jpeg", ".jpg"), ("TIF", ".tiff"), ("Png", ".png")])
 def test_a_format_has_other_names(config: UpscaleConfig, name: str, suffix: str) -> None:
     assert {path.suffix for path in upscale(change(config, format=name)).written} == {suffix}
-    with pytest.raises(ConfigError, match="expected one of auto, png, jpg, webp, tiff, found gif"):
+    with pytest.raises(ConfigError, match="expected one of auto, png, jpg, webp, tiff, avif, found gif"):
         upscale(change(config, format="gif"))
 
 
