@@ -258,12 +258,12 @@ def test_a_config_that_is_not_one_is_refused(folder: Path, text: str) -> None:
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     refused("no-such-model", "no-such-model", *BUNDLED, error=ConfigError)
     refused(tmp_path, "model.safetensors and config.json missing")
+    (tmp_path / "x.txt").touch()
+    refused(tmp_path / "x.txt", ".safetensors")
     (tmp_path / "best").mkdir()
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "best" / name).touch()
     refused(tmp_path, "model.safetensors and config.json missing", str(tmp_path / "best"))
-    (tmp_path / "x.txt").touch()
-    refused(tmp_path / "x.txt", ".safetensors")
 
 
 def test_saving_refuses_tensors_of_another_network(tmp_path: Path) -> None:
