@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from facesr.degradation.degrader import degrade_image as degrade_image
     from facesr.errors import FacesrError as FacesrError
     from facesr.errors import ImageError as ImageError
+    from facesr.faces.find import Face as Face
+    from facesr.faces.find import find_faces as find_faces
     from facesr.images.read import read_image as read_image
     from facesr.images.write import encode_image as encode_image
     from facesr.inference.enlarge import upscale_image as upscale_image
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "DegradeConfig": "facesr.config.degrade",
     "EvalConfig": "facesr.config.evaluate",
+    "Face": "facesr.faces.find",
     "FacesrError": "facesr.errors",
     "ImageError": "facesr.errors",
     "RuntimeConfig": "facesr.config.runtime",
@@ -42,6 +45,7 @@ _PUBLIC = {
     "degrade_image": "facesr.degradation.degrader",
     "encode_image": "facesr.images.write",
     "evaluate": "facesr.workflows.evaluate",
+    "find_faces": "facesr.faces.find",
     "load_model": "facesr.weights.load",
     "psnr": "facesr.metrics",
     "read_image": "facesr.images.read",

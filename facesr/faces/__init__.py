@@ -1,0 +1,1 @@
+"""Faces in photographs: found, cut out upright for a network, and put back."""
