@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facesr.images.read import read_image as read_image
     from facesr.images.write import encode_image as encode_image
     from facesr.inference.enlarge import upscale_image as upscale_image
+    from facesr.inference.restore import restore_faces as restore_faces
     from facesr.metrics import psnr as psnr
     from facesr.metrics import ssim as ssim
     from facesr.weights.load import load_model as load_model
@@ -49,6 +50,7 @@ _PUBLIC = {
     "load_model": "facesr.weights.load",
     "psnr": "facesr.metrics",
     "read_image": "facesr.images.read",
+    "restore_faces": "facesr.inference.restore",
     "resumed_config": "facesr.config.train",
     "ssim": "facesr.metrics",
     "train": "facesr.workflows.train",

@@ -34,6 +34,10 @@ class Similarity:
         return cls(np.eye(2), np.zeros(2))
 
     @classmethod
+    def scaling(cls, factor: float) -> "Similarity":
+        return cls(np.eye(2) * factor, np.zeros(2))
+
+    @classmethod
     def fit(cls, points: Points, targets: Points) -> "Similarity":
         """Return the one that brings points nearest to targets in the mean of squares (Umeyama, 1991)."""
         centre, goal = points.mean(0), targets.mean(0)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facesr.config.model import DEFAULT_MODEL
 from facesr.errors import ImageError
 from facesr.images.image import Array, ImageData, Pixels, to_pil
 from facesr.images.read import from_pil
 from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows
 from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.transfer import Arrival, host_empty, send_to_device, send_to_host
-from facesr.weights.load import Model
+from facesr.weights.load import Model, load_model
 
 # The largest value of a picture by its type: of 8 bits, of 16, and of as many as fp32 tells apart near 1.
 _PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
@@ -133,13 +134,18 @@ def take(arrival: Arrival) -> Any:
     return pixels.astype(np.uint16) if pixels.dtype == np.int32 else pixels
 
 
-def upscale_image(image: AnyImage, model: Model) -> AnyImage:
+@cache
+def default_model() -> Model:
+    return load_model(DEFAULT_MODEL)
+
+
+def upscale_image(image: AnyImage, model: Model | None = None) -> AnyImage:
     """Enlarge one image, or a batch of them, by the network's scale.
 
     Args:
         image: A Pillow image of any mode, what `read_image` returns, an (h, w, 3) uint8
             RGB array, or a (B, 3, h, w) float RGB tensor in [0, 1].
-        model: From `facesr.load_model`.
+        model: From `facesr.load_model`. Without one, the bundled default is loaded once.
 
     Returns:
         The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
@@ -149,6 +155,7 @@ def upscale_image(image: AnyImage, model: Model) -> AnyImage:
     Raises:
         ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.
     """
+    model = model or default_model()
     if isinstance(image, Image.Image):
         return to_pil(upscale_image(from_pil(image), model))
     if isinstance(image, ImageData):

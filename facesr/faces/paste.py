@@ -1,0 +1,121 @@
+"""Cutting faces out of a photograph for a network, and putting them back restored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facesr.faces.align import TEMPLATE, TEMPLATE_SIDE, Points, Similarity, sample
+from facesr.faces.find import Face
+from facesr.images.image import ImageData, Pixels
+
+# Sides of a crop, LQ pixels: as small as the networks were trained for, and as large as is worth it.
+_SMALLEST_PX, _LARGEST_PX, _MULTIPLE = 128, 512, 16
+
+# The mask, in the frame of 512 px: an ellipse about the face that fades to nothing at its border.
+_CENTRE: Points = np.array([256.0, 285.0])
+_HALF_AXES = np.array([190.0, 215.0])
+_FADE = 0.35  # of the half axes
+
+# How much of a restored face is taken, by how much it differs from what it was made of: what is clean gains
+# nothing from being turned and enlarged. Root mean squares in grey levels.
+_CLEAN, _BAD = 1.2, 3.2
+_MOST = 0.6
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A face cut out of a photograph, upright.
+
+    Attributes:
+        face: The face.
+        image: The crop, square.
+        placed: From points of the photograph to points of the crop.
+    """
+
+    face: Face
+    image: ImageData
+    placed: Similarity
+
+
+def cut_faces(photo: ImageData, faces: Sequence[Face], *, enlargement: float) -> list[Crop]:
+    """Cut faces out, each at a size at which its result is about as large as it will be put back.
+
+    Args:
+        photo: The photograph.
+        faces: Faces in it.
+        enlargement: How many times larger the result is than the photograph, over the network's scale.
+    """
+    crops = []
+    for face in faces:
+        frame = Similarity.fit(face.points, TEMPLATE)
+        natural = TEMPLATE_SIDE / frame.scale * enlargement
+        side = int(np.clip(round(natural / _MULTIPLE) * _MULTIPLE, _SMALLEST_PX, _LARGEST_PX))
+        placed = frame.then(Similarity.scaling(side / TEMPLATE_SIDE))
+        pixels = sample(photo.rgb, placed, height=side, width=side)
+        crops.append(Crop(face, ImageData(pixels, photo.grey), placed))
+    return crops
+
+
+def paste_faces(
+    background: ImageData, crops: Sequence[Crop], restored: Sequence[ImageData], *, outscale: float
+) -> ImageData:
+    """Put restored faces into an enlarged photograph, larger ones over smaller ones.
+
+    Pixels outside the masks stay as they are.
+
+    Args:
+        background: The photograph without its faces restored, in the size of the result.
+        crops: From `cut_faces`.
+        restored: The crops enlarged by the network.
+        outscale: How many times larger the background is than the photograph.
+    """
+    pixels = background.rgb.copy()
+    for crop, face in sorted(zip(crops, restored, strict=True), key=lambda pair: pair[0].face.width):
+        _paste(pixels, crop, face, outscale)
+    return replace(background, rgb=pixels)
+
+
+def _paste(pixels: Pixels, crop: Crop, face: ImageData, outscale: float) -> None:
+    strength = _strength(crop, face)
+    side = crop.image.size[0]
+    back = crop.placed.inverse().then(Similarity.scaling(outscale))
+    placed = Similarity.scaling(side / face.size[0]).then(back)
+    to_frame = back.inverse().then(Similarity.scaling(TEMPLATE_SIDE / side))
+    angles = np.linspace(0, 2 * np.pi, 64)
+    border = _CENTRE + _HALF_AXES * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    seen = to_frame.inverse().apply(border)
+    limits = np.array([pixels.shape[1], pixels.shape[0]])
+    left, top = np.floor(seen.min(0)).astype(int).clip(0, limits)
+    right, bottom = np.ceil(seen.max(0)).astype(int).clip(0, limits)
+    height, width = bottom - top, right - left
+    if strength == 0 or min(height, width) < 1:
+        return
+    region = pixels[top:bottom, left:right]
+    local = placed.then(Similarity(np.eye(2), -np.array([left, top], dtype=np.float64)))
+    drawn = sample(face.rgb, local, height=height, width=width)
+    rows, columns = np.mgrid[top:bottom, left:right] + 0.5
+    mask = strength * _mask(to_frame.apply(np.stack([columns.ravel(), rows.ravel()], axis=1)))
+    weight = mask.reshape(height, width, 1).astype(np.float32)
+    mixed = region + weight * (drawn.astype(np.float32) - region)
+    region[:] = np.round(mixed).astype(region.dtype)
+
+
+def _mask(points: Points) -> NDArray[np.float64]:
+    """Return how much of a face is taken at points of its frame, 0 to 1, without a kink."""
+    away = np.linalg.norm((points - _CENTRE) / _HALF_AXES, axis=1)
+    x = np.clip((1 - away) / _FADE, 0, 1)
+    smooth: NDArray[np.float64] = x * x * (3 - 2 * x)
+    return smooth
+
+
+def _strength(crop: Crop, face: ImageData) -> float:
+    """Return how much of a restored face is to be taken, 0 to 1."""
+    side = crop.image.size[0]
+    reduced = face.resized(side, side).rgb8.astype(np.float32)
+    rows, columns = np.mgrid[0:side, 0:side] + 0.5
+    frame = np.stack([columns.ravel(), rows.ravel()], axis=1) * (TEMPLATE_SIDE / side)
+    inside = _mask(frame).reshape(side, side) > 0.5
+    change = float(np.sqrt(np.mean((reduced - crop.image.rgb8)[inside] ** 2)))
+    return _MOST * float(np.clip((change - _CLEAN) / (_BAD - _CLEAN), 0, 1))
