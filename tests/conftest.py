@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,44 @@ torch.set_num_threads(1)
 # For the processes that tests start, where the guard below does not reach.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Defaults of plug-ins, where they are installed and the command line does not say otherwise.
+PLUGIN_OPTIONS = {"numprocesses": 2, "dist": "worksteal", "randomly_seed": 2026}
+os.environ.setdefault("PYTEST_TIMEOUT", "120")
+
+# What a machine for `pytest -m cuda` may lack. Modules that import one of these at the top are skipped there.
+OPTIONAL = {
+    "hypothesis", "imagecodecs", "importlinter", "matplotlib", "onnx", "onnxruntime", "pillow_heif",
+    "playwright", "scipy", "skimage", "tifffile",
+}  # fmt: skip
+
 TINY = {"blocks": 1, "features": 8}
+
+
+class OptionalModule(pytest.Module):
+    """A test module that is skipped if it cannot be imported for want of an optional package."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            missing = getattr(error.__cause__, "name", None)
+            if missing in OPTIONAL:
+                pytest.skip(f"needs {missing}, run `pip install -e '.[dev]'`", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    return OptionalModule.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Set what the command line leaves open, before pytest-xdist reads it."""
+    if hasattr(config, "workerinput"):  # a process that pytest-xdist started, and gave its options
+        return
+    for name, value in PLUGIN_OPTIONS.items():
+        if getattr(config.option, name, value) in {None, "no", "default"}:
+            setattr(config.option, name, value)
 
 
 def small_args(arch: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What one would write without facesr: the references of the benchmarks, eager and in the default layout."""
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from facesr.models import build_network
+from facesr.models.base import SRNetwork
 from facesr.weights.load import load_model
 
 
-def network_of(model: str) -> nn.Module:
+def network_of(model: str) -> SRNetwork:
     """Return a model's network as `build_network` makes it, with its weights."""
     loaded = load_model(model, device="cpu")
     network = build_network(loaded.config.arch, loaded.config.args).eval()
@@ -24,15 +25,17 @@ def network_of(model: str) -> nn.Module:
 
 
 @torch.no_grad()
-def upscale_folder(network: nn.Module, source: Path, target: Path) -> int:
+def upscale_folder(network: nn.Module, source: Path, target: Path, *, device: str, file_format: str) -> int:
     """Read one file, run the network, write one file, go on with the next."""
     target.mkdir(parents=True, exist_ok=True)
     paths = sorted(source.iterdir())
     for path in paths:
         image = np.asarray(Image.open(path).convert("RGB"))
-        lq = torch.from_numpy(image).permute(2, 0, 1).contiguous().float()[None] / 255
+        lq = torch.from_numpy(image).permute(2, 0, 1).contiguous().float()[None].to(device) / 255
         out = network(lq).clamp(0, 1)[0].permute(1, 2, 0)
-        Image.fromarray((out * 255).round().byte().numpy()).save(target / f"{path.stem}.png")
+        Image.fromarray((out * 255).round().byte().cpu().numpy()).save(
+            target / f"{path.stem}.{file_format}", quality=95
+        )
     return len(paths)
 
 
@@ -40,7 +43,7 @@ def upscale_folder(network: nn.Module, source: Path, target: Path) -> int:
 def upscale_tiled(network: nn.Module, lq: Tensor, *, tile: int = 128, pad: int = 10) -> Tensor:
     """Enlarge (1, 3, h, w) by tiles with a fixed margin, all in memory, as Real-ESRGAN's script does."""
     height, width = lq.shape[-2:]
-    out = torch.zeros(1, 3, 4 * height, 4 * width)
+    out = torch.zeros(1, 3, 4 * height, 4 * width, device=lq.device)
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             bottom, right = min(top + tile, height), min(left + tile, width)
@@ -60,9 +63,20 @@ def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, lq: Tensor,
     loss.item()
 
 
-if __name__ == "__main__":
-    name, source, target = sys.argv[1:]
-    network = network_of(name)
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print the seconds of a folder to a folder.")
+    parser.add_argument("model")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--format", default="png")
+    options = parser.parse_args()
+    network = network_of(options.model).to(options.device)
+    network(torch.zeros(1, 3, 128, 128, device=options.device)).sum().item()  # warms up
     start = time.perf_counter()
-    upscale_folder(network, Path(source), Path(target))
+    upscale_folder(network, options.source, options.target, device=options.device, file_format=options.format)
     print(time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
