@@ -1,19 +1,41 @@
-"""Choosing the device and the precision."""
+"""Choosing the device and the precision, and knowing when a device has no memory left."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from facesr.errors import DeviceError
 from facesr.processes import local_rank
 
-DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# tf32 is a way to compute with fp32 weights, see `fp32_arithmetic`.
+DTYPES: dict[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+# What CUDA, cuDNN, cuBLAS, NVML, MPS, and the CPU on Windows and on Linux say, mostly in plain RuntimeErrors.
+_OUT_OF_MEMORY = re.compile(
+    "out of memory|(CUDNN|CUBLAS|CUSOLVER)_STATUS_ALLOC_FAILED|unable to find an engine"
+    r"|unable to find a valid cudnn algorithm|NVML_SUCCESS == r INTERNAL ASSERT"
+    "|not enough memory|can't allocate memory",
+    re.IGNORECASE,
+)
+_switching = threading.RLock()
 
 
 def pick_device(name: str) -> torch.device:
-    """Resolve `auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that this machine has."""
+    """Resolve `auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that this machine has.
+
+    Each process that torchrun or SLURM started on a node gets a CUDA device of its own, except by `cuda:N`.
+    """
+    if name in {"auto", "cuda"} and torch.cuda.is_available():
+        return torch.device("cuda", local_rank() % torch.cuda.device_count())
     if name == "auto":
-        if torch.cuda.is_available():
-            # Each process that torchrun or SLURM started on a node takes a device of its own.
-            return torch.device("cuda", local_rank() % torch.cuda.device_count())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -33,7 +55,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device, supported: tuple[torch.dtype, ...]) -> torch.dtype:
-    """Resolve `auto`, `fp32`, `fp16` or `bf16` for a network that supports some of them.
+    """Resolve `auto`, `fp32`, `tf32`, `fp16` or `bf16` for a network that supports some of them.
 
     Auto is fp32, except on CUDA, where it is the first half precision that the network supports.
     """
@@ -42,9 +64,46 @@ def pick_dtype(name: str, device: torch.device, supported: tuple[torch.dtype, ..
         return halves[0] if device.type == "cuda" and halves else torch.float32
     if name not in DTYPES:
         raise DeviceError(f"unknown precision `{name}`", hint=f"use auto, {', '.join(DTYPES)}")
+    if name == "tf32" and device.type != "cuda":
+        raise DeviceError(f"`tf32` needs a CUDA device, found {device}", hint="use `fp32` or `auto` instead")
     if DTYPES[name] not in supported:
-        names = [key for key, dtype in DTYPES.items() if dtype in supported]
+        names = [key for key, dtype in DTYPES.items() if dtype in supported and key != "tf32"]
         raise DeviceError(
             f"this network does not run in {name}", hint=f"use `--dtype auto` or one of {', '.join(names)}"
         )
     return DTYPES[name]
+
+
+@contextmanager
+def fp32_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Compute fp32 convolutions and matrix products on CUDA in fp32, or in tf32: faster, 10 bits of fraction.
+
+    PyTorch's default is tf32 for convolutions alone. The switches are those of the whole process, so other
+    threads that enter wait, and the switches are put back at the end. Other devices are left alone.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    switches: list[object]
+    value: bool | str
+    if hasattr(cudnn, "conv"):  # PyTorch 2.9 and later, where the older switches warn
+        switches, name, value = [cudnn.conv, matmul], "fp32_precision", "tf32" if tf32 else "ieee"
+    else:
+        switches, name, value = [cudnn, matmul], "allow_tf32", tf32
+    with _switching:
+        before = [getattr(switch, name) for switch in switches]
+        try:
+            for switch in switches:
+                setattr(switch, name, value)
+            yield
+        finally:
+            for switch, old in zip(switches, before, strict=True):
+                setattr(switch, name, old)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that a device, or the machine, has no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None

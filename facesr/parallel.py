@@ -137,6 +137,8 @@ class Stages:
     compute: Callable[[Parts], Parts] = iter
     # From what decoding gave and the results, in the order of the parts, to one result.
     join: Callable[[Any, Sequence[Any]], Any] = lambda whole, results: results[0]
+    # What an item may hold once it is decoded, a guess.
+    expected_pixels: Callable[[Any], int] = lambda item: 0
     # What the results of one file hold in memory.
     pixels: Callable[[Sequence[Any]], int] = lambda results: 0
 
@@ -169,7 +171,8 @@ def run_files(
     executor = ThreadPoolExecutor(threads)
     try:
         whole_ready: deque[FileInWork] = deque()  # files without parts, which pass by the computation
-        parts = _split(map_ahead(executor, decode, items, depth=depth), whole_ready)
+        decoded = map_ahead(executor, decode, items, depth=depth, pixels=stages.expected_pixels)
+        parts = _split(decoded, whole_ready)
         files = _gather(stages.compute(parts), whole_ready)
         for outcome in map_ahead(executor, encode, files, depth=depth, pixels=pixels):
             yield Outcome(outcome.item.item, outcome.value)

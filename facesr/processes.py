@@ -107,6 +107,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def own_cores() -> int:
+    """Return how many cores are this process's share among those that torchrun started on its node."""
+    return max(1, cores() // local_world_size())
+
+
 def pick_shard(text: str) -> tuple[int, int]:
     """Resolve `I/N`, `auto`, or nothing to (index, count): this process takes every count-th picture.
 

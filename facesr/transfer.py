@@ -1,5 +1,6 @@
 """Copies between a device and the CPU that nobody waits for, and the time that a device takes."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,10 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+# Larger results and inputs are copied by way of the driver's own buffers, for which the host waits: PyTorch
+# rounds pinned memory up to a power of two and keeps it. A batch of small images stays below.
+_PINNED_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +29,9 @@ class Arrival:
 
 
 def host_empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return an empty CPU tensor that `device` can be copied to while it works."""
-    return torch.empty(tuple(shape), dtype=dtype, pin_memory=device.type == "cuda")
+    """Return an empty CPU tensor that `device` can be copied to, while it works unless it is large."""
+    pinned = device.type == "cuda" and math.prod(shape) * dtype.itemsize <= _PINNED_BYTES
+    return torch.empty(tuple(shape), dtype=dtype, pin_memory=pinned)
 
 
 def send_to_host(source: Tensor, target: Tensor | None = None) -> Arrival:
@@ -52,8 +58,8 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def send_to_device(source: Tensor, device: torch.device) -> Tensor:
-    """Begin copying a CPU tensor to a device; the host does not wait for it."""
-    if device.type == "cuda":
+    """Begin copying a CPU tensor to a device; the host does not wait for it unless it is large."""
+    if device.type == "cuda" and source.nbytes <= _PINNED_BYTES:
         source = source.pin_memory()  # only pinned memory is copied while the device works
     return source.to(device, non_blocking=True)
 

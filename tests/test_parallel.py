@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facesr import parallel
 from facesr.errors import ImageError
 from facesr.parallel import Outcome, Parts, Stages, run_files
 from tests.conftest import noise
@@ -91,6 +92,21 @@ def test_files_are_decoded_no_further_ahead_than_asked() -> None:
     assert len(decoded) <= 12
     outcomes.close()
     assert len(decoded) <= 12
+
+
+def test_fewer_files_are_decoded_ahead_if_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_AHEAD_PX", 200)
+    for pixels, most in ((1, 20), (60, 4), (1000, 2)):
+        decoded: list[int] = []
+        stages = Stages(
+            decode=lambda item, decoded=decoded: decoded.append(item) or item,
+            encode=lambda item, whole: whole,
+            expected_pixels=lambda item, pixels=pixels: pixels,
+        )
+        outcomes = run_files(range(100), stages, threads=1, depth=9)
+        next(outcomes)
+        outcomes.close()
+        assert len(decoded) <= most + 10  # of which ten are computed, and wait to be encoded
 
 
 def test_threads_end_when_the_frame_is_left() -> None:

@@ -12,6 +12,7 @@ from facesr.processes import (
     Rank,
     is_switched_on,
     local_rank,
+    own_cores,
     pick_shard,
     rank_from_environment,
     refuse_lone_tasks,
@@ -107,6 +108,17 @@ def test_the_number_on_a_node(environment: dict, number: int, monkeypatch: pytes
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert local_rank() == number
+
+
+@pytest.mark.parametrize(("processes", "share"), [(None, 12), ("1", 12), ("5", 2), ("40", 1)])
+def test_the_processes_of_a_node_share_its_cores(
+    processes: str | None, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.processes.cores", lambda: 12)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert own_cores() == share
 
 
 def test_tasks_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ def cuda_with_a_number(name: str) -> bool:
 
 
 Device = Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Predicate(cuda_with_a_number)]
-Dtype = Literal["auto", "fp32", "fp16", "bf16"]
+Dtype = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +23,18 @@ class RuntimeConfig(Config):
 
     device: Device = opt(
         "auto",
-        "Where the network runs; auto takes CUDA, then MPS, then the CPU.",
+        "Where the network runs. auto takes CUDA, then MPS, then the CPU.",
         panel="Model",
         short="-d",
         envvar="FACESR_DEVICE",
         metavar="auto|cpu|cuda|cuda:N|mps",
     )
-    dtype: Dtype = opt("auto", "Precision; auto is fp32 except on CUDA.", panel="Model")
+    dtype: Dtype = opt(
+        "auto", "Precision. auto is half precision on CUDA, else fp32. tf32 needs CUDA.", panel="Model"
+    )
     batch: Count | Auto = opt(
         "auto",
-        "Equal-sized pictures that share one pass; auto is 1 on the CPU and 8 elsewhere.",
+        "Equal-sized images in one pass. auto is 1 on the CPU, 32 on CUDA and 8 on MPS.",
         panel="Model",
         metavar="auto|N",
     )

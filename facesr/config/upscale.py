@@ -78,6 +78,9 @@ class UpscaleConfig(Config):
     quality: Annotated[int, Ge(1), Le(100)] = opt(
         95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"
     )
+    compression: Annotated[int, Ge(0), Le(9)] = opt(
+        1, "Compression of PNG, 0 to 9. Higher takes longer and makes smaller files.", panel="Output"
+    )
     overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
 
     def __post_init__(self) -> None:

@@ -47,16 +47,17 @@ def read_deep(image: Image.Image) -> Deep | None:
     return samples
 
 
-def deepen(encoded: bytes, pixels: Deep) -> bytes:
+def deepen(encoded: bytes, pixels: Deep, *, compression: int = 1) -> bytes:
     """Put pixels of 16 bits into a PNG file in place of its own.
 
     Args:
         encoded: A file with the other chunks that the result is to have.
         pixels: (height, width, channels): grey or RGB, with alpha as the last channel or without.
+        compression: Level from 0 to 9.
     """
     height, width, channels = pixels.shape
     header = struct.pack(">LLBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
-    new = {b"IHDR": header, b"IDAT": zlib.compress(_filtered(pixels), 1)}
+    new = {b"IHDR": header, b"IDAT": zlib.compress(_filtered(pixels), compression)}
     return write_chunks(
         *((chunk.name, new.get(chunk.name, chunk.body)) for chunk in read_chunks(io.BytesIO(encoded)))
     )

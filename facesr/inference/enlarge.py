@@ -1,9 +1,10 @@
 """Running a loaded model on pictures."""
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from facesr.config.model import DEFAULT_MODEL
+from facesr.device import fp32_arithmetic, is_out_of_memory
 from facesr.errors import ImageError
 from facesr.images.image import Array, ImageData, Pixels, to_pil
 from facesr.images.read import from_pil
-from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows
+from facesr.inference.tiling import enlarge_by_tiles, enlarge_by_windows, starts
 from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.transfer import Arrival, host_empty, send_to_device, send_to_host
 from facesr.weights.load import Model, load_model
@@ -25,13 +27,23 @@ _PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
 
 # A larger tile wastes less on its halo; features of this one take about 300 MB.
 _TILE_PX, _SMALLEST_TILE_PX = 512, 16
-# What CUDA, MPS, and the CPU on Windows and on Linux say; only the first has an error of its own.
-_OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+# Windows of a large image that a device computes in one pass. On the CPU they gain nothing together.
+_WINDOWS = 32
+
+# For each network, input size and type, and asked tile: what was small enough after memory had run out.
+_fitting: WeakKeyDictionary[SRNetwork, dict[tuple[object, ...], "_Pieces"]] = WeakKeyDictionary()
 
 AnyImage = TypeVar("AnyImage", Image.Image, ImageData, Array, Tensor)
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class _Pieces:
+    """How a stack of images is cut up, so that each pass fits in memory."""
+
+    at_once: int  # images in one pass, or windows of one image
+    tile: int  # images with larger sides, LQ px, are computed in pieces; 0 if none are
+
+
 def enlarge_pixels(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Arrival:
@@ -49,25 +61,49 @@ def enlarge_pixels(
         (B, scale h, scale w, 3) of the same type; on its way to the CPU if the pixels came from there, else
         on the device.
     """
+    return _enlarge_in_pieces(network, pixels, device, _first_pieces(network, pixels, device, tile))
+
+
+def _first_pieces(network: SRNetwork, pixels: Tensor, device: torch.device, tile: int | None) -> _Pieces:
+    """Return the largest pieces that may be tried."""
+    side = piece_side(network) if tile is None else tile
+    if not side or max(pixels.shape[1:3]) <= side:
+        return _Pieces(len(pixels), 0)
+    return _Pieces(_windows_at_once(network, pixels, device), side)
+
+
+def _windows_at_once(network: SRNetwork, pixels: Tensor, device: torch.device) -> int:
+    view = network.traits.view
+    if not isinstance(view, Window) or device.type == "cpu":
+        return 1
+    return min(_WINDOWS, len(starts(pixels.shape[2], view.px)))
+
+
+@torch.inference_mode()
+def _enlarge_in_pieces(network: SRNetwork, pixels: Tensor, device: torch.device, pieces: _Pieces) -> Arrival:
     scale, view = network.traits.scale, network.traits.view
     count, height, width = pixels.shape[:3]
-    side = piece_side(network) if tile is None else tile
     peak = _PEAKS[pixels.dtype]
     stays = pixels.device.type != "cpu"
     pixels = pixels.to(device) if stays else send_to_device(pixels, device)
-    if not side or max(height, width) <= side:
+    if not pieces.tile and pieces.at_once >= count:
         whole = _run_rounded(network, pixels).contiguous()
         return Arrival(whole) if stays else send_to_host(whole)
     shape = (count, height * scale, width * scale, 3)
     out = pixels.new_empty(shape) if stays else host_empty(shape, pixels.dtype, device)
     arrival = Arrival(out)
+    if not pieces.tile:
+        for part, target in zip(*(torch.split(t, pieces.at_once) for t in (pixels, out)), strict=True):
+            arrival = Arrival(out, send_to_host(_run_rounded(network, part), target).event)
+        return arrival
     for picture, target in zip(pixels, out, strict=True):
         if isinstance(view, Window):
             run = partial(_run, network)
-            bands = enlarge_by_windows(run, picture, window=view.px, scale=scale, peak=peak)
+            at_once = pieces.at_once
+            bands = enlarge_by_windows(run, picture, window=view.px, scale=scale, peak=peak, at_once=at_once)
         else:
             run = partial(_run_rounded, network)
-            bands = enlarge_by_tiles(run, picture, tile=side, margin=view.px, scale=scale)
+            bands = enlarge_by_tiles(run, picture, tile=pieces.tile, margin=view.px, scale=scale)
         top = 0
         for band in bands:
             rows = target[top : top + band.shape[0]]
@@ -81,26 +117,42 @@ def enlarge_within_memory(
 ) -> Arrival:
     """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then in smaller pieces.
 
-    The smaller pieces are of half the side; for a network with a global view, its windows. Where nothing
-    smaller is left, an `ImageError` is raised.
+    The smaller pieces are of half the side; for a network with a global view, its windows. What worked is
+    where the next images of this size begin. Where nothing smaller is left, an `ImageError` is raised.
     """
-    try:
-        return enlarge_pixels(network, pixels, device, tile=tile)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
-            raise
-    # Past the handler, since the exception holds on to the tensors of its frames.
-    if len(pixels) > 1:
-        again = partial(enlarge_within_memory, network, device=device, tile=tile)
-        return Arrival(torch.cat([again(half).wait() for half in pixels.tensor_split(2)]))
-    height, width = pixels.shape[1:3]
-    side = (piece_side(network) if tile is None else tile) or max(height, width)
-    smaller, view = side // 2, network.traits.view
+    known = _fitting.setdefault(network, {})
+    key = (*pixels.shape[1:3], pixels.dtype, tile)
+    pieces = known.get(key) or _first_pieces(network, pixels, device, tile)
+    has_failed = False
+    while True:
+        try:
+            arrival = _enlarge_in_pieces(network, pixels, device, pieces)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            if has_failed:
+                known[key] = pieces
+            return arrival
+        # Past the handler, since the exception holds on to the tensors of its frames.
+        has_failed = True
+        pieces = _smaller(network, pixels, device, pieces)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what cuDNN and other processes lack may lie in PyTorch's own reserve
+
+
+def _smaller(network: SRNetwork, pixels: Tensor, device: torch.device, pieces: _Pieces) -> _Pieces:
+    count, height, width = pixels.shape[:3]
+    at_once = pieces.at_once if pieces.tile else min(pieces.at_once, count)
+    if at_once > 1:
+        return _Pieces((at_once + 1) // 2, pieces.tile)
+    side, view = pieces.tile or max(height, width), network.traits.view
+    smaller = side // 2
     if isinstance(view, Window):
-        smaller = view.px if view.px < max(height, width) <= side else 0
+        smaller = view.px if not pieces.tile and view.px < side else 0
     if smaller < _SMALLEST_TILE_PX:
         raise ImageError(f"{width}x{height} needs more memory than {device} has")
-    return enlarge_within_memory(network, pixels, device, tile=smaller)
+    return _Pieces(_windows_at_once(network, pixels, device), smaller)
 
 
 def piece_side(network: SRNetwork) -> int:
@@ -125,7 +177,12 @@ def start_enlarging(model: Model, images: Sequence[Pixels], *, tile: int | None 
     """Begin to enlarge (h, w, 3) images of one size and type, uint8 or uint16, for `take` to wait for."""
     stack = np.stack(images)
     pixels = torch.from_numpy(stack.astype(np.int32) if stack.dtype == np.uint16 else stack)
-    return enlarge_within_memory(model.network, pixels, model.device, tile=tile)
+    return _start(model, pixels, tile=tile)
+
+
+def _start(model: Model, pixels: Tensor, *, tile: int | None = None) -> Arrival:
+    with fp32_arithmetic(model.device, tf32=model.tf32):
+        return enlarge_within_memory(model.network, pixels, model.device, tile=tile)
 
 
 def take(arrival: Arrival) -> Any:
@@ -172,6 +229,6 @@ def upscale_image(image: AnyImage, model: Model | None = None) -> AnyImage:
             )
         peak = _PEAKS[torch.float32]
         pixels = image.detach().permute(0, 2, 3, 1).to(torch.float32).contiguous() * peak
-        out = enlarge_within_memory(model.network, pixels, model.device).wait().permute(0, 3, 1, 2)
+        out = _start(model, pixels).wait().permute(0, 3, 1, 2)
         return out.div(peak).to(image.device, image.dtype)  # divided, it is a tensor like any other
     raise ImageError(f"expected a Pillow image, an array or a tensor, found {type(image).__name__}")

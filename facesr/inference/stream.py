@@ -159,7 +159,12 @@ def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
 def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
     if runtime.batch != "auto":
         return runtime.batch
-    return 1 if device.type == "cpu" else 8
+    return {"cpu": 1, "cuda": 32}.get(device.type, 8)
+
+
+def read_ahead(batch: int, threads: int) -> int:
+    """Return how many files to decode ahead, so that neither a batch nor a thread waits for one."""
+    return 2 * max(batch, threads) + 2
 
 
 def _equal_sizes(pictures: Iterable[Outcome[Item, ImageData]], *, batch: int) -> Iterator[Group[Item]]:

@@ -1,9 +1,11 @@
 """Enlarging a picture piece by piece, so that memory depends on the piece and not on the picture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+from facesr.transfer import send_to_device
 
 # The part of a window's side that it shares with its neighbour, where windows are blended.
 _OVERLAP = 0.25
@@ -49,12 +51,18 @@ def enlarge_by_tiles(
 
 
 def enlarge_by_windows(
-    run: Callable[[Tensor], Tensor], pixels: Tensor, *, window: int, scale: int, peak: int = 255
+    run: Callable[[Tensor], Tensor],
+    pixels: Tensor,
+    *,
+    window: int,
+    scale: int,
+    peak: int = 255,
+    at_once: int = 1,
 ) -> Iterator[Tensor]:
     """Enlarge (h, w, 3) whole numbers up to `peak` by windows of a side in LQ px, blended where they overlap.
 
-    The network `run` takes (1, h, w, 3) to (1, scale h, scale w, 3) float in the same range, on the same
-    device. The side is the one that it knows.
+    The network `run` takes (B, h, w, 3) to (B, scale h, scale w, 3) float in the same range, on the same
+    device, with up to `at_once` windows of one row. The side is the one that it knows.
 
     Yields:
         Bands of the result from top to bottom, (rows, scale w, 3), of the type of `pixels`.
@@ -62,24 +70,22 @@ def enlarge_by_windows(
     height, width = pixels.shape[:2]
     rows, columns = starts(height, window), starts(width, window)
     side_y, side_x = min(window, height), min(window, width)
-    weight_y = [_ramp(top, height, window, scale=scale).to(pixels.device) for top in rows]
-    weight_x = [_ramp(left, width, window, scale=scale).to(pixels.device) for left in columns]
+    shares_y = send_to_device(_shares(rows, height, window, scale), pixels.device)[:, :, None, None]
+    shares_x = send_to_device(_shares(columns, width, window, scale), pixels.device)[:, :, None]
     # Only the rows that a later window still touches are held in floating point.
     band = torch.zeros(side_y * scale, width * scale, 3, device=pixels.device)
-    total = torch.zeros(side_y * scale, width * scale, 1, device=pixels.device)
     for index, top in enumerate(rows):
-        for left, ramp in zip(columns, weight_x, strict=True):
-            result = run(pixels[None, top : top + side_y, left : left + side_x])[0]
-            weight = (weight_y[index][:, None] * ramp)[..., None]
-            span = slice(left * scale, (left + side_x) * scale)
-            band[:, span].addcmul_(result, weight)
-            total[:, span].add_(weight)
+        for first in range(0, len(columns), at_once):
+            lefts = columns[first : first + at_once]
+            results = run(torch.stack([pixels[top : top + side_y, left : left + side_x] for left in lefts]))
+            for left, share_x, result in zip(lefts, shares_x[first:], results, strict=False):
+                span = slice(left * scale, (left + side_x) * scale)
+                band[:, span].addcmul_(result, shares_y[index] * share_x)
         following = rows[index + 1] if index + 1 < len(rows) else height
         done = (following - top) * scale
-        yield (band[:done] / total[:done]).round_().clamp_(0, peak).to(pixels.dtype)
-        for strip in (band, total):
-            strip[: strip.shape[0] - done] = strip[done:].clone()
-            strip[strip.shape[0] - done :] = 0
+        yield band[:done].round().clamp_(0, peak).to(pixels.dtype)
+        band[: band.shape[0] - done] = band[done:].clone()
+        band[band.shape[0] - done :] = 0
 
 
 def overlap_of(window: int) -> int:
@@ -95,13 +101,23 @@ def starts(length: int, window: int) -> list[int]:
     return [round(index * (length - window) / (count - 1)) for index in range(count)]
 
 
-def _ramp(start: int, length: int, window: int, *, scale: int) -> Tensor:
-    """Return a window's weights along an axis: rising from either end, but for the ends of the picture."""
-    side, overlap = min(window, length), overlap_of(window) * scale
-    position = torch.arange(side * scale) + 0.5
-    weight = torch.ones(side * scale)
-    if start > 0:
-        weight = torch.minimum(weight, position / overlap)
-    if start + side < length:
-        weight = torch.minimum(weight, (side * scale - position) / overlap)
-    return weight
+def _shares(offsets: Sequence[int], length: int, window: int, scale: int) -> Tensor:
+    """Return how much each window counts along an axis, (windows, side); at each pixel the sum is 1.
+
+    Towards its neighbours a window's share falls over the part that it shares with them.
+    """
+    side, overlap = min(window, length) * scale, overlap_of(window) * scale
+    position = torch.arange(side) + 0.5
+    total = torch.zeros(length * scale)
+    ramps = []
+    for start in offsets:
+        ramp = torch.ones(side)
+        if start > 0:
+            ramp = torch.minimum(ramp, position / overlap)
+        if start * scale + side < length * scale:
+            ramp = torch.minimum(ramp, (side - position) / overlap)
+        total[start * scale :][:side].add_(ramp)
+        ramps.append(ramp)
+    return torch.stack(
+        [ramp / total[start * scale :][:side] for start, ramp in zip(offsets, ramps, strict=True)]
+    )

@@ -22,9 +22,9 @@ from facesr.images.write import (
     sniff_suffix,
     write_image,
 )
-from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
+from facesr.inference.stream import batch_size, enlarge_stream, load_for, read_ahead, result_px
 from facesr.parallel import Outcome, Stages, StageTimes, run_files, succeeded
-from facesr.processes import cores
+from facesr.processes import own_cores
 from facesr.results import UpscaleResult
 from facesr.weights.find import WeightFiles
 
@@ -52,17 +52,20 @@ def upscale_files(
     def encode(job: Job, enlarged: tuple[ImageData, ...]) -> Path:
         with times.measure("encode"):
             image = finish(enlarged[0], scale=scale, outscale=outscale)
-            write_image(job.target, image, quality=config.quality)
+            write_image(job.target, image, quality=config.quality, compression=config.compression)
         return job.target
 
     enlarge = partial(enlarge_stream, [model], runtime=config.runtime, warn=reporter.warn, times=times)
-    stages = Stages(decode=decode, compute=enlarge, encode=encode, pixels=result_px)
-    depth = 2 * batch_size(config.runtime, model.device) + 2
+    stages = Stages(
+        decode=decode, compute=enlarge, encode=encode, expected_pixels=_expected_pixels, pixels=result_px
+    )
+    threads = own_cores()
+    depth = read_ahead(batch_size(config.runtime, model.device), threads)
     failed: list[Failure] = []
     start = time.perf_counter()
     reporter.begin(len(jobs), "images")
     try:
-        with closing(run_files(jobs, stages, threads=min(8, cores()), depth=depth)) as outcomes:
+        with closing(run_files(jobs, stages, threads=threads, depth=depth)) as outcomes:
             written = tuple(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
     finally:
         for note, paths in notes.items():
@@ -75,11 +78,19 @@ def upscale_files(
         config.output,
         weights.name,
         device=str(model.device),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=model.precision,
         sha256=model.sha256,
         seconds=time.perf_counter() - start,
         stages=times.table(),
     )
+
+
+def _expected_pixels(job: Job) -> int:
+    """Guess from a file's size how many pixels it holds: photographs have 2 bits each or more."""
+    try:
+        return 4 * job.source.path.stat().st_size
+    except OSError:
+        return 0
 
 
 def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, reporter: Reporter) -> bytes:
@@ -95,7 +106,7 @@ def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, r
     if isinstance(outcome.value, ImageError):
         raise outcome.value
     enlarged = finish(outcome.value[0], scale=scale, outscale=outscale)
-    return encode_image(enlarged, suffix, quality=config.quality)
+    return encode_image(enlarged, suffix, quality=config.quality, compression=config.compression)
 
 
 def check_result(image: ImageData, target: Path, *, outscale: float) -> list[str]:

@@ -11,7 +11,7 @@ from facesr.models.blocks import ResidualBlock
 from facesr.models.row_strips import Stage, run_stages
 
 # The mean colour of DIV2K, and the 8-bit range in which the network works. Neither is in the state dict.
-_MEAN = (0.4488, 0.4371, 0.4040)
+_MEAN, _MEAN_UNIT = (4488, 4371, 4040), 10_000
 _RANGE = 255.0
 
 # BasicSR's large configuration has 256 features and scales its residuals by 0.1, which no tensor records.
@@ -38,6 +38,7 @@ class EDSR(SRNetwork):
         super().__init__()
         # fp16 is left out: features live in the 0..255 range, where its head-room is small.
         self.traits = Traits(scale=scale, view=Halo(2 * blocks + 4), dtypes=(torch.float32, torch.bfloat16))
+        # As whole numbers, which a network that is moved to half precision does not round.
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(3, features, 3, padding=1)
         self.body = nn.Sequential(
@@ -62,7 +63,7 @@ class EDSR(SRNetwork):
         return {"blocks": blocks, "features": first[0], "res_scale": res_scale, "scale": scale}
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = self.mean.to(x.dtype)
+        mean = self.mean.to(x.dtype) / _MEAN_UNIT
         features = self.conv_first(((x - mean) * _RANGE).to(self.conv_first.weight.dtype))
         out = features + self.conv_after_body(self.body(features))
         steps = list(self.upsample)

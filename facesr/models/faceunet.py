@@ -89,8 +89,9 @@ class FaceUNet(SRNetwork):
             out = down(out)
         out = self.enc[-1](out)
         for decode, up in zip(reversed(self.dec), reversed(self.up), strict=True):
-            out = decode(F.pixel_shuffle(up(out), 2) + skips.pop())
-        out = self.join(F.pixel_shuffle(self.lift(out), 2) + self.detail(x))
+            # A sum has the layout of its first term, and on CUDA a pixel shuffle leaves channels-last.
+            out = decode(skips.pop() + F.pixel_shuffle(up(out), 2))
+        out = self.join(self.detail(x) + F.pixel_shuffle(self.lift(out), 2))
         return torch.add(base, F.pixel_shuffle(self.out(out), self.traits.scale))
 
 

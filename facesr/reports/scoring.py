@@ -13,10 +13,10 @@ from facesr.events import Failure, Reporter
 from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil, read_image
 from facesr.images.write import write_image
-from facesr.inference.stream import batch_size, enlarge_stream, load_for, result_px
+from facesr.inference.stream import batch_size, enlarge_stream, load_for, read_ahead, result_px
 from facesr.metrics import METRICS, Metric, SetScorer, measure
 from facesr.parallel import Outcome, Parts, Stages, run_files, succeeded
-from facesr.processes import cores
+from facesr.processes import own_cores
 from facesr.reports.html import Report
 from facesr.reports.scores import (
     EvalResult,
@@ -70,8 +70,7 @@ def score_files(
 
 
 def _describe(method: Method, model: Model) -> Method:
-    dtype = str(model.dtype).removeprefix("torch.")
-    return replace(method, sha256=model.sha256, device=str(model.device), dtype=dtype)
+    return replace(method, sha256=model.sha256, device=str(model.device), dtype=model.precision)
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,8 @@ def _score_pairs(
     written: list[Path] = []
     set_scorers = [SetScorer(config.metric, crop=crop, y_channel=y_channel) for _ in names]
     reporter.begin(len(pairs), "images")
-    with closing(run_files(pairs, stages, threads=min(8, cores()), depth=2 * batch + 2)) as outcomes:
+    threads = own_cores()
+    with closing(run_files(pairs, stages, threads=threads, depth=read_ahead(batch, threads))) as outcomes:
         for scored in succeeded(outcomes, reporter, failed, path_of=lambda pair: pair.subject):
             images.append(scored.image)
             # Here, and not on the threads, so that the order of the images never changes the value.

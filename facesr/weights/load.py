@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from facesr.config.model import DEFAULT_MODEL, ModelConfig
-from facesr.device import pick_device, pick_dtype
-from facesr.errors import ConfigError, WeightsError
+from facesr.device import is_out_of_memory, pick_device, pick_dtype
+from facesr.errors import ConfigError, DeviceError, WeightsError
 from facesr.models import build_network, resolve_args
 from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.weights.find import WeightFiles, find_weights
@@ -30,6 +30,7 @@ class Model:
         dtype: In which its weights are held.
         sha256: Of the file of its weights, hexadecimal.
         notes: Why it does not run as was asked for, a few words each.
+        tf32: Whether fp32 is computed in tf32, on CUDA.
     """
 
     network: SRNetwork
@@ -38,6 +39,12 @@ class Model:
     dtype: torch.dtype
     sha256: str
     notes: tuple[str, ...] = ()
+    tf32: bool = False
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision that it computes in, such as float16 or tf32."""
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
 
 
 def load_model(
@@ -50,12 +57,12 @@ def load_model(
     Args:
         name_or_path: As `facesr upscale --model` takes it.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        dtype: `auto`, `fp32`, `fp16` or `bf16`.
+        dtype: `auto`, `fp32`, `tf32`, `fp16` or `bf16`.
 
     Raises:
         ConfigError: No such model.
         WeightsError: Damaged, foreign or tampered weights.
-        DeviceError: The device or the precision is not to be had.
+        DeviceError: The device or the precision is not available, or the device has too little memory.
     """
     files = name_or_path if isinstance(name_or_path, WeightFiles) else find_weights(str(name_or_path))
     place = pick_device(device)
@@ -63,12 +70,31 @@ def load_model(
     precision = pick_dtype(dtype, place, network.traits.dtypes)
     network.requires_grad_(False).eval()
     notes: tuple[str, ...] = ()
-    if precision is not torch.float32 and not _is_usable(_place(deepcopy(network), place, precision), place):
-        half = str(precision).removeprefix("torch.")
-        notes = (f"{half} gives no usable picture on {place}, going on in fp32",)
-        precision = torch.float32
-    network = _place(network, place, precision)
-    return Model(network=network, config=config, device=place, dtype=precision, sha256=sha256, notes=notes)
+    try:
+        if precision is not torch.float32 and not _is_usable(
+            _place(deepcopy(network), place, precision), place
+        ):
+            half = str(precision).removeprefix("torch.")
+            notes = (f"{half} gives no usable picture on {place}, going on in fp32",)
+            precision = torch.float32
+        network = _place(network, place, precision)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        other = " or use another `--device`" if place.type != "cpu" else ""
+        raise DeviceError(
+            f"{place} has too little free memory for `{config.name}`",
+            hint=f"close other programs that use it{other}",
+        ) from error
+    return Model(
+        network=network,
+        config=config,
+        device=place,
+        dtype=precision,
+        sha256=sha256,
+        notes=notes,
+        tf32=dtype == "tf32",
+    )
 
 
 def _place(network: SRNetwork, device: torch.device, dtype: torch.dtype) -> SRNetwork:

@@ -24,13 +24,14 @@ from facesr.images.image import ImageData
 from facesr.inference import enlarge as inference
 from facesr.inference import stream as stream_module
 from facesr.inference.enlarge import piece_side
-from facesr.inference.stream import enlarge_stream, load_for
+from facesr.inference.stream import batch_size, enlarge_stream, load_for, read_ahead
 from facesr.inference.tiling import starts
 from facesr.models import build_network
 from facesr.parallel import Outcome, StageTimes, map_ahead
 from facesr.weights.find import find_weights
-from facesr.weights.load import load_model
+from facesr.weights.load import Model, load_model
 from tests.conftest import TINY, noise
+from tests.test_device import OUT_OF_MEMORY
 
 
 def test_mapping_is_ordered_bounded_and_keeps_errors() -> None:
@@ -112,6 +113,18 @@ def test_large_pictures_are_not_held_back_for_a_batch(monkeypatch: pytest.Monkey
         [outcome.item for outcome in group] for group in stream_module._equal_sizes(iter(pictures), batch=3)
     ]
     assert groups == [[0], [1], [2, 3], [5, 6, 7], [4]]
+
+
+@pytest.mark.parametrize(("device", "batch"), [("cpu", 1), ("cuda", 32), ("cuda:1", 32), ("mps", 8)])
+def test_a_batch_fits_the_device_unless_it_is_given(device: str, batch: int) -> None:
+    assert batch_size(RuntimeConfig(), torch.device(device)) == batch
+    assert batch_size(RuntimeConfig(batch=5), torch.device(device)) == 5
+
+
+@given(batch=st.integers(1, 64), threads=st.integers(1, 128))
+def test_files_are_read_ahead_for_every_thread_and_the_next_batch(batch: int, threads: int) -> None:
+    assert read_ahead(batch, threads) > 2 * batch
+    assert read_ahead(batch, threads) > 2 * threads
 
 
 def test_a_batch_and_single_pictures_agree(tiny_folder: Path) -> None:
@@ -222,18 +235,29 @@ def test_pieces_are_computed_without_reading_back_from_the_device(arch: str) -> 
     waits = {"aten::_local_scalar_dense", "aten::item", "aten::equal", "aten::nonzero", "aten::is_nonzero"}
     assert not waits & watch.calls.keys()
     assert arrival.wait().shape == (1, 800, 600, 3)
-    # One copy a band goes home; where windows are blended, two more move what is left of the band up.
-    bands, copies = (len(starts(200, piece_side(network))), 3) if arch == "faceunet" else (-(-200 // 64), 1)
+    # One copy a band goes home; where windows are blended, one more moves what is left of the band up.
+    bands, copies = (len(starts(200, piece_side(network))), 2) if arch == "faceunet" else (-(-200 // 64), 1)
     assert watch.calls["aten::copy_"] == bands * copies
 
 
-def fail_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Make the network run out of memory above so many input pixels; return the shapes it ran on."""
+def fail_above(
+    limit: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    message: str = OUT_OF_MEMORY[-1],
+    failed: list | None = None,
+) -> list[tuple[int, ...]]:
+    """Make the network run out of memory above so many input pixels; return the shapes it ran on.
+
+    The shapes for which it failed are added to `failed`.
+    """
     real, shapes = inference._run, []
 
     def run(network: object, pixels: torch.Tensor) -> torch.Tensor:
         if pixels.shape[:3].numel() > limit:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+            if failed is not None:
+                failed.append(tuple(pixels.shape[:3]))
+            raise RuntimeError(message)
         shapes.append(tuple(pixels.shape[:3]))
         return real(network, pixels)  # type: ignore[arg-type]
 
@@ -263,6 +287,70 @@ def test_out_of_memory_halves_the_batch_then_the_tile(
     for results in (halved, tiled):
         for one, other in zip(whole, results, strict=True):
             assert np.abs(one[0].rgb.astype(int) - other[0].rgb).max() <= 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("message", OUT_OF_MEMORY)
+def test_whatever_a_full_device_says_the_batch_is_halved(
+    message: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_folder, device="cpu")
+    shapes = fail_above(8 * 8, monkeypatch, message=message)
+    lq = torch.rand(2, 3, 8, 8)
+    assert upscale_image(lq, model).shape == (2, 3, 32, 32)
+    assert shapes == [(1, 8, 8)] * 2
+
+
+def test_what_fitted_is_tried_first_for_later_images_of_a_size(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[tuple[int, ...]] = []
+    fail_above(3 * 8 * 8, monkeypatch, failed=failed)
+
+    def run(model: Model, height: int) -> None:
+        pictures = [Outcome(index, picture(height, 8)) for index in range(24)]
+        outcomes = enlarge_stream([model], pictures, runtime=RuntimeConfig(batch=8), warn=no_warning)
+        assert all(isinstance(outcome.value, tuple) for outcome in outcomes)
+
+    first, second = (load_model(tiny_folder, device="cpu") for _ in range(2))
+    run(first, 8)
+    assert failed == [(8, 8, 8), (4, 8, 8)]
+    run(first, 8)
+    assert len(failed) == 2
+    run(first, 4)  # another size, of which 8 are too many and 4 are not
+    assert failed[2:] == [(8, 4, 8)]
+    run(second, 8)
+    assert failed[3:] == failed[:2]
+
+
+def test_a_size_for_which_nothing_helps_is_tried_again(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_folder, device="cpu")
+    with monkeypatch.context() as patch:
+        fail_above(10, patch)
+        with pytest.raises(ImageError, match="needs more memory"):
+            upscale_image(noise(64, 64), model)
+    shapes = fail_above(10**9, monkeypatch)
+    upscale_image(noise(64, 64), model)
+    assert shapes == [(1, 64, 64)]
+
+
+@pytest.mark.parametrize("limit", [32, 5, 2, 1])
+def test_windows_in_one_pass_are_as_many_as_fit(
+    limit: int, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device other than the CPU; here the CPU is taken for one."""
+    network = build_network("faceunet", TINY).eval()
+    pixels = torch.tensor(noise(140, 600))[None]
+    cpu = torch.device("cpu")
+    expected = inference.enlarge_pixels(network, pixels, cpu).wait()
+    at_once = len(starts(600, 128))
+    monkeypatch.setattr(inference, "_windows_at_once", lambda network, pixels, device: at_once)
+    shapes = fail_above(limit * 128 * 128, monkeypatch)
+    found = inference.enlarge_within_memory(network, pixels, cpu).wait()
+    assert sum(count for count, *_ in shapes) == at_once * len(starts(140, 128))
+    assert max(count for count, *_ in shapes) <= limit
+    assert (found.int() - expected.int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("tile", [0, 150])

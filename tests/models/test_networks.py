@@ -245,6 +245,34 @@ def test_half_precision_weights_still_give_fp32_results() -> None:
     assert (out - exact).abs().max() < 0.01
 
 
+def test_the_mean_colour_of_edsr_is_exact_in_half_precision() -> None:
+    network = build_network("edsr", TINY).to(torch.bfloat16)
+    for value in network.state_dict().values():
+        value.zero_()
+    black = network(torch.zeros(1, 3, 4, 4))[0, :, 0, 0]
+    assert torch.equal(black, torch.tensor([0.4488, 0.4371, 0.4040]))
+
+
+def test_faceunet_stays_channels_last_where_a_pixel_shuffle_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA it gives the default layout, and each convolution would turn that around."""
+    shuffle = F.pixel_shuffle
+    monkeypatch.setattr(F, "pixel_shuffle", lambda x, factor: shuffle(x, factor).contiguous())
+    network = build_network("faceunet", {"blocks": 1, "features": 8, "detail_blocks": 1})
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    turned = []
+
+    def note(module: torch.nn.Module, inputs: tuple[Tensor]) -> None:
+        if not inputs[0].is_contiguous(memory_format=torch.channels_last):
+            turned.append(module)
+
+    convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    for module in convolutions:
+        module.register_forward_pre_hook(note)
+    network(torch.rand(1, 3, 32, 48).contiguous(memory_format=torch.channels_last))
+    assert len(convolutions) > 20
+    assert len(turned) <= 1  # the first, after a pixel unshuffle
+
+
 def test_the_large_edsr_of_basicsr_gets_its_residual_scale() -> None:
     shapes = {
         "conv_first.weight": (256, 3, 3, 3),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ import facesr
 from facesr.config.build import build, read_toml
 from facesr.config.model import ModelConfig
 from facesr.config.train import TrainConfig
-from facesr.errors import ConfigError, WeightsError
+from facesr.errors import ConfigError, DeviceError, WeightsError
 from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters, resolve_args
 from facesr.models.base import Window
 from facesr.models.msrresnet import MSRResNet
+from facesr.weights import load as loading
 from facesr.weights.card import model_card
 from facesr.weights.find import BUNDLED, bundled_models
 from facesr.weights.load import load_model
 from facesr.weights.save import save_folder
 from tests.conftest import TINY, small_args, tiny_state
+from tests.test_device import OUT_OF_MEMORY
 
 WEIGHTS = Path(facesr.__file__).parent / "weights" / "bundled"
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
@@ -93,6 +96,38 @@ def test_half_precision_that_gives_no_picture_is_given_up_for_fp32(
     assert model.dtype is torch.float32
     for key, tensor in load(tiny_folder).network.state_dict().items():
         assert torch.equal(model.network.state_dict()[key], tensor)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("message", OUT_OF_MEMORY)
+def test_a_full_device_is_one_clear_error(
+    message: str, dtype: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(network: object, device: object, dtype: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(loading, "_place", full)
+    with pytest.raises(DeviceError, match="cpu has too little free memory for `tiny`") as caught:
+        load_model(tiny_folder, device="cpu", dtype=dtype)
+    assert caught.value.hint == "close other programs that use it"
+
+
+def test_a_model_names_the_precision_it_computes_in(tiny_folder: Path) -> None:
+    model = load_model(tiny_folder, device="cpu")
+    assert model.precision == "float32"
+    assert replace(model, tf32=True).precision == "tf32"
+    assert load_model(tiny_folder, device="cpu", dtype="bf16").precision == "bfloat16"
+
+
+def test_another_fault_of_a_device_is_not_taken_for_a_lack_of_memory(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(network: object, device: object, dtype: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(loading, "_place", broken)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        load_model(tiny_folder, device="cpu")
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -313,6 +313,30 @@ def test_the_precision_that_half_precision_gave_way_to_is_told(
     assert listener.warnings == ["bfloat16 gives no usable picture on cpu, going on in fp32"]
 
 
+def test_tf32_is_refused_without_cuda(config: UpscaleConfig) -> None:
+    with pytest.raises(DeviceError, match="`tf32` needs a CUDA device, found cpu"):
+        upscale(change(config, runtime=RuntimeConfig(device="cpu", dtype="tf32")))
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_stronger_compression_makes_smaller_files_of_the_same_pixels(
+    depth: int, config: UpscaleConfig, tmp_path: Path
+) -> None:
+    y, x = np.mgrid[0:60, 0:80]
+    smooth = np.stack([x, y, x + y], axis=2)
+    pixels = smooth.astype(np.uint8) if depth == 8 else (smooth * 99).astype(np.uint16)
+    write_image(tmp_path / "smooth.png", ImageData(rgb=pixels))
+    sizes, results = [], []
+    for level in (0, 1, 9):
+        (path,) = upscale(
+            change(config, inputs=(tmp_path / "smooth.png",), compression=level, overwrite=True)
+        ).written
+        sizes.append(path.stat().st_size)
+        results.append(read_image(path).rgb)
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
 def test_precision_that_the_network_lacks_is_refused(config: UpscaleConfig) -> None:
     runtime = RuntimeConfig(device="cuda:99")
     with pytest.raises(DeviceError):
