@@ -7,6 +7,18 @@ from facesr.events import Failure
 
 
 @dataclass(frozen=True)
+class FoundFace:
+    """A face that `upscale` found in a photograph."""
+
+    file: Path  # the photograph
+    box: tuple[float, float, float, float]  # left, top, right and bottom, pixels of the upright photograph
+    points: tuple[tuple[float, float], ...]  # the eyes, the tip of the nose and the corners of the mouth
+    score: float  # how much it looks like a face, 0 to 1
+    width: float  # pixels, as if it were upright
+    left_alone: str = ""  # why it was not restored by itself; empty if it was
+
+
+@dataclass(frozen=True)
 class UpscaleResult:
     """What `upscale` did."""
 
@@ -22,6 +34,7 @@ class UpscaleResult:
     # Seconds by stage, over all cores: decode, network, encode, and waiting, when a core that could have run
     # the network did not. On CUDA, network and waiting are of the device.
     stages: dict[str, float] = field(default_factory=dict)
+    faces: tuple[FoundFace, ...] = ()  # in the photographs written, largest first in each
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ EXAMPLES = (
     "facesr upscale one.jpg two.png out/ --format png",
     "facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16",
     "facesr upscale photos/ out/ --recursive --format png --name {stem}_{scale}x",
+    "facesr upscale group.jpg large.png --faces auto",
     "facesr upscale - - < small.jpg > large.jpg",
 )
 

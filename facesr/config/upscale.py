@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from annotated_types import Ge, Gt, Le
 
-from facesr.config.fields import Config, Count, arg, opt
+from facesr.config.fields import Config, Count, WholeNumber, arg, opt
 from facesr.config.model import DEFAULT_MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
@@ -17,6 +17,9 @@ Format = Literal["auto", "png", "jpg", "webp", "tiff", "avif"]
 
 # Every name of a format, in lower case. All but auto are also what files end in.
 FORMATS: dict[str, Format] = {name: name for name in get_args(Format)} | {"jpeg": "jpg", "tif": "tiff"}
+
+FacesMode = Literal["off", "auto", "always"]
+Background = Literal["model", "bicubic"]
 
 _PLACEHOLDERS = ("{stem}", "{ext}", "{scale}")
 
@@ -39,6 +42,22 @@ class UpscaleConfig(Config):
         metavar="NAME|PATH",
     )
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    faces: FacesMode = opt(
+        "off",
+        "Restore each face of a photograph by itself. auto takes images that one face fills as they are.",
+        panel="Faces",
+    )
+    background: Background = opt(
+        "model",
+        "What enlarges the rest of a photograph. At `--outscale 1` it stays as it is.",
+        panel="Faces",
+    )
+    min_face: WholeNumber = opt(
+        20, "Width in input pixels of the smallest face that is restored.", panel="Faces", metavar="PX"
+    )
+    face_threshold: Annotated[float, Ge(0), Le(1)] = opt(
+        0.75, "Score from which something is a face, 0 to 1.", panel="Faces", metavar="SCORE"
+    )
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
     )

@@ -18,10 +18,13 @@ _CENTRE: Points = np.array([256.0, 285.0])
 _HALF_AXES = np.array([190.0, 215.0])
 _FADE = 0.35  # of the half axes
 
-# How much of a restored face is taken, by how much it differs from what it was made of: what is clean gains
-# nothing from being turned and enlarged. Root mean squares in grey levels.
+# How much of a restored face is taken grows with how much it differs from what it was made of: what is clean
+# gains nothing from being turned and enlarged. Root mean squares in grey levels.
 _CLEAN, _BAD = 1.2, 3.2
-_MOST = 0.6
+# At most, over what the same network made of the whole photograph: the mean of both is nearer to the truth.
+_MOST_OVER_NETWORK = 0.6
+
+_FILLED = 0.85  # of the shorter side of an image, that the frame of a face takes
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Crop:
     face: Face
     image: ImageData
     placed: Similarity
+
+
+def fills(face: Face, image: ImageData) -> bool:
+    """Tell whether an image shows little but one face, as those that the networks are trained on do."""
+    return TEMPLATE_SIDE / Similarity.fit(face.points, TEMPLATE).scale >= _FILLED * min(image.size)
 
 
 def cut_faces(photo: ImageData, faces: Sequence[Face], *, enlargement: float) -> list[Crop]:
@@ -59,7 +67,12 @@ def cut_faces(photo: ImageData, faces: Sequence[Face], *, enlargement: float) ->
 
 
 def paste_faces(
-    background: ImageData, crops: Sequence[Crop], restored: Sequence[ImageData], *, outscale: float
+    background: ImageData,
+    crops: Sequence[Crop],
+    restored: Sequence[ImageData],
+    *,
+    outscale: float,
+    is_restored: bool = False,
 ) -> ImageData:
     """Put restored faces into an enlarged photograph, larger ones over smaller ones.
 
@@ -70,15 +83,16 @@ def paste_faces(
         crops: From `cut_faces`.
         restored: The crops enlarged by the network.
         outscale: How many times larger the background is than the photograph.
+        is_restored: Whether a network made the background, whose faces are then mixed with the restored ones.
     """
+    most = _MOST_OVER_NETWORK if is_restored else 1.0
     pixels = background.rgb.copy()
     for crop, face in sorted(zip(crops, restored, strict=True), key=lambda pair: pair[0].face.width):
-        _paste(pixels, crop, face, outscale)
+        _paste(pixels, crop, face, outscale, most * _strength(crop, face))
     return replace(background, rgb=pixels)
 
 
-def _paste(pixels: Pixels, crop: Crop, face: ImageData, outscale: float) -> None:
-    strength = _strength(crop, face)
+def _paste(pixels: Pixels, crop: Crop, face: ImageData, outscale: float, strength: float) -> None:
     side = crop.image.size[0]
     back = crop.placed.inverse().then(Similarity.scaling(outscale))
     placed = Similarity.scaling(side / face.size[0]).then(back)
@@ -111,11 +125,11 @@ def _mask(points: Points) -> NDArray[np.float64]:
 
 
 def _strength(crop: Crop, face: ImageData) -> float:
-    """Return how much of a restored face is to be taken, 0 to 1."""
+    """Return how bad a face was, 0 to 1."""
     side = crop.image.size[0]
     reduced = face.resized(side, side).rgb8.astype(np.float32)
     rows, columns = np.mgrid[0:side, 0:side] + 0.5
     frame = np.stack([columns.ravel(), rows.ravel()], axis=1) * (TEMPLATE_SIDE / side)
     inside = _mask(frame).reshape(side, side) > 0.5
     change = float(np.sqrt(np.mean((reduced - crop.image.rgb8)[inside] ** 2)))
-    return _MOST * float(np.clip((change - _CLEAN) / (_BAD - _CLEAN), 0, 1))
+    return float(np.clip((change - _CLEAN) / (_BAD - _CLEAN), 0, 1))

@@ -1,19 +1,103 @@
-"""Restoring the faces of one photograph."""
+"""Restoring the faces of photographs: what is sent through the network, and how it is put together."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from facesr.config.upscale import Background, FacesMode
 from facesr.errors import ImageError
-from facesr.faces.find import DEFAULT_THRESHOLD, find_faces
-from facesr.faces.paste import cut_faces, paste_faces
-from facesr.images.image import Array, ImageData, to_pil
+from facesr.faces.find import DEFAULT_THRESHOLD, Face, find_faces
+from facesr.faces.paste import Crop, cut_faces, fills, paste_faces
+from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil
 from facesr.inference.enlarge import default_model, upscale_image
 from facesr.weights.load import Model
 
 Photo = TypeVar("Photo", Image.Image, ImageData, Array)
+
+MOST_FACES = 200
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """How much a network enlarges, and what is asked for."""
+
+    scale: int
+    outscale: float
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph on its way through the network.
+
+    Attributes:
+        image: The photograph.
+        crops: Faces that are restored by themselves.
+        has_background: Whether the network enlarges the photograph as a whole too.
+        left_alone: Faces that are not restored by themselves, and why.
+    """
+
+    image: ImageData
+    crops: tuple[Crop, ...] = ()
+    has_background: bool = True
+    left_alone: tuple[tuple[Face, str], ...] = ()
+
+    @property
+    def parts(self) -> list[ImageData]:
+        """What is sent through the network."""
+        crops = [crop.image for crop in self.crops]
+        return [self.image, *crops] if self.has_background else crops
+
+
+def plan_photograph(
+    image: ImageData,
+    size: Enlargement,
+    *,
+    mode: FacesMode,
+    background: Background = "model",
+    min_face: float = 0,
+    threshold: float = DEFAULT_THRESHOLD,
+) -> Photograph:
+    """Find the faces of a photograph and cut those out that are to be restored by themselves."""
+    if mode == "off":
+        return Photograph(image)
+    chosen: list[Face] = []
+    left_alone: list[tuple[Face, str]] = []
+    for face in find_faces(image, threshold=threshold):
+        if mode == "auto" and fills(face, image):
+            return Photograph(image, left_alone=((face, "it fills the image, which is enlarged as it is"),))
+        if face.width < min_face:
+            left_alone.append((face, f"smaller than {min_face:g} px"))
+        elif len(chosen) == MOST_FACES:
+            left_alone.append((face, f"{MOST_FACES} larger ones were restored"))
+        else:
+            chosen.append(face)
+    crops = cut_faces(image, chosen, enlargement=size.outscale / size.scale)
+    return Photograph(image, tuple(crops), background == "model" and size.outscale != 1, tuple(left_alone))
+
+
+def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargement) -> ImageData:
+    """Return the photograph in the size that was asked for, of the network's results for its parts."""
+    height, width = (max(1, round(side * size.outscale)) for side in photo.image.size)
+    if photo.has_background:
+        whole = finish(results[0], scale=size.scale, outscale=size.outscale)
+    elif size.outscale == 1:
+        whole = photo.image
+    else:
+        whole = photo.image.enlarged(bicubic(photo.image.rgb, height=height, width=width))
+    faces = results[1:] if photo.has_background else results
+    return paste_faces(whole, photo.crops, faces, outscale=size.outscale, is_restored=photo.has_background)
+
+
+def finish(image: ImageData, *, scale: int, outscale: float) -> ImageData:
+    """Bring what a network enlarged to the enlargement that was asked for."""
+    if outscale == scale:
+        return image
+    height, width = (max(1, round(side / scale * outscale)) for side in image.size)
+    return image.resized(height, width)
 
 
 def restore_faces(
@@ -27,7 +111,7 @@ def restore_faces(
 
     Args:
         image: A Pillow image of any mode, what `read_image` returns, or an (h, w, 3) uint8 RGB array.
-        model: From `facesr.load_model`. The bundled default is loaded once if there is none.
+        model: From `facesr.load_model`. Without one, the bundled default is loaded once.
         outscale: How many times larger the result is, by default the network's scale. At 1 everything but the
             faces stays as it is.
         threshold: Smallest score of a face, as for `find_faces`.
@@ -46,16 +130,6 @@ def restore_faces(
         return restore_faces(ImageData(image), model, outscale=outscale, threshold=threshold).rgb8
     model = model or default_model()
     scale = model.network.traits.scale
-    outscale = outscale or scale
-    crops = cut_faces(image, find_faces(image, threshold=threshold), enlargement=outscale / scale)
-    background = image if outscale == 1 else enlarged_to(upscale_image(image, model), scale, outscale)
-    restored = [upscale_image(crop.image, model) for crop in crops]
-    return paste_faces(background, crops, restored, outscale=outscale)
-
-
-def enlarged_to(image: ImageData, scale: int, outscale: float) -> ImageData:
-    """Bring what a network enlarged to the enlargement that was asked for."""
-    if outscale == scale:
-        return image
-    height, width = (max(1, round(side / scale * outscale)) for side in image.size)
-    return image.resized(height, width)
+    size = Enlargement(scale, outscale or scale)
+    photo = plan_photograph(image, size, mode="always", threshold=threshold)
+    return put_together(photo, [upscale_image(part, model) for part in photo.parts], size)

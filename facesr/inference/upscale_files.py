@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,13 @@ from facesr.images.write import (
     sniff_suffix,
     write_image,
 )
+from facesr.inference.restore import Enlargement, Photograph, plan_photograph, put_together
 from facesr.inference.stream import batch_size, enlarge_stream, load_for, read_ahead, result_px
 from facesr.parallel import Outcome, Stages, StageTimes, run_files, succeeded
 from facesr.processes import own_cores
-from facesr.results import UpscaleResult
+from facesr.results import FoundFace, UpscaleResult
 from facesr.weights.find import WeightFiles
+from facesr.weights.load import Model
 
 
 def upscale_files(
@@ -37,27 +39,40 @@ def upscale_files(
     A file that cannot be read or written is noted in the result, and the others are done.
     """
     model = load_for(weights, config.runtime)
-    scale = model.network.traits.scale
-    outscale = config.outscale or scale
+    size = _enlargement(config, model)
     times = StageTimes()
     notes: dict[str, list[Path]] = {}
 
-    def decode(job: Job) -> ImageData:
+    def decode(job: Job) -> Photograph:
         with times.measure("decode"):
             image = read_image(job.source.path, max_pixels=config.max_pixels, truncated=config.truncated)
-        for note in check_result(image, job.target, outscale=outscale):
+        for note in check_result(image, job.target, outscale=size.outscale):
             notes.setdefault(note, []).append(job.source.path)
-        return image
+        with times.measure("faces"):
+            photo = _plan(image, config, size)
+        if config.faces != "off" and not photo.crops and not photo.left_alone:
+            notes.setdefault("no face was found", []).append(job.source.path)
+        return photo
 
-    def encode(job: Job, enlarged: tuple[ImageData, ...]) -> Path:
+    def join(photo: Photograph, results: Sequence[tuple[ImageData, ...]]) -> tuple[Photograph, ImageData]:
         with times.measure("encode"):
-            image = finish(enlarged[0], scale=scale, outscale=outscale)
+            return photo, put_together(photo, [result for (result,) in results], size)
+
+    def encode(job: Job, joined: tuple[Photograph, ImageData]) -> tuple[Path, list[FoundFace]]:
+        photo, image = joined
+        with times.measure("encode"):
             write_image(job.target, image, quality=config.quality, compression=config.compression)
-        return job.target
+        return job.target, list(_found(job.source.path, photo))
 
     enlarge = partial(enlarge_stream, [model], runtime=config.runtime, warn=reporter.warn, times=times)
     stages = Stages(
-        decode=decode, compute=enlarge, encode=encode, expected_pixels=_expected_pixels, pixels=result_px
+        decode=decode,
+        split=lambda photo: photo.parts,
+        compute=enlarge,
+        join=join,
+        encode=encode,
+        expected_pixels=_expected_pixels,
+        pixels=result_px,
     )
     threads = own_cores()
     depth = read_ahead(batch_size(config.runtime, model.device), threads)
@@ -66,13 +81,13 @@ def upscale_files(
     reporter.begin(len(jobs), "images")
     try:
         with closing(run_files(jobs, stages, threads=threads, depth=depth)) as outcomes:
-            written = tuple(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
+            done = list(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
     finally:
         for note, paths in notes.items():
             others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             reporter.warn(f"{note}: {min(paths)}{others}")
     return UpscaleResult(
-        written,
+        tuple(target for target, _ in done),
         (),
         tuple(failed),
         config.output,
@@ -82,7 +97,31 @@ def upscale_files(
         sha256=model.sha256,
         seconds=time.perf_counter() - start,
         stages=times.table(),
+        faces=tuple(face for _, faces in done for face in faces),
     )
+
+
+def _enlargement(config: UpscaleConfig, model: Model) -> Enlargement:
+    scale = model.network.traits.scale
+    return Enlargement(scale, config.outscale or scale)
+
+
+def _plan(image: ImageData, config: UpscaleConfig, size: Enlargement) -> Photograph:
+    return plan_photograph(
+        image,
+        size,
+        mode=config.faces,
+        background=config.background,
+        min_face=config.min_face,
+        threshold=config.face_threshold,
+    )
+
+
+def _found(file: Path, photo: Photograph) -> Iterator[FoundFace]:
+    """Yield the faces of a photograph, those first that were restored."""
+    for face, why in (*((crop.face, "") for crop in photo.crops), *photo.left_alone):
+        points = tuple((float(x), float(y)) for x, y in face.points)
+        yield FoundFace(file, face.box, points, face.score, face.width, why)
 
 
 def _expected_pixels(job: Job) -> int:
@@ -98,14 +137,17 @@ def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, r
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels, truncated=config.truncated)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     model = load_for(weights, config.runtime)
-    scale = model.network.traits.scale
-    outscale = config.outscale or scale
-    for note in check_result(image, Path(f"stdin{suffix}"), outscale=outscale):
+    size = _enlargement(config, model)
+    for note in check_result(image, Path(f"stdin{suffix}"), outscale=size.outscale):
         reporter.warn(note)
-    (outcome,) = enlarge_stream([model], [Outcome(None, image)], runtime=config.runtime, warn=reporter.warn)
-    if isinstance(outcome.value, ImageError):
-        raise outcome.value
-    enlarged = finish(outcome.value[0], scale=scale, outscale=outscale)
+    photo = _plan(image, config, size)
+    parts = [Outcome(index, part) for index, part in enumerate(photo.parts)]
+    results: dict[int, ImageData] = {}
+    for outcome in enlarge_stream([model], parts, runtime=config.runtime, warn=reporter.warn):
+        if isinstance(outcome.value, ImageError):
+            raise outcome.value
+        results[outcome.item] = outcome.value[0]
+    enlarged = put_together(photo, [results[index] for index in range(len(parts))], size)
     return encode_image(enlarged, suffix, quality=config.quality, compression=config.compression)
 
 
@@ -119,11 +161,3 @@ def check_result(image: ImageData, target: Path, *, outscale: float) -> list[str
     if exif_is_too_long(image, target.suffix):
         notes.append("EXIF is too long for JPEG and left out")
     return notes + metadata_losses(image, target.suffix)
-
-
-def finish(image: ImageData, *, scale: int, outscale: float) -> ImageData:
-    """Bring what a network enlarged to the enlargement that was asked for."""
-    if outscale == scale:
-        return image
-    height, width = (max(1, round(side / scale * outscale)) for side in image.size)
-    return image.resized(height, width)

@@ -134,11 +134,13 @@ def test_depth_grey_and_alpha_stay(whole: None) -> None:
 def test_what_was_clean_already_is_left_and_what_was_bad_is_not() -> None:
     photo = drawn(128, 128, Similarity.identity())
     (crop,) = cut_faces(photo, [face_at(64, 64, 128)], enlargement=1)
-    same = drawn(512, 512, Similarity.scaling(1 / 4).then(crop.placed.inverse()))
+    same = ImageData(drawn(512, 512, Similarity.scaling(1 / 4).then(crop.placed.inverse())).rgb8)
     background = flat(512, 512, 10)
     assert np.array_equal(paste_faces(background, [crop], [same], outscale=4).rgb, background.rgb)
     rng = np.random.default_rng(0)
     noisy = np.clip(photo.rgb8 + rng.normal(0, 12, photo.rgb.shape), 0, 255).astype(np.uint8)
     (bad,) = cut_faces(ImageData(noisy), [crop.face], enlargement=1)
     changed = paste_faces(background, [bad], [same], outscale=4).rgb
-    assert (changed[256, 256] != background.rgb[256, 256]).any()
+    assert np.abs(changed[256, 256].astype(int) - same.rgb8[256, 256]).max() <= 1
+    mixed = paste_faces(background, [bad], [same], outscale=4, is_restored=True).rgb
+    assert np.abs(mixed[256, 256] - (0.6 * same.rgb8[256, 256] + 0.4 * 10)).max() <= 1
