@@ -22,7 +22,7 @@ from tests.conftest import Run
         (["upscale", "--bogus"], "no such option: `--bogus`", "facesr upscale"),
         (
             ["upscale", "a", "b", "--batc", "3"],
-            "no such option: `--batc` (Possible options: `--batch`)",
+            "no such option: `--batc` (Possible options: `--batch`, `--faces`)",
             "facesr upscale",
         ),
         (["upscale", "a", "b", "--model"], "option `--model` requires an argument", "facesr upscale"),
