@@ -12,6 +12,7 @@ from facesr.data.batches import Slice, batches
 from facesr.data.dataset import PairDataset
 from facesr.data.folders import Folder, check_scale, fingerprint
 from facesr.data.pairs import PairSet
+from facesr.data.resident import ResidentImages, is_resident
 from facesr.device import pick_dtype
 from facesr.errors import ConfigError
 from facesr.events import Reporter
@@ -57,6 +58,9 @@ def start(
         size = lq_size(config, folders, network.traits)
         if isinstance(network.traits.view, Window):
             network.traits = replace(network.traits, view=Window(max(size)))
+        # Recorded too, since it changes the draws.
+        resident = is_resident(config.data, folders, device)
+        config = replace(config, data=replace(config.data, resident="yes" if resident else "no"))
         trainer = Trainer(network, config, device)
         folder = RunFolder(config.out or Path())
         validator = None
@@ -76,7 +80,9 @@ def start(
                 if ranks.rank == 0:
                     announce(config, trainer, size, reporter)
                 workers = worker_count(config)
-                with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
+                images = ResidentImages(draws, device) if resident else None
+                stream = batches(draws, part=part, start=trainer.step, workers=workers, resident=images)
+                with closing(stream):
                     loop.go(stream, stop)
         return TrainResult(
             folder.path,

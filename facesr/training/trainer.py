@@ -103,13 +103,14 @@ class Trainer:
 
     def _compare(self, lq: Tensor, hq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
-        images, target = (
-            send_to_device(pixels, self.device).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
-        )
+        images, target = (self._here(pixels).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq))
         half = self._dtype is not torch.float32
         with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
             prediction = self._forward(images)
         return self.objective(prediction, target)
+
+    def _here(self, pixels: Tensor) -> Tensor:
+        return send_to_device(pixels, self.device) if pixels.device.type == "cpu" else pixels
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self._module, DistributedDataParallel) and not last:

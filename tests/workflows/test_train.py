@@ -143,8 +143,10 @@ def test_a_run_folder_may_have_any_name(name: str, data: dict, tmp_path: Path) -
 def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path) -> None:
     config = make(data, tmp_path / "run", args={"features": 8}, iterations=1, validate_every=0)
     train(config)
-    # With the arguments that were left to their defaults, which another version may change.
+    # With the arguments that were left to their defaults, which another version may change, and with what
+    # `auto` was on this device.
     config = replace(config, args={"blocks": 20, "features": 8, "scale": 4})
+    config = replace(config, data=replace(config.data, resident="no"))
     reloaded = resumed_config(tmp_path / "run")
     assert replace(reloaded, resume=None, out=config.out) == config
     # As a `--config` of its own it starts another run.
@@ -252,6 +254,15 @@ def test_it_overfits_four_crops(tmp_path: Path) -> None:
     assert losses[0] > 0.03
 
 
+def test_images_on_the_device_train_a_network(data: dict, tmp_path: Path) -> None:
+    data = {**data, "resident": "yes", "degradation": ["clean"]}
+    train(make(data, tmp_path / "run", iterations=60, validate_every=0, log_every=20))
+    losses = [line["loss"] for line in lines(tmp_path / "run")]
+    assert all(np.isfinite(losses))
+    assert losses[-1] < losses[0]
+    assert read_toml(tmp_path / "run" / "config.toml")["data"]["resident"] == "yes"
+
+
 @pytest.mark.parametrize(
     ("warmup", "decays"), [(False, [0.4] * 5), (True, [1 / 10, 2 / 11, 3 / 12, 4 / 13, 4 / 13])]
 )
@@ -354,7 +365,9 @@ def resume(out: Path) -> TrainResult:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 @pytest.mark.parametrize(
-    ("ring", "method"), [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon")], ids=["fresh", "ring-muon"]
+    ("ring", "method"),
+    [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon"), ({"resident": "yes", "reuse": 2, "ring": 4}, "muon")],
+    ids=["fresh", "ring-muon", "resident"],
 )
 def test_a_signal_saves_and_the_resumed_run_is_the_same(
     name: str, ring: dict, method: str, data: dict, tmp_path: Path
