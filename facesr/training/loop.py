@@ -20,6 +20,7 @@ from facesr.processes import Rank
 from facesr.training.best import Best, choose_best, chosen_by, write_best
 from facesr.training.curves import EventWriter, draw_curve
 from facesr.training.layout import BEST
+from facesr.training.memory import is_out_of_memory
 from facesr.training.run_folder import RunFolder, explain_write_errors
 from facesr.training.signals import Stopped, StopSignals
 from facesr.training.trainer import Trainer
@@ -120,6 +121,8 @@ class TrainingLoop:
             try:
                 batch = next(stream)
             except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 if self._control is None and self._agree(stop):  # the same signal has ended the workers
                     self._check_pending()
                     self._save()
@@ -132,13 +135,7 @@ class TrainingLoop:
             for message in set(batch.failed) - known_failures:
                 known_failures.add(message)
                 self.reporter.warn(f"{message}; another picture takes its place")
-            try:
-                losses = send_to_host(trainer.train_step(batch))
-            except torch.OutOfMemoryError as error:
-                raise RunError(
-                    f"{trainer.device} has too little memory for a step",
-                    hint="raise `optim.accumulate`, or lower `--batch` or `data.crop_px`, then `--resume`",
-                ) from error
+            losses = send_to_host(trainer.train_step(batch))
             self._check_pending()
             self._pending = (trainer.step, losses, batch)
             self.reporter.advance()

@@ -67,8 +67,9 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def adam(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:
-    """Return Adam for all parameters."""
-    return [Adam(parameters, lr=config.learning_rate, betas=config.betas)]
+    """Return Adam for all parameters, on CUDA as one kernel that a graph can hold."""
+    options = {"fused": True, "capturable": True} if parameters[0].device.type == "cuda" else {}
+    return [Adam(parameters, lr=config.learning_rate, betas=config.betas, **options)]
 
 
 def muon(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:

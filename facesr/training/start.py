@@ -23,6 +23,7 @@ from facesr.results import TrainResult
 from facesr.training.distributed import join_processes, worker_count
 from facesr.training.initial import initial_network
 from facesr.training.loop import TrainingLoop
+from facesr.training.memory import explain_memory
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.trainer import Trainer
@@ -43,7 +44,7 @@ def start(
     Without validation pairs it trains without validation. If `resumed`, it continues from the folder's
     checkpoint. Errors are those of `train`, which has checked what it can without torch.
     """
-    with join_processes(config) as device:
+    with join_processes(config) as device, explain_memory(device):
         ranks = rank_from_environment()
         # Recorded in full, since another version may have other defaults.
         config = replace(config, args=resolve_args(config.arch, config.args))

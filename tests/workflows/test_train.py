@@ -26,6 +26,7 @@ from facesr.config.loss import LossConfig
 from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
+from facesr.data.resident import ResidentImages
 from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError, WeightsError
 from facesr.metrics import METRICS
 from facesr.models import build_network
@@ -39,6 +40,7 @@ from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.start import remaining
 from facesr.training.trainer import Trainer
+from facesr.training.validation import Validator
 from facesr.workflows.train import train
 from tests.conftest import Listener, noise
 
@@ -230,16 +232,43 @@ def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Pa
     assert train(build(TrainConfig, tree)).step == 6
 
 
+FULL = (
+    "CUDA out of memory. Tried to allocate 2 GiB", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", "GET was unable to find an engine",
+    "Unable to find a valid cuDNN algorithm to run convolution", "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["step", "images", "validation"])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), MemoryError(), *map(RuntimeError, FULL)], ids=repr
+)
 def test_too_little_memory_is_one_clear_error(
+    error: Exception, place: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    owners = {"step": (Trainer, "train_step"), "images": (ResidentImages, "make")}
+    monkeypatch.setattr(*owners.get(place, (Validator, "score")), fail)
+    if place == "images":
+        data = {**data, "resident": "yes"}
+    with pytest.raises(RunError, match="cpu has too little memory for a step") as caught:
+        train(make(data, tmp_path / "run"))
+    assert "`--batch`" in caught.value.hint
+    assert "accumulate" in caught.value.hint
+
+
+def test_another_error_of_a_step_stays_what_it_is(
     data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(Trainer, "train_step", fail)
-    with pytest.raises(RunError, match="cpu has too little memory for a step") as caught:
+    with pytest.raises(RuntimeError, match="illegal"):
         train(make(data, tmp_path / "run"))
-    assert "accumulate" in caught.value.hint
 
 
 def test_it_overfits_four_crops(tmp_path: Path) -> None:
