@@ -17,7 +17,7 @@ from facesr.config.steps import PRESETS, preset_tree
 from facesr.errors import ConfigError
 
 _RECIPE_DIR = Path(__file__).parent / "presets" / "recipes"
-RECIPES = ("psnr", "face", "original", "smoke")
+RECIPES = ("psnr", "face", "face-gpu", "original", "smoke")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class TrainConfig(Config):
 
     recipe: str = opt(
         "psnr",
-        "A bundled recipe (psnr, face, original, smoke) or a TOML file.",
+        "A bundled recipe (psnr, face, face-gpu, original, smoke) or a TOML file.",
         panel="Training",
         metavar="NAME|PATH",
     )

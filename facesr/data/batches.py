@@ -33,6 +33,7 @@ class Batch:
     hq: Tensor  # (B, scale h, scale w, 3) uint8
     names: tuple[str, ...]  # the HQ files
     failed: tuple[str, ...]  # files that could not be read and were passed over
+    seconds: tuple[float, float] = (0.0, 0.0)  # that reading and degrading its new pairs took, summed
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def batches(
     try:
         ring: deque[TrainingPair] = deque(maxlen=size)
         failed: list[str] = []
+        reading = degrading = 0.0
         newest = first - 1  # position of the newest pair in the stream of this process
         for step in count(start):
             pairs = []
@@ -98,12 +100,17 @@ def batches(
                 while newest < position // config.reuse + size - 1:
                     _push(ring, next(stream), failed)
                     newest += 1
+                    reading, degrading = (
+                        before + new
+                        for before, new in zip((reading, degrading), ring[-1].seconds, strict=True)
+                    )
                 random = Random(derive_seed(draws.seed, f"use {part.number(position)}"))  # noqa: S311
                 pair = ring[random.randrange(size)]
                 pairs.append((*vary(pair.lq, pair.hq, config, random, scale=draws.scale), pair.name))
             lq, hq, names = zip(*pairs, strict=True)
-            yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed))
+            yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed), (reading, degrading))
             failed.clear()
+            reading = degrading = 0.0
     finally:
         del stream  # ends the workers, even if a traceback holds on to this frame
 

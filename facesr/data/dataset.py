@@ -1,5 +1,6 @@
 """Making training pairs: each a function of the seed and its number alone."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +31,7 @@ class TrainingPair:
     name: str  # the HQ file, for messages
     failed: tuple[str, ...] = ()  # messages about files that could not be read and were passed over
     error: FacesrError | None = None  # why no pair at all can be made so
+    seconds: tuple[float, float] = (0.0, 0.0)  # that reading and varying it took, and degrading it
 
 
 class PairDataset(Dataset[TrainingPair]):
@@ -55,13 +57,13 @@ class PairDataset(Dataset[TrainingPair]):
             random, index, position = self.pick(number, attempt)
             folder = self.folders[index]
             try:
-                lq, hq = self._make(folder, position, random)
+                lq, hq, seconds = self._make(folder, position, random)
             except ImageError as error:
                 failed.append(error.message)
                 continue
             except FacesrError as error:  # raised in a worker, it would reach the user as a traceback
                 return TrainingPair(nothing, nothing, "", error=error)
-            return TrainingPair(lq, hq, str(folder.hq[position]), tuple(failed))
+            return TrainingPair(lq, hq, str(folder.hq[position]), tuple(failed), seconds=seconds)
         return TrainingPair(nothing, nothing, "", tuple(failed))
 
     def pick(self, number: int, attempt: int = 0) -> tuple[Random, int, int]:
@@ -93,20 +95,25 @@ class PairDataset(Dataset[TrainingPair]):
             raise ImageError(f"is {size[1]}x{size[0]} now", file=folder.hq[position])
         return hq
 
-    def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
+    def _make(
+        self, folder: Folder, position: int, random: Random
+    ) -> tuple[Array, Array, tuple[float, float]]:
+        start = time.perf_counter()
         lq = read_image(folder.lq[position]).rgb8 if folder.lq else None
         hq = self.read_hq(folder, position, lq)
         if lq is not None:
             if tuple(self.scale * side for side in lq.shape[:2]) != hq.shape[:2]:
                 raise ImageError(f"is {lq.shape[1]}x{lq.shape[0]} now", file=folder.lq[position])
-            return lq, hq
+            return lq, hq, (time.perf_counter() - start, 0.0)
         hq = zoom(hq, self.config, random)
         hq = jitter(hq, self.config, random)
         name = self.pick_degradation(random)
         steps = draw(self.degradations[name], random.getrandbits(48))
         height, width = (side - side % self.scale for side in hq.shape[:2])
         hq = np.ascontiguousarray(hq[:height, :width])
-        return degrade_pixels(hq, steps, scale=self.scale), hq
+        middle = time.perf_counter()
+        lq = degrade_pixels(hq, steps, scale=self.scale)
+        return lq, hq, (middle - start, time.perf_counter() - middle)
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,7 @@ from facesr.degradation.degrader import apply_together, crop_to_multiple, draw_t
 from facesr.degradation.steps import Params, kernel_of
 from facesr.errors import ImageError
 from facesr.processes import cores
-from facesr.transfer import send_to_device
+from facesr.transfer import Stopwatch, send_to_device
 
 CHUNK = 64  # pairs that are made together
 _MEMORY_SHARE = 0.5  # of the free memory, at most, for HQ images
@@ -76,6 +76,7 @@ class ResidentImages:
     def __init__(self, draws: PairDataset, device: torch.device) -> None:
         self._draws, self._device = draws, device
         self._failed: list[str] = []
+        self._watch: Stopwatch | None = None  # of the chunk before
         with ThreadPoolExecutor(cores()) as executor:
             self._images = [self._load(folder, executor) for folder in draws.folders]
         sizes = [[(image.shape[0], image.shape[1]) for image in images] for images in self._images]
@@ -102,6 +103,7 @@ class ResidentImages:
     @torch.no_grad()
     def make(self, plan: Plan) -> Iterator[TrainingPair]:
         """Make the pairs of a chunk on the device; nothing waits for it."""
+        watch = Stopwatch(self._device)
         size = plan.views[0].size
         images = [self._images[folder][position].permute(2, 0, 1) for folder, position in plan.images]
         boxes = send_to_device(
@@ -123,10 +125,14 @@ class ResidentImages:
             degraded = apply_together(hq.index_select(0, index), steps, scale=self._draws.scale)
             lq.index_copy_(0, index, degraded)
         lq_pixels, hq_pixels = _to_pixels(lq * 255), _to_pixels(levels)
+        watch.stop()
+        # The chunk before is done by now, so that nothing waits for its time.
+        seconds = self._watch.seconds() / CHUNK if self._watch else 0.0
+        self._watch = watch
         for (folder, position), one_lq, one_hq in zip(plan.images, lq_pixels, hq_pixels, strict=True):
             name = str(self._draws.folders[folder].hq[position])
             failed, self._failed = tuple(self._failed), []
-            yield TrainingPair(one_lq, one_hq, name, failed)
+            yield TrainingPair(one_lq, one_hq, name, failed, seconds=(0.0, seconds))
 
 
 def _to_pixels(levels: Tensor) -> Tensor:

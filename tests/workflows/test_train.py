@@ -285,7 +285,9 @@ def test_it_overfits_four_crops(tmp_path: Path) -> None:
 
 def test_images_on_the_device_train_a_network(data: dict, tmp_path: Path) -> None:
     data = {**data, "resident": "yes", "degradation": ["clean"]}
-    train(make(data, tmp_path / "run", iterations=60, validate_every=0, log_every=20))
+    listener = Listener()
+    train(make(data, tmp_path / "run", iterations=60, validate_every=0, log_every=20), listener)
+    assert sum("images/s, bound by" in warning for warning in listener.warnings) == 1
     losses = [line["loss"] for line in lines(tmp_path / "run")]
     assert all(np.isfinite(losses))
     assert losses[-1] < losses[0]
@@ -938,7 +940,7 @@ def test_durations_are_said_in_two_units(seconds: float, text: str) -> None:
     assert remaining(seconds) == text
 
 
-@pytest.mark.parametrize("name", ["psnr", "face", "original", "smoke"])
+@pytest.mark.parametrize("name", ["psnr", "face", "face-gpu", "original", "smoke"])
 def test_recipes_are_valid(name: str) -> None:
     config = train_recipe(name)
     assert config.recipe == name
@@ -948,8 +950,15 @@ def test_recipes_are_valid(name: str) -> None:
         assert config.loss == {"l1": LossConfig(target="sharpened")}
         assert config.optim.periods == (150_000, 150_000)
     else:
-        assert config.loss == {"psnr" if name == "face" else "l1": LossConfig()}
+        assert config.loss == {"psnr" if name.startswith("face") else "l1": LossConfig()}
         assert not config.data.usm_source
+
+
+def test_the_recipe_for_a_gpu_sees_a_million_faces_and_the_variety_of_face() -> None:
+    gpu, face = train_recipe("face-gpu"), train_recipe("face")
+    assert gpu.iterations * gpu.batch == pytest.approx(1e6, rel=0.05)
+    assert gpu.dtype == "bf16"
+    assert replace(gpu.data, ring=face.data.ring) == face.data
 
 
 def test_usm_is_off_by_default() -> None:
