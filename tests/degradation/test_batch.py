@@ -107,3 +107,12 @@ def test_one_product_for_a_block_is_the_transform_by_rows_and_columns() -> None:
     for inverse in (False, True):
         whole = jpeg_module._transform_whole(blocks, inverse=inverse)
         torch.testing.assert_close(whole, jpeg_module._transform(blocks, inverse=inverse), atol=2e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_batch_on_a_device_waits_for_nothing(preset: str) -> None:
+    # The device `meta` has no data to wait for.
+    plan = draw_together(degradation_preset(preset), range(COUNT))
+    assert apply_together(images().to("meta"), plan).shape == (COUNT, 3, 24, 32)
+    assert noise_module._count_by_marks(images().to("meta")).shape == (COUNT,)
