@@ -67,7 +67,7 @@ def _degradation_steps(truth: Image.Image) -> None:
     sizes = Sizes(hq=(512, 512), lq=(128, 128))
     cells: list[tuple[str, Image.Image] | None] = [("truth, 512 px", truth)]
     for params in draw(degradation_preset(), seed=EXAMPLE_SEED):
-        images = STEPS[params["type"]].apply(images, params, sizes)
+        images = STEPS[params["type"]].apply(images, [params], sizes)
         pixels = images.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
         cells.append((f"{describe(params)} [{pixels.shape[1]} px]", Image.fromarray(pixels)))
     rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from facesr.config.build import build, is_file, read_toml
 from facesr.config.fields import Auto, Config, Count, Positive, WholeNumber, key, opt
@@ -73,6 +73,11 @@ class DataConfig(Config):
     shift: Chance = key("Largest shift with it, as a part of the side.", default=0.1)
     reuse: Count = key("How often each degraded image is used, from a ring.", default=1)
     ring: Count = key("Pictures that the ring holds, if `reuse` is above 1.", default=256)
+    resident: Literal["auto", "yes", "no"] = key(
+        "Keep HQ images on the device and make LQ there. auto does on CUDA if they take less than half of its"
+        " free memory.",
+        default="auto",
+    )
     workers: WholeNumber | Auto = key(
         "Processes that prepare images, auto is 8, or the cores that each process has if they are fewer.",
         default="auto",
@@ -83,6 +88,11 @@ class DataConfig(Config):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_lq)} --train-lq")
         if self.train_share and len(self.train_share) != len(self.train_hq):
             raise ConfigError(f"{len(self.train_hq)} --train-hq but {len(self.train_share)} --train-share")
+        if self.resident == "yes" and self.train_lq:
+            raise ConfigError(
+                "`data.resident` makes LQ on the device, and cannot be combined with `--train-lq`",
+                hint="leave out `--train-lq`, or use `--set data.resident=no`",
+            )
         read_shares(self.degradation)
 
     def resolved(self) -> Self:

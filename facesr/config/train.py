@@ -17,7 +17,7 @@ from facesr.config.steps import PRESETS, preset_tree
 from facesr.errors import ConfigError
 
 _RECIPE_DIR = Path(__file__).parent / "presets" / "recipes"
-RECIPES = ("psnr", "face", "original", "smoke")
+RECIPES = ("psnr", "face", "face-gpu", "original", "smoke")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class TrainConfig(Config):
 
     recipe: str = opt(
         "psnr",
-        "A bundled recipe (psnr, face, original, smoke) or a TOML file.",
+        "A bundled recipe (psnr, face, face-gpu, original, smoke) or a TOML file.",
         panel="Training",
         metavar="NAME|PATH",
     )
@@ -73,6 +73,11 @@ class TrainConfig(Config):
     )
     dtype: Dtype = key("Precision of the forward pass (autocast); auto is fp32.", default="auto")
     compile: bool = key("Compile the network with torch.compile.", default=False)
+    graph: bool = key(
+        "On CUDA, run each step as one graph. It is not used with several processes, fp16, `compile` or"
+        " `optim.accumulate`.",
+        default=True,
+    )
     log_every: Count = key("Iterations between lines of metrics.", default=100)
     save_every: Count = key("Iterations between checkpoints.", default=1000)
     validate_every: WholeNumber = key("Iterations between validations; 0 never validates.", default=5000)

@@ -5,10 +5,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count, islice
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from facesr.data.augment import vary
 from facesr.data.dataset import PairDataset, TrainingPair
+from facesr.data.resident import CHUNK, ResidentImages
 from facesr.degradation.degrader import derive_seed
 from facesr.errors import ImageError
 from facesr.processes import STOP_SIGNALS, refuse_unguarded
@@ -27,10 +29,11 @@ _WORKER_GRACE_S = 20
 class Batch:
     """What one process sees of a step."""
 
-    lq: Tensor  # (B, h, w, 3) uint8
+    lq: Tensor  # (B, h, w, 3) uint8, on the CPU, or on the device where HQ images lie there
     hq: Tensor  # (B, scale h, scale w, 3) uint8
     names: tuple[str, ...]  # the HQ files
     failed: tuple[str, ...]  # files that could not be read and were passed over
+    seconds: tuple[float, float] = (0.0, 0.0)  # that reading and degrading its new pairs took, summed
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class Slice:
         return step * self.batch + self.rank * self.local + offset
 
 
-def batches(draws: PairDataset, *, part: Slice, start: int, workers: int) -> Generator[Batch]:
+def batches(
+    draws: PairDataset, *, part: Slice, start: int, workers: int, resident: ResidentImages | None = None
+) -> Generator[Batch]:
     """Yield this process's batches for ever, from step `start` (the first is 0).
 
     Each pair is used `reuse` times: the last `ring` of them are held, every use takes one of those at random
@@ -65,22 +70,29 @@ def batches(draws: PairDataset, *, part: Slice, start: int, workers: int) -> Gen
     first = used // config.reuse
     if workers:
         refuse_unguarded()
-    loader = DataLoader(
-        draws,
-        sampler=map(part.number, count(first)),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=max(2, 2 * part.local // max(1, workers)) if workers else None,
-        generator=torch.Generator(),  # of its own, so that starting it leaves the global one alone
-        worker_init_fn=_keep_to_the_parent,
-    )
-    stream = iter(loader)
+    options: dict[str, Any] = {
+        "batch_size": None,
+        "num_workers": workers,
+        "generator": torch.Generator(),  # of its own, so that starting it leaves the global one alone
+        "worker_init_fn": _keep_to_the_parent,
+    }
+    stream: Iterator[TrainingPair]
+    if resident is None:
+        ahead = max(2, 2 * part.local // max(1, workers)) if workers else None
+        numbers = map(part.number, count(first))
+        stream = iter(DataLoader(draws, sampler=numbers, prefetch_factor=ahead, **options))
+    else:
+        chunks = (range(start, start + CHUNK) for start in count(first // CHUNK * CHUNK, CHUNK))
+        parts = ([part.number(position) for position in chunk] for chunk in chunks)
+        plans = iter(DataLoader(resident.plans, sampler=parts, **options))
+        stream = islice(chain.from_iterable(map(resident.make, plans)), first % CHUNK, None)
     if workers and hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
         # The loader's own handler would raise in the middle of a step; the next batch notices soon enough.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         ring: deque[TrainingPair] = deque(maxlen=size)
         failed: list[str] = []
+        reading = degrading = 0.0
         newest = first - 1  # position of the newest pair in the stream of this process
         for step in count(start):
             pairs = []
@@ -88,20 +100,25 @@ def batches(draws: PairDataset, *, part: Slice, start: int, workers: int) -> Gen
                 while newest < position // config.reuse + size - 1:
                     _push(ring, next(stream), failed)
                     newest += 1
+                    reading, degrading = (
+                        before + new
+                        for before, new in zip((reading, degrading), ring[-1].seconds, strict=True)
+                    )
                 random = Random(derive_seed(draws.seed, f"use {part.number(position)}"))  # noqa: S311
                 pair = ring[random.randrange(size)]
                 pairs.append((*vary(pair.lq, pair.hq, config, random, scale=draws.scale), pair.name))
             lq, hq, names = zip(*pairs, strict=True)
-            yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed))
+            yield Batch(torch.stack(lq), torch.stack(hq), names, tuple(failed), (reading, degrading))
             failed.clear()
+            reading = degrading = 0.0
     finally:
-        del stream, loader  # ends the workers, even if a traceback holds on to this frame
+        del stream  # ends the workers, even if a traceback holds on to this frame
 
 
 def _push(ring: deque[TrainingPair], pair: TrainingPair, failed: list[str]) -> None:
     if pair.error:
         raise pair.error
-    if not pair.lq.size:
+    if not len(pair.lq):
         raise ImageError(
             f"{len(pair.failed)} pictures in a row could not be read, the last: {pair.failed[-1]}"
         )

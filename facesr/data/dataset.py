@@ -1,11 +1,13 @@
 """Making training pairs: each a function of the seed and its number alone."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from facesr.config.data import DataConfig
@@ -24,11 +26,12 @@ _TRIES = 8
 class TrainingPair:
     """A training pair at 8 bits."""
 
-    lq: Array  # (h, w, 3) uint8; empty if nothing could be read
-    hq: Array  # (scale h, scale w, 3) uint8
+    lq: Array | Tensor  # (h, w, 3) uint8; empty if nothing could be read
+    hq: Array | Tensor  # (scale h, scale w, 3) uint8
     name: str  # the HQ file, for messages
     failed: tuple[str, ...] = ()  # messages about files that could not be read and were passed over
     error: FacesrError | None = None  # why no pair at all can be made so
+    seconds: tuple[float, float] = (0.0, 0.0)  # that reading and varying it took, and degrading it
 
 
 class PairDataset(Dataset[TrainingPair]):
@@ -51,45 +54,66 @@ class PairDataset(Dataset[TrainingPair]):
         nothing = np.empty((0, 0, 3), np.uint8)
         failed: list[str] = []
         for attempt in range(_TRIES):
-            random = Random(derive_seed(self.seed, f"draw {number}", attempt))  # noqa: S311
-            shares = [folder.share for folder in self.folders]
-            index = random.choices(range(len(self.folders)), shares)[0]
+            random, index, position = self.pick(number, attempt)
             folder = self.folders[index]
-            size = len(folder.hq)
-            epoch, place = divmod(number, size)
-            # A broken file is replaced by another, so that one of thousands does not end a run of days.
-            position = random.randrange(size) if attempt else _order(self.seed, index, size, epoch)[place]
             try:
-                lq, hq = self._make(folder, position, random)
+                lq, hq, seconds = self._make(folder, position, random)
             except ImageError as error:
                 failed.append(error.message)
                 continue
             except FacesrError as error:  # raised in a worker, it would reach the user as a traceback
                 return TrainingPair(nothing, nothing, "", error=error)
-            return TrainingPair(lq, hq, str(folder.hq[position]), tuple(failed))
+            return TrainingPair(lq, hq, str(folder.hq[position]), tuple(failed), seconds=seconds)
         return TrainingPair(nothing, nothing, "", tuple(failed))
 
-    def _make(self, folder: Folder, position: int, random: Random) -> tuple[Array, Array]:
+    def pick(self, number: int, attempt: int = 0) -> tuple[Random, int, int]:
+        """Choose folder and position of an image; what comes next is drawn from the generator."""
+        random = Random(derive_seed(self.seed, f"draw {number}", attempt))  # noqa: S311
+        shares = [folder.share for folder in self.folders]
+        index = random.choices(range(len(self.folders)), shares)[0]
+        size = len(self.folders[index].hq)
+        epoch, place = divmod(number, size)
+        # A broken file is replaced by another, so that one of thousands does not end a run of days.
+        return (
+            random,
+            index,
+            random.randrange(size) if attempt else _order(self.seed, index, size, epoch)[place],
+        )
+
+    def pick_degradation(self, random: Random) -> str:
+        shares = self.config.degradation_shares
+        return random.choices(list(shares), list(shares.values()))[0]
+
+    def read_hq(self, folder: Folder, position: int, lq: Array | None = None) -> Array:
+        """Read an HQ image, cropped like its LQ image where asked, or raise an `ImageError`."""
         hq = read_image(folder.hq[position]).rgb8
-        lq = read_image(folder.lq[position]).rgb8 if folder.lq else None
         if lq is not None and self.config.crop_to_scale:
             hq = crop_like(hq, lq, scale=self.scale)
-        size: tuple[int, ...] = hq.shape[:2]
+        size = (hq.shape[0], hq.shape[1])
         # Its header may have said something else, and it may have been replaced since.
         if min(size) < max(self.config.crop_px, self.scale) or folder.size not in (None, size):
             raise ImageError(f"is {size[1]}x{size[0]} now", file=folder.hq[position])
+        return hq
+
+    def _make(
+        self, folder: Folder, position: int, random: Random
+    ) -> tuple[Array, Array, tuple[float, float]]:
+        start = time.perf_counter()
+        lq = read_image(folder.lq[position]).rgb8 if folder.lq else None
+        hq = self.read_hq(folder, position, lq)
         if lq is not None:
-            if tuple(self.scale * side for side in lq.shape[:2]) != size:
+            if tuple(self.scale * side for side in lq.shape[:2]) != hq.shape[:2]:
                 raise ImageError(f"is {lq.shape[1]}x{lq.shape[0]} now", file=folder.lq[position])
-            return lq, hq
+            return lq, hq, (time.perf_counter() - start, 0.0)
         hq = zoom(hq, self.config, random)
         hq = jitter(hq, self.config, random)
-        shares = self.config.degradation_shares
-        name = random.choices(list(shares), list(shares.values()))[0]
+        name = self.pick_degradation(random)
         steps = draw(self.degradations[name], random.getrandbits(48))
         height, width = (side - side % self.scale for side in hq.shape[:2])
         hq = np.ascontiguousarray(hq[:height, :width])
-        return degrade_pixels(hq, steps, scale=self.scale), hq
+        middle = time.perf_counter()
+        lq = degrade_pixels(hq, steps, scale=self.scale)
+        return lq, hq, (middle - start, time.perf_counter() - middle)
 
 
 @lru_cache(maxsize=64)

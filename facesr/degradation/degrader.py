@@ -1,7 +1,7 @@
 """From a configuration and a seed to a degraded image, in two halves: draw, then apply."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from facesr.config.presets import DEFAULT_SCALE
 from facesr.config.steps import Degradation, degradation_preset
 from facesr.degradation.kernels import usm_sharpen
-from facesr.degradation.steps import PLACEMENT, STEPS, Params, Sizes
+from facesr.degradation.steps import PLACEMENT, STEPS, Params, Sizes, apply_to
 from facesr.errors import ConfigError, ImageError
 from facesr.images.image import Array
 from facesr.images.read import from_pil
@@ -52,22 +52,63 @@ def draw(config: Degradation, seed: int) -> list[Params]:
     return drawn
 
 
-def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Tensor:
-    """Run drawn steps on one image, (1, 3, H, W) in [0, 1], whose sides are multiples of `scale`.
+def draw_together(config: Degradation, seeds: Sequence[int]) -> list[dict[int, Params]]:
+    """Draw the parameters of several images that are to be degraded as one batch.
+
+    Sizes and modes of resizes, placements, and the order of the steps are those of the first image, so that
+    the images stay of one size. Everything else is each image's own draw.
 
     Returns:
-        (1, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
+        For each step, in order, its parameters by the index of the image.
+    """
+    drawn = [{params["step"]: params for params in draw(config, seed)} for seed in seeds]
+    order = list(drawn[0])
+    names = list(config.steps)
+    shared = {name for name in names if STEPS[config.steps[name].kind].changes_size} | {"usm_source"}
+    for position, name in enumerate(names):
+        if name in order or name in shared or not any(name in one for one in drawn):
+            continue
+        before = [order.index(other) + 1 for other in names[:position] if other in order]
+        order.insert(before[-1] if before else int(config.usm_source), name)
+    return [
+        {
+            index: (drawn[0] if name in shared else one)[name]
+            for index, one in enumerate(drawn)
+            if name in shared or name in one
+        }
+        for name in order
+    ]
+
+
+def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Tensor:
+    """Run drawn steps on one image, (1, 3, H, W); otherwise as `apply_together`."""
+    return apply_together(images, [{0: params} for params in drawn], scale=scale)
+
+
+def apply_together(
+    images: Tensor, steps: Iterable[Mapping[int, Params]], *, scale: int = DEFAULT_SCALE
+) -> Tensor:
+    """Run steps, each with parameters by the index of the image, on a batch whose sides `scale` divides.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1], on any device.
+        steps: As `draw_together` returns them.
+        scale: How many times smaller the result is.
+
+    Returns:
+        (B, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
 
     Raises:
         ConfigError: The steps do not end at that size.
     """
     height, width = images.shape[-2:]
     sizes = Sizes(hq=(height, width), lq=(height // scale, width // scale))
-    for params in drawn:
-        if params["type"] == "usm":
+    for each in steps:
+        params = list(each.values())
+        if params[0]["type"] == "usm":
             images = usm_sharpen(images)
         else:
-            images = STEPS[params["type"]].apply(images, params, sizes)
+            images = apply_to(images, list(each), STEPS[params[0]["type"]].apply, params, sizes)
     if tuple(images.shape[-2:]) != sizes.lq:
         raise ConfigError(
             f"the degradation ends at {images.shape[-2]}x{images.shape[-1]}, not {sizes.lq[0]}x{sizes.lq[1]}",

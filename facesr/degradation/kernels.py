@@ -66,7 +66,7 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
 
 
 def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
-    """Correlate (B, C, H, W) with one (k, k) kernel, k odd, reflecting at the borders."""
+    """Correlate (B, C, H, W) with a (k, k) kernel, k odd, or (B, 1, k, k), reflecting at the borders."""
     radius = kernel.shape[-1] // 2
     height, width = images.shape[-2:]
     padded = _reflect(images, radius)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facesr.transfer import send_to_device
+
 # Around the turned face, for blur and JPEG: one block of chroma at 4:2:0.
 _MARGIN_PX = 16
 
@@ -78,5 +80,11 @@ def _turn(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
 
 def _sample(images: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
     """Interpolate at positions from -1, an outer edge, to 1, the opposite one."""
-    grid = torch.stack([x, y], -1).to(images).expand(len(images), -1, -1, -1)
-    return F.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
+    grid = send_to_device(torch.stack([x, y], -1).to(images.dtype), images.device)
+    return F.grid_sample(
+        images,
+        grid.expand(len(images), -1, -1, -1),
+        mode=mode,
+        padding_mode="reflection",
+        align_corners=False,
+    )

@@ -7,6 +7,7 @@ repeat a degradation.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ from facesr.degradation.noise import add_gaussian_noise, add_poisson_noise
 from facesr.degradation.placement import align, canvas_size, place
 from facesr.errors import ImageError
 from facesr.images.image import MAX_PIXELS
+from facesr.transfer import send_to_device
 
 Params = dict[str, Any]
 # What a step `align` needs to know of the step `place` that it undoes.
@@ -41,10 +43,14 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """A kind of step: from its configuration to parameters, and from (1, 3, h, w) to (1, 3, h', w')."""
+    """A kind of step: from its configuration to parameters, and from (B, 3, h, w) to (B, 3, h', w').
+
+    A step that `changes_size` takes the first image's parameters for all, any other those of each image.
+    """
 
     draw: Callable[[Any, Random], Params]
-    apply: Callable[[Tensor, Params, Sizes], Tensor]  # images about in [0, 1]
+    apply: Callable[[Tensor, Sequence[Params], Sizes], Tensor]  # images about in [0, 1]
+    changes_size: bool = False
 
 
 def _draw_blur(config: Blur, random: Random) -> Params:
@@ -70,14 +76,23 @@ def _draw_sinc(config: Sinc, random: Random) -> Params:
     return {"family": "sinc", "size_px": size, "cutoff": math.pi * random.uniform(*config.cutoff)}
 
 
-def _apply_filter(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_filter(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    # Whoever drew them may have computed the kernels too, to spare the process that applies them.
+    kernels = [
+        torch.as_tensor(params["kernel"]) if "kernel" in params else kernel_of(params) for params in each
+    ]
+    side = max(len(kernel) for kernel in kernels)
+    alike = [F.pad(kernel, [(side - len(kernel)) // 2] * 4) for kernel in kernels]
+    return filter2d(images, send_to_device(torch.stack(alike)[:, None], images.device))
+
+
+def kernel_of(params: Params) -> Tensor:
+    """Return the (k, k) kernel of a step `blur` or `sinc`."""
     if params["family"] == "sinc":
-        kernel = sinc_kernel(size=params["size_px"], cutoff=params["cutoff"])
-    else:
-        size, sigma = params["size_px"], params["sigma"]
-        shape = {name: params[name] for name in ("angle", "beta") if name in params}
-        kernel = gaussian_kernel(params["family"], size=size, sigma=sigma, **shape)
-    return filter2d(images, kernel)
+        return sinc_kernel(size=params["size_px"], cutoff=params["cutoff"])
+    size, sigma = params["size_px"], params["sigma"]
+    shape = {name: params[name] for name in ("angle", "beta") if name in params}
+    return gaussian_kernel(params["family"], size=size, sigma=sigma, **shape)
 
 
 def _odd(sizes_px: tuple[int, int], random: Random) -> int:
@@ -105,7 +120,8 @@ def _draw_fit(config: Fit, random: Random) -> Params:
     return {"to": config.to, "mode": random.choice(config.modes), "antialias": config.antialias}
 
 
-def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_resize(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    params = each[0]
     if params["of"] == "lq":
         return _resize(images, [side * params["scale"] for side in sizes.lq], mode=params["mode"])
     _check_size([side * params["scale"] for side in images.shape[-2:]])
@@ -116,12 +132,14 @@ def _apply_resize(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
     return F.interpolate(images, scale_factor=scale, mode=params["mode"], align_corners=align)
 
 
-def _apply_shrink(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_shrink(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    params = each[0]
     size = [side / params["divisor"] for side in images.shape[-2:]]
     return _resize(images, size, mode=params["mode"])
 
 
-def _apply_fit(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_fit(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    params = each[0]
     size = sizes.hq if params["to"] == "hq" else sizes.lq
     return _resize(images, size, mode=params["mode"], antialias=params["antialias"])
 
@@ -150,11 +168,29 @@ def _draw_noise(config: Noise, random: Random) -> Params:
     return params | {"grey": random.random() < config.grey_chance, "seed": random.getrandbits(53)}
 
 
-def _apply_noise(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
-    generator = torch.Generator().manual_seed(params["seed"])
-    if params["kind"] == "gaussian":
-        return add_gaussian_noise(images, sigma=params["sigma"], grey=params["grey"], generator=generator)
-    return add_poisson_noise(images, scale=params["scale"], grey=params["grey"], generator=generator)
+def _apply_noise(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    # For one image a seed means the same on any device. Noise of a batch is drawn where the batch is.
+    generator = torch.Generator(images.device if len(each) > 1 else "cpu").manual_seed(each[0]["seed"])
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for index, params in enumerate(each):
+        groups.setdefault((params["kind"], params["grey"]), []).append(index)
+    for (kind, grey), indices in groups.items():
+        name = "sigma" if kind == "gaussian" else "scale"
+        values = torch.tensor([each[index][name] for index in indices], dtype=torch.float64)
+        add = add_gaussian_noise if kind == "gaussian" else add_poisson_noise
+        options: dict[str, Any] = {name: values, "grey": grey, "generator": generator}
+        images = apply_to(images, indices, partial(add, **options))
+    return images
+
+
+def apply_to(
+    images: Tensor, indices: Sequence[int], function: Callable[..., Tensor], *arguments: Any
+) -> Tensor:
+    """Apply a function to some images of a batch; if not to all, it keeps the size."""
+    if len(indices) == len(images):
+        return function(images, *arguments)
+    index = send_to_device(torch.tensor(indices), images.device)
+    return images.index_copy(0, index, function(images.index_select(0, index), *arguments))
 
 
 def _draw_jpeg(config: Jpeg, random: Random) -> Params:
@@ -164,9 +200,10 @@ def _draw_jpeg(config: Jpeg, random: Random) -> Params:
     return params
 
 
-def _apply_jpeg(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_jpeg(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    quality = torch.tensor([params["quality"] for params in each], dtype=torch.float64)
     # Blurs, resizes and sinc filters can overshoot; a file cannot.
-    return jpeg(images.clamp(0, 1), quality=params["quality"])
+    return jpeg(images.clamp(0, 1), quality=quality)
 
 
 def _draw_place(config: Place, random: Random) -> Params:
@@ -178,7 +215,8 @@ def _draw_place(config: Place, random: Random) -> Params:
     }
 
 
-def _apply_place(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_place(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    params = each[0]
     placement = {name: params[name] for name in PLACEMENT}
     scale = params["scale"]
     _check_size(canvas_size(sizes.hq, scale=scale, angle=params["angle"]))
@@ -191,7 +229,8 @@ def _draw_align(config: Align, random: Random) -> Params:
     return {"undoes": config.undoes, "mode": random.choice(config.modes)}
 
 
-def _apply_align(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
+def _apply_align(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
+    params = each[0]
     placement = {name: params[name] for name in PLACEMENT}
     return align(images, sizes.hq, sizes.lq, mode=params["mode"], **placement)
 
@@ -200,11 +239,11 @@ def _apply_align(images: Tensor, params: Params, sizes: Sizes) -> Tensor:
 STEPS: dict[str, Step] = {
     "blur": Step(_draw_blur, _apply_filter),
     "sinc": Step(_draw_sinc, _apply_filter),
-    "resize": Step(_draw_resize, _apply_resize),
-    "shrink": Step(_draw_shrink, _apply_shrink),
-    "fit": Step(_draw_fit, _apply_fit),
+    "resize": Step(_draw_resize, _apply_resize, changes_size=True),
+    "shrink": Step(_draw_shrink, _apply_shrink, changes_size=True),
+    "fit": Step(_draw_fit, _apply_fit, changes_size=True),
     "noise": Step(_draw_noise, _apply_noise),
     "jpeg": Step(_draw_jpeg, _apply_jpeg),
-    "place": Step(_draw_place, _apply_place),
-    "align": Step(_draw_align, _apply_align),
+    "place": Step(_draw_place, _apply_place, changes_size=True),
+    "align": Step(_draw_align, _apply_align, changes_size=True),
 }

@@ -13,11 +13,13 @@ import torch.distributed as dist
 
 from facesr.config.train import TrainConfig
 from facesr.data.batches import Batch
+from facesr.device import is_out_of_memory
 from facesr.errors import ConfigError, RunError
 from facesr.events import Reporter
 from facesr.models import resolve_args
 from facesr.processes import Rank
 from facesr.training.best import Best, choose_best, chosen_by, write_best
+from facesr.training.bound import Bound
 from facesr.training.curves import EventWriter, draw_curve
 from facesr.training.layout import BEST
 from facesr.training.run_folder import RunFolder, explain_write_errors
@@ -115,11 +117,15 @@ class TrainingLoop:
         self._reported = (trainer.step, time.perf_counter())
         waited = 0.0
         known_failures: set[str] = set()
+        speaker = self.reporter if self._is_first else Reporter()
+        bound = Bound(speaker.warn, resident=config.data.resident == "yes")
         while trainer.step < config.iterations and not stopping:
             start = time.perf_counter()
             try:
                 batch = next(stream)
             except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 if self._control is None and self._agree(stop):  # the same signal has ended the workers
                     self._check_pending()
                     self._save()
@@ -128,19 +134,15 @@ class TrainingLoop:
                     "a process that prepares pictures ended; it may have been killed for its memory",
                     hint="use fewer `data.workers` or a smaller `data.ring`, then `--resume`",
                 ) from error
-            waited += time.perf_counter() - start
+            waiting = time.perf_counter() - start
+            waited += waiting
             for message in set(batch.failed) - known_failures:
                 known_failures.add(message)
                 self.reporter.warn(f"{message}; another picture takes its place")
-            try:
-                losses = send_to_host(trainer.train_step(batch))
-            except torch.OutOfMemoryError as error:
-                raise RunError(
-                    f"{trainer.device} has too little memory for a step",
-                    hint="raise `optim.accumulate`, or lower `--batch` or `data.crop_px`, then `--resume`",
-                ) from error
+            losses = send_to_host(trainer.train_step(batch))
             self._check_pending()
             self._pending = (trainer.step, losses, batch)
+            bound.add(batch, seconds=time.perf_counter() - start, waited=waiting)
             self.reporter.advance()
             last = trainer.step == config.iterations
             stopping = self._agree(stop)

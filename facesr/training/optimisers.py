@@ -1,6 +1,7 @@
 """What moves the weights, and how far: Adam, or Muon, which needs fewer steps for kernels and matrices."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -31,36 +32,44 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move every tensor that has a gradient."""
+        """Move every tensor that has a gradient, those of one shape together."""
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group["lr"], group["momentum"])
+                    alike[parameter.shape].append(parameter)
+            for parameters in alike.values():
+                self._move(parameters, group["lr"], group["momentum"])
 
-    def _move(self, parameter: Tensor, gradient: Tensor, learning_rate: float, momentum: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["average"] = torch.zeros_like(parameter)
-        average = state["average"].lerp_(gradient, 1 - momentum)
-        matrix = gradient.lerp(average, momentum).flatten(1)
-        update = orthogonalise(matrix).mul_(_ADAM_RMS * max(matrix.shape) ** 0.5)
-        parameter.sub_(update.view(parameter.shape), alpha=learning_rate)
+    def _move(self, parameters: list[Tensor], learning_rate: float | Tensor, momentum: float) -> None:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["average"] = torch.zeros_like(parameter)
+        averages = [self.state[parameter]["average"] for parameter in parameters]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        matrices = torch.stack(gradients).lerp(torch.stack(averages), momentum).flatten(2)
+        # A few hundred small products would take longer to start on a GPU than to compute.
+        updates = orthogonalise(matrices) * (learning_rate * _ADAM_RMS * max(matrices.shape[1:]) ** 0.5)
+        torch._foreach_sub_(parameters, updates.view(-1, *parameters[0].shape).unbind())
 
 
-def orthogonalise(matrix: Tensor) -> Tensor:
-    """Bring all singular values of an (m, n) matrix near 1 (0.7 to 1.2), keeping its singular vectors."""
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Bring all singular values of (B, m, n) matrices near 1 (0.7 to 1.2), keeping their singular vectors."""
     a, b, c = _QUINTIC
-    tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = (matrix.mT if tall else matrix) / (matrix.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT.contiguous() if tall else x
 
 
 def adam(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:
-    """Return Adam for all parameters."""
-    return [Adam(parameters, lr=config.learning_rate, betas=config.betas)]
+    """Return Adam for all parameters, on CUDA as one kernel that a graph can hold."""
+    options = {"fused": True, "capturable": True} if parameters[0].device.type == "cuda" else {}
+    return [Adam(parameters, lr=config.learning_rate, betas=config.betas, **options)]
 
 
 def muon(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:

@@ -12,7 +12,8 @@ from facesr.data.batches import Slice, batches
 from facesr.data.dataset import PairDataset
 from facesr.data.folders import Folder, check_scale, fingerprint
 from facesr.data.pairs import PairSet
-from facesr.device import pick_dtype
+from facesr.data.resident import ResidentImages, is_resident
+from facesr.device import fp32_arithmetic, pick_dtype
 from facesr.errors import ConfigError
 from facesr.events import Reporter
 from facesr.models import resolve_args
@@ -22,6 +23,7 @@ from facesr.results import TrainResult
 from facesr.training.distributed import join_processes, worker_count
 from facesr.training.initial import initial_network
 from facesr.training.loop import TrainingLoop
+from facesr.training.memory import explain_memory
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.trainer import Trainer
@@ -42,7 +44,7 @@ def start(
     Without validation pairs it trains without validation. If `resumed`, it continues from the folder's
     checkpoint. Errors are those of `train`, which has checked what it can without torch.
     """
-    with join_processes(config) as device:
+    with join_processes(config) as device, explain_memory(device):
         ranks = rank_from_environment()
         # Recorded in full, since another version may have other defaults.
         config = replace(config, args=resolve_args(config.arch, config.args))
@@ -57,6 +59,9 @@ def start(
         size = lq_size(config, folders, network.traits)
         if isinstance(network.traits.view, Window):
             network.traits = replace(network.traits, view=Window(max(size)))
+        # Recorded too, since it changes the draws.
+        resident = is_resident(config.data, folders, device)
+        config = replace(config, data=replace(config.data, resident="yes" if resident else "no"))
         trainer = Trainer(network, config, device)
         folder = RunFolder(config.out or Path())
         validator = None
@@ -67,7 +72,8 @@ def start(
         )
         draws = PairDataset(folders, config.data, seed=config.seed, scale=scale)
         part = Slice(config.batch, ranks.rank, ranks.world_size)
-        with folder.lock() if ranks.rank == 0 else nullcontext():
+        arithmetic = fp32_arithmetic(device, tf32=config.dtype == "tf32")
+        with arithmetic, folder.lock() if ranks.rank == 0 else nullcontext():
             if resumed:
                 loop.resume()
             elif ranks.rank == 0:
@@ -76,7 +82,9 @@ def start(
                 if ranks.rank == 0:
                     announce(config, trainer, size, reporter)
                 workers = worker_count(config)
-                with closing(batches(draws, part=part, start=trainer.step, workers=workers)) as stream:
+                images = ResidentImages(draws, device) if resident else None
+                stream = batches(draws, part=part, start=trainer.step, workers=workers, resident=images)
+                with closing(stream):
                     loop.go(stream, stop)
         return TrainResult(
             folder.path,

@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from facesr.data.batches import Batch
 from facesr.device import DTYPES
 from facesr.errors import ConfigError
 from facesr.models.base import SRNetwork
+from facesr.training.graph import GraphedStep
 from facesr.training.objective import Objective
 from facesr.training.optimisers import OPTIMISERS, cosine_with_restarts
 from facesr.transfer import send_to_device
 
 # What a second network will need, such as a discriminator, gets keys beside those of the first.
 TrainState = dict[str, Any]
+
+_BY_DEVICE = ("fused", "capturable")
 
 
 class Trainer:
@@ -51,6 +55,11 @@ class Trainer:
             leave_out(self.network, constants)  # type: ignore[no-untyped-call]
             self._module = DistributedDataParallel(self.network)
         self._forward = torch.compile(self._module) if config.compile else self._module
+        # Of the step that comes next. On CUDA they are tensors, which a graph reads at each replay.
+        self._rate: float | Tensor = torch.zeros((), device=device) if device.type == "cuda" else 0.0
+        self._ema_weight: float | Tensor = torch.zeros((), device=device) if device.type == "cuda" else 0.0
+        graphed = can_be_graphed(config, device, several=dist.is_initialized())
+        self._run = GraphedStep(self._move) if graphed else self._move
 
     @property
     def learning_rate(self) -> float:
@@ -72,12 +81,20 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> Tensor:
         """Move the weights once, and return the losses, unweighted, as `objective.names`; nothing waits."""
+        self._rate = _stored(self._rate, self.learning_rate)
+        self._ema_weight = _stored(self._ema_weight, 1 - self._ema_decay)
+        losses = self._run(self._here(batch.lq), self._here(batch.hq))
+        self.step += 1
+        self._loss_count += 1
+        return losses
+
+    def _move(self, lq_pixels: Tensor, hq_pixels: Tensor) -> Tensor:
         optim = self.config.optim
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate
+                group["lr"] = self._rate
             optimizer.zero_grad(set_to_none=True)
-        parts = zip(batch.lq.chunk(optim.accumulate), batch.hq.chunk(optim.accumulate), strict=True)
+        parts = zip(lq_pixels.chunk(optim.accumulate), hq_pixels.chunk(optim.accumulate), strict=True)
         losses = torch.zeros_like(self._loss_sums)
         for index, (lq, hq) in enumerate(parts):
             with self._no_sync(last=index == optim.accumulate - 1):
@@ -95,21 +112,23 @@ class Trainer:
             self._scaler.step(optimizer)
         self._scaler.update()
         with torch.no_grad():
-            torch._foreach_lerp_(self._averages, self._parameters, 1 - self._ema_decay)
-        self.step += 1
+            for average, parameter in zip(self._averages, self._parameters, strict=True):
+                average.lerp_(parameter, self._ema_weight)
         self._loss_sums += losses
-        self._loss_count += 1
         return losses
 
     def _compare(self, lq: Tensor, hq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         # Interleaved bytes seen as (B, 3, h, w) are already in the channels-last layout.
-        images, target = (
-            send_to_device(pixels, self.device).permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq)
-        )
+        images, target = (pixels.permute(0, 3, 1, 2).float().div_(255) for pixels in (lq, hq))
         half = self._dtype is not torch.float32
-        with torch.autocast(self.device.type, self._dtype) if half else nullcontext():
+        # Each weight is used once, so a cache of those in half precision would only hold up a graph.
+        autocast = partial(torch.autocast, self.device.type, self._dtype, cache_enabled=False)
+        with autocast() if half else nullcontext():
             prediction = self._forward(images)
         return self.objective(prediction, target)
+
+    def _here(self, pixels: Tensor) -> Tensor:
+        return send_to_device(pixels, self.device) if pixels.device.type == "cpu" else pixels
 
     def _no_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self._module, DistributedDataParallel) and not last:
@@ -156,7 +175,10 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.ema_network.load_state_dict(state["ema"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            # How a step is computed belongs to the device, not to the run.
+            own = {name: value for name, value in optimizer.param_groups[0].items() if name in _BY_DEVICE}
+            groups = [{**group, **own} for group in saved["param_groups"]]
+            optimizer.load_state_dict({**saved, "param_groups": groups})
         self._scaler.load_state_dict(state["scaler"])
         names = self.objective.names
         # An earlier version knew one loss, and did not name it.
@@ -167,3 +189,13 @@ class Trainer:
         torch.set_rng_state(state["generator"])
         if self.device.type == "cuda" and state["cuda_generator"] is not None:
             torch.cuda.set_rng_state(state["cuda_generator"])
+
+
+def can_be_graphed(config: TrainConfig, device: torch.device, *, several: bool) -> bool:
+    """Tell whether a step can be one CUDA graph: where nothing in it waits, and all of it is captured."""
+    whole = not several and config.optim.accumulate == 1 and not config.compile and config.dtype != "fp16"
+    return config.graph and device.type == "cuda" and whole
+
+
+def _stored(place: float | Tensor, value: float) -> float | Tensor:
+    return place.fill_(value) if isinstance(place, Tensor) else value

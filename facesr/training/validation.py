@@ -1,13 +1,15 @@
 """Scoring a network on pairs while it trains."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from facesr.data.pairs import PairSet
 from facesr.data.reading import read_pair
@@ -15,11 +17,13 @@ from facesr.errors import ConfigError
 from facesr.images.image import Array, ImageData, bicubic
 from facesr.images.write import write_image
 from facesr.inference.enlarge import enlarge_pixels
-from facesr.metrics import Scores, measure
+from facesr.metrics import METRICS, Scores, measure
 from facesr.models.base import SRNetwork
 
 # The PSNR of a result without any error is infinite, and would be that of its whole set.
 _HIGHEST_DB = 100.0
+
+_BATCH = 16  # images that CUDA restores and scores together
 
 Table = dict[str, Scores]  # mean scores by validation set
 
@@ -65,20 +69,19 @@ class Validator:
     def score(
         self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
     ) -> Table:
-        """Return the network's mean scores, by set; `check` may raise before each image, to break off."""
+        """Return the network's mean scores, by set; `check` may raise before each batch, to break off."""
 
-        def score_pair(pairs: PairSet, index: int) -> Scores:
-            check()
-            lq, hq = read_pair(pairs, index)
-            return measure(restore(network, lq, device), hq, names=self.metrics)
+        def score_pairs(pairs: PairSet) -> Iterator[Scores]:
+            images = (read_pair(pairs, index) for index in range(len(pairs.lq)))
+            for group in _of_one_size(images, _BATCH if device.type == "cuda" else 1):
+                check()
+                lq, hq = (torch.from_numpy(np.stack(each)).to(device) for each in zip(*group, strict=True))
+                yield from measure_each(enlarge_pixels(network, lq, device).wait(), hq, self.metrics)
 
         training = network.training
         network.eval()
         try:
-            return {
-                one.name: mean_scores(score_pair(one, index) for index in range(len(one.lq)))
-                for one in self.sets
-            }
+            return {one.name: mean_scores(score_pairs(one)) for one in self.sets}
         finally:
             network.train(training)
 
@@ -94,6 +97,25 @@ class Validator:
         width = max(row.shape[1] for row in rows)
         padded = [np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows]
         write_image(target, ImageData(rgb=np.concatenate(padded)))
+
+
+def measure_each(prediction: Tensor, hq: Tensor, names: Iterable[str]) -> list[Scores]:
+    """Score (B, H, W, 3) uint8 images, each by the metrics named; PSNR and SSIM on their device."""
+    there = [pixels.permute(0, 3, 1, 2) for pixels in (prediction, hq)]
+    columns = {}
+    for name in names:
+        # The network of a perceptual metric lies on the CPU.
+        images = there if name in {"psnr", "ssim"} else [one.cpu() for one in there]
+        used = images[:1] if METRICS[name].kind == "no-reference" else images
+        columns[name] = METRICS[name].function(*used, crop=0, y_channel=False).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _of_one_size(pairs: Iterable[tuple[Array, Array]], count: int) -> Iterator[list[tuple[Array, Array]]]:
+    """Group consecutive pairs of one size, at most `count` of them."""
+    for _, alike in groupby(pairs, key=lambda pair: (pair[0].shape, pair[1].shape)):
+        while group := list(islice(alike, count)):
+            yield group
 
 
 def enlarge_like(pixels: Array, hq: Array) -> Array:

@@ -191,11 +191,11 @@ def test_a_step_keeps_its_contract(kind: str) -> None:
     images = torch.tensor(picture(48, 64)).permute(2, 0, 1)[None] / 255
     sizes = Sizes((48, 64), (12, 16))
     for params in drawn:
-        out = STEPS[kind].apply(images, params, sizes)
+        out = STEPS[kind].apply(images, [params], sizes)
         assert out.shape[:2] == (1, 3)
         assert min(out.shape[2:]) >= 1
         assert -0.5 < float(out.min()) <= float(out.max()) < 1.5
-        assert torch.equal(out, STEPS[kind].apply(images, json.loads(json.dumps(params)), sizes))
+        assert torch.equal(out, STEPS[kind].apply(images, [json.loads(json.dumps(params))], sizes))
 
 
 def five_pictures() -> list[np.ndarray]:
@@ -214,7 +214,7 @@ def test_every_step_equals_the_plain_reference(preset: str, index: int) -> None:
         sizes = Sizes((height, width), (height // 4, width // 4))
         expected = reference.degrade(image, drawn)
         for params, given, wanted in zip(drawn, [image, *expected], expected, strict=False):
-            found = STEPS[params["type"]].apply(given, params, sizes)
+            found = STEPS[params["type"]].apply(given, [params], sizes)
             assert found.shape == wanted.shape
             # JPEG rounds coefficients: now and then one falls on the other side of a half.
             difference = (found - wanted).abs()

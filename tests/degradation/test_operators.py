@@ -97,7 +97,7 @@ def test_unsharp_mask() -> None:
 @pytest.mark.parametrize("scale", [0.37, 1.3])
 def test_resizing(mode: str, scale: float) -> None:
     params = {"scale": scale, "of": "current", "mode": mode}
-    found = STEPS["resize"].apply(TENSORS["usm.input"], params, Sizes((128, 160), (32, 40)))
+    found = STEPS["resize"].apply(TENSORS["usm.input"], [params], Sizes((128, 160), (32, 40)))
     close(found, TENSORS[f"resize.{mode}.x{scale}"], 1e-5)
 
 

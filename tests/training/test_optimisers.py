@@ -26,7 +26,7 @@ def test_singular_values_come_near_one_and_vectors_stay(rows: int, columns: int,
     u, _ = torch.linalg.qr(torch.randn(rows, min(rows, columns), generator=generator))
     v, _ = torch.linalg.qr(torch.randn(columns, min(rows, columns), generator=generator))
     values = torch.rand(min(rows, columns), generator=generator) + 0.2
-    result = orthogonalise((u * values) @ v.T)
+    result = orthogonalise(((u * values) @ v.T)[None])[0]
     inner = u.T @ result @ v
     diagonal = inner.diagonal()
     assert 0.6 < float(diagonal.min()) <= float(diagonal.max()) < 1.3
@@ -41,6 +41,45 @@ def test_a_step_is_as_large_as_one_of_adam(shape: tuple[int, ...]) -> None:
     kernel.grad = 1e-4 * torch.randn(shape)
     optimizer.step()
     assert float(kernel.detach().square().mean().sqrt()) == pytest.approx(0.5 * 0.2, rel=0.25)
+
+
+def one_by_one(kernels: list[torch.Tensor], averages: list[torch.Tensor], *, lr: float) -> None:
+    """Move each kernel by itself, as the definition says it."""
+    for kernel, average in zip(kernels, averages, strict=True):
+        average.lerp_(kernel.grad, 0.05)
+        x = kernel.grad.lerp(average, 0.95).flatten(1)
+        scale = 0.2 * max(x.shape) ** 0.5
+        x = x / (x.norm() + 1e-7)
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        kernel.data -= lr * scale * x.view(kernel.shape)
+
+
+def test_kernels_of_one_shape_move_together_as_each_would_alone() -> None:
+    torch.manual_seed(0)
+    shapes = [(8, 4, 3, 3), (16, 4, 1, 1), (8, 4, 3, 3), (4, 8, 2, 2), (8, 4, 3, 3)]
+    kernels = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    expected = [torch.nn.Parameter(kernel.detach().clone()) for kernel in kernels]
+    kernels[2].data = kernels[2].data.contiguous(memory_format=torch.channels_last)
+    averages = [torch.zeros(shape) for shape in shapes]
+    optimizer = Muon(kernels, lr=1e-2)
+    for _ in range(4):
+        for kernel, other in zip(kernels, expected, strict=True):
+            kernel.grad = torch.randn(kernel.shape)
+            other.grad = kernel.grad.clone()
+        optimizer.step()
+        one_by_one(expected, averages, lr=1e-2)
+    for kernel, other in zip(kernels, expected, strict=True):
+        torch.testing.assert_close(kernel, other, atol=1e-6, rtol=0)
+
+
+def test_a_kernel_without_a_gradient_stays_where_it_is() -> None:
+    still, moved = (torch.nn.Parameter(torch.ones(4, 2, 3, 3)) for _ in range(2))
+    moved.grad = torch.ones_like(moved)
+    Muon([still, moved], lr=0.1).step()
+    assert torch.equal(still, torch.ones_like(still))
+    assert not torch.equal(moved, still)
 
 
 def test_the_kernels_inside_are_muons_and_the_rest_adams() -> None:

@@ -26,6 +26,7 @@ from facesr.config.loss import LossConfig
 from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config, train_recipe
 from facesr.data.batches import Batch
+from facesr.data.resident import ResidentImages
 from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, RunError, WeightsError
 from facesr.metrics import METRICS
 from facesr.models import build_network
@@ -39,6 +40,7 @@ from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.start import remaining
 from facesr.training.trainer import Trainer
+from facesr.training.validation import Validator
 from facesr.workflows.train import train
 from tests.conftest import Listener, noise
 
@@ -143,8 +145,10 @@ def test_a_run_folder_may_have_any_name(name: str, data: dict, tmp_path: Path) -
 def test_the_configuration_of_a_run_reloads_as_it_is(data: dict, tmp_path: Path) -> None:
     config = make(data, tmp_path / "run", args={"features": 8}, iterations=1, validate_every=0)
     train(config)
-    # With the arguments that were left to their defaults, which another version may change.
+    # With the arguments that were left to their defaults, which another version may change, and with what
+    # `auto` was on this device.
     config = replace(config, args={"blocks": 20, "features": 8, "scale": 4})
+    config = replace(config, data=replace(config.data, resident="no"))
     reloaded = resumed_config(tmp_path / "run")
     assert replace(reloaded, resume=None, out=config.out) == config
     # As a `--config` of its own it starts another run.
@@ -228,16 +232,43 @@ def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Pa
     assert train(build(TrainConfig, tree)).step == 6
 
 
+FULL = (
+    "CUDA out of memory. Tried to allocate 2 GiB", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate", "GET was unable to find an engine",
+    "Unable to find a valid cuDNN algorithm to run convolution", "NVML_SUCCESS == r INTERNAL ASSERT FAILED",
+    "[enforce fail] DefaultCPUAllocator: can't allocate memory",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["step", "images", "validation"])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), MemoryError(), *map(RuntimeError, FULL)], ids=repr
+)
 def test_too_little_memory_is_one_clear_error(
+    error: Exception, place: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    owners = {"step": (Trainer, "train_step"), "images": (ResidentImages, "make")}
+    monkeypatch.setattr(*owners.get(place, (Validator, "score")), fail)
+    if place == "images":
+        data = {**data, "resident": "yes"}
+    with pytest.raises(RunError, match="cpu has too little memory for a step") as caught:
+        train(make(data, tmp_path / "run"))
+    assert "`--batch`" in caught.value.hint
+    assert "accumulate" in caught.value.hint
+
+
+def test_another_error_of_a_step_stays_what_it_is(
     data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(Trainer, "train_step", fail)
-    with pytest.raises(RunError, match="cpu has too little memory for a step") as caught:
+    with pytest.raises(RuntimeError, match="illegal"):
         train(make(data, tmp_path / "run"))
-    assert "accumulate" in caught.value.hint
 
 
 def test_it_overfits_four_crops(tmp_path: Path) -> None:
@@ -250,6 +281,17 @@ def test_it_overfits_four_crops(tmp_path: Path) -> None:
     losses = [float(trainer.train_step(batch)) for _ in range(500)]
     assert min(losses) < 0.01
     assert losses[0] > 0.03
+
+
+def test_images_on_the_device_train_a_network(data: dict, tmp_path: Path) -> None:
+    data = {**data, "resident": "yes", "degradation": ["clean"]}
+    listener = Listener()
+    train(make(data, tmp_path / "run", iterations=60, validate_every=0, log_every=20), listener)
+    assert sum("images/s, bound by" in warning for warning in listener.warnings) == 1
+    losses = [line["loss"] for line in lines(tmp_path / "run")]
+    assert all(np.isfinite(losses))
+    assert losses[-1] < losses[0]
+    assert read_toml(tmp_path / "run" / "config.toml")["data"]["resident"] == "yes"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +396,9 @@ def resume(out: Path) -> TrainResult:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 @pytest.mark.parametrize(
-    ("ring", "method"), [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon")], ids=["fresh", "ring-muon"]
+    ("ring", "method"),
+    [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon"), ({"resident": "yes", "reuse": 2, "ring": 4}, "muon")],
+    ids=["fresh", "ring-muon", "resident"],
 )
 def test_a_signal_saves_and_the_resumed_run_is_the_same(
     name: str, ring: dict, method: str, data: dict, tmp_path: Path
@@ -761,9 +805,9 @@ def test_a_stop_during_a_validation_breaks_it_off(
 ) -> None:
     train(make(data, tmp_path / "whole", iterations=6))
     scored = 0
-    original = validation.measure
+    original = validation.measure_each
 
-    def measure(*arguments: Any, **options: Any) -> dict[str, float]:
+    def measure_each(*arguments: Any, **options: Any) -> list[dict[str, float]]:
         nonlocal scored
         run = tmp_path / "cut" / "last" / "checkpoint.pt"
         if run.exists() and state(tmp_path / "cut")["step"] == step:
@@ -772,7 +816,7 @@ def test_a_stop_during_a_validation_breaks_it_off(
                 os.kill(os.getpid(), signal.SIGUSR1)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(validation, "measure", measure)
+    monkeypatch.setattr(validation, "measure_each", measure_each)
     result = train(make(data, tmp_path / "cut", iterations=6))
     assert (result.step, result.stopped_by) == (step, "SIGUSR1")
     assert scored == {"first": 1, "raw": 3}[moment]
@@ -896,7 +940,7 @@ def test_durations_are_said_in_two_units(seconds: float, text: str) -> None:
     assert remaining(seconds) == text
 
 
-@pytest.mark.parametrize("name", ["psnr", "face", "original", "smoke"])
+@pytest.mark.parametrize("name", ["psnr", "face", "face-gpu", "original", "smoke"])
 def test_recipes_are_valid(name: str) -> None:
     config = train_recipe(name)
     assert config.recipe == name
@@ -906,8 +950,15 @@ def test_recipes_are_valid(name: str) -> None:
         assert config.loss == {"l1": LossConfig(target="sharpened")}
         assert config.optim.periods == (150_000, 150_000)
     else:
-        assert config.loss == {"psnr" if name == "face" else "l1": LossConfig()}
+        assert config.loss == {"psnr" if name.startswith("face") else "l1": LossConfig()}
         assert not config.data.usm_source
+
+
+def test_the_recipe_for_a_gpu_sees_a_million_faces_and_the_variety_of_face() -> None:
+    gpu, face = train_recipe("face-gpu"), train_recipe("face")
+    assert gpu.iterations * gpu.batch == pytest.approx(1e6, rel=0.05)
+    assert gpu.dtype == "bf16"
+    assert replace(gpu.data, ring=face.data.ring) == face.data
 
 
 def test_usm_is_off_by_default() -> None:

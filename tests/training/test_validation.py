@@ -1,0 +1,59 @@
+"""Scores of a validation are those of each image alone, however many are computed together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facesr.data.pairs import PairSet
+from facesr.data.reading import read_pair
+from facesr.images.image import Array
+from facesr.metrics import measure
+from facesr.models import build_network
+from facesr.training.validation import Validator, _of_one_size, mean_scores, measure_each, restore
+from tests.conftest import TINY, noise
+
+
+def test_a_batch_scores_as_its_images() -> None:
+    names = ("psnr", "ssim")
+    result, hq = (np.stack([noise(24, 32, seed=seed) for seed in seeds]) for seeds in ((1, 2, 3), (4, 2, 6)))
+    found = measure_each(torch.from_numpy(result), torch.from_numpy(hq), names)
+    for row, one, other in zip(found, result, hq, strict=True):
+        assert row == pytest.approx(measure(one, other, names=names))
+
+
+def test_neighbours_of_one_size_are_grouped_in_order() -> None:
+    sizes = [8, 8, 8, 4, 8, 8]
+    pairs = [(noise(size, size, seed=index), noise(4 * size, 4 * size)) for index, size in enumerate(sizes)]
+    groups = list(_of_one_size(pairs, 2))
+    assert [len(group) for group in groups] == [2, 1, 1, 2]
+    flat: list[tuple[Array, Array]] = [pair for group in groups for pair in group]
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(flat, pairs, strict=True))
+
+
+CUDA = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    ],
+)
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_a_validation_is_the_mean_of_its_images_on_any_device(device: str, tmp_path: Path) -> None:
+    paths = []
+    for index, side in enumerate([16, 16, 12, 16]):
+        Image.fromarray(noise(4 * side, 4 * side, seed=index)).save(tmp_path / f"hq{index}.png")
+        Image.fromarray(noise(side, side, seed=index)).save(tmp_path / f"lq{index}.png")
+        paths.append((tmp_path / f"lq{index}.png", tmp_path / f"hq{index}.png"))
+    lq, hq = zip(*paths, strict=True)
+    pairs = PairSet("val", ("0", "1", "2", "3"), lq, hq, scale=4)
+    network = build_network("msrresnet", TINY).to(device)
+    found = Validator.prepare([pairs]).score(network, torch.device(device))["val"]
+    cpu = torch.device("cpu")
+    images = [read_pair(pairs, index) for index in range(4)]
+    alone = [measure(restore(network.to(cpu), lq, cpu), hq) for lq, hq in images]
+    assert found == pytest.approx(mean_scores(alone), rel=1e-3 if device == "cuda" else 1e-9)
