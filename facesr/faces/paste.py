@@ -24,8 +24,6 @@ _CLEAN, _BAD = 1.2, 3.2
 # At most, over what the same network made of the whole photograph: the mean of both is nearer to the truth.
 _MOST_OVER_NETWORK = 0.6
 
-_FILLED = 0.85  # of the shorter side of an image, that the frame of a face takes
-
 
 @dataclass(frozen=True)
 class Crop:
@@ -40,11 +38,6 @@ class Crop:
     face: Face
     image: ImageData
     placed: Similarity
-
-
-def fills(face: Face, image: ImageData) -> bool:
-    """Tell whether an image shows little but one face, as those that the networks are trained on do."""
-    return TEMPLATE_SIDE / Similarity.fit(face.points, TEMPLATE).scale >= _FILLED * min(image.size)
 
 
 def cut_faces(photo: ImageData, faces: Sequence[Face], *, enlargement: float) -> list[Crop]:

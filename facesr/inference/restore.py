@@ -9,8 +9,8 @@ from PIL import Image
 
 from facesr.config.upscale import Background, FacesMode
 from facesr.errors import ImageError
-from facesr.faces.find import DEFAULT_THRESHOLD, Face, find_faces
-from facesr.faces.paste import Crop, cut_faces, fills, paste_faces
+from facesr.faces.find import DEFAULT_THRESHOLD, Face, fills, find_faces, find_only_face
+from facesr.faces.paste import Crop, cut_faces, paste_faces
 from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil
 from facesr.inference.enlarge import default_model, upscale_image
@@ -19,6 +19,8 @@ from facesr.weights.load import Model
 Photo = TypeVar("Photo", Image.Image, ImageData, Array)
 
 MOST_FACES = 200
+
+_FILLS = "it fills the image, which is enlarged as a whole"
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ def plan_photograph(
     """Find the faces of a photograph and cut those out that are to be restored by themselves."""
     if mode == "off":
         return Photograph(image)
+    if mode == "auto" and (only := find_only_face(image, threshold=threshold)):
+        return Photograph(image, left_alone=((only, _FILLS),))
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
     for face in find_faces(image, threshold=threshold):
-        if mode == "auto" and fills(face, image):
-            return Photograph(image, left_alone=((face, "it fills the image, which is enlarged as it is"),))
+        if mode == "auto" and fills(face.points, image.size):
+            return Photograph(image, left_alone=((face, _FILLS),))
         if face.width < min_face:
             left_alone.append((face, f"smaller than {min_face:g} px"))
         elif len(chosen) == MOST_FACES:

@@ -7,7 +7,10 @@ from skimage import data
 
 import facesr
 from facesr.errors import ImageError
-from facesr.faces.find import Face, find_faces
+from facesr.faces.align import TEMPLATE
+from facesr.faces.find import Face, find_faces, find_only_face
+from facesr.faces.paste import cut_faces
+from facesr.images.image import ImageData
 from facesr.images.read import from_pil
 from tests.faces.sheets import POINTS, WIDTH, Placed, face_sheet, texture
 
@@ -74,6 +77,16 @@ def test_the_largest_face_comes_first() -> None:
     sheet, _ = face_sheet((40, 80), (0,))
     widths = [face.width for face in find_faces(sheet)]
     assert widths == sorted(widths, reverse=True)
+
+
+def test_the_only_face_of_an_aligned_crop_is_known_quickly() -> None:
+    (face,) = find_faces(data.astronaut())
+    (crop,) = cut_faces(ImageData(data.astronaut()), [face], enlargement=1)
+    only = find_only_face(crop.image)
+    assert only is not None
+    assert np.linalg.norm(only.points - TEMPLATE * crop.image.size[0] / 512, axis=1).max() < 20
+    for pixels in (data.astronaut(), face_sheet((40,), (0, 10))[0], data.astronaut()[300:, :150]):
+        assert find_only_face(ImageData(pixels)) is None
 
 
 def test_every_kind_of_image_is_searched() -> None:
