@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 _XMP_KEY = "XML:com.adobe.xmp"
 # Of PNG text: what is of the degraded image alone, and what Pillow or this module reads as something else.
 _NOT_CARRIED = re.compile(r"facesr[:_]|XML:com\.adobe\.xmp$|Raw profile type (exif|icc|icm|xmp)$")
+_X_RESOLUTION_TAG = 282
 _IPTC_TAG, _XMP_TAG, _DETAILS_TAG, _PIXEL_X_TAG, _PIXEL_Y_TAG = 33723, 700, 0x8769, 0xA002, 0xA003
 _IPTC_RESOURCE = 0x0404
 _PHOTOSHOP = b"Photoshop 3.0\0"
@@ -87,7 +88,7 @@ def collect(image: Image.Image, stream: BinaryIO | None = None) -> tuple[Metadat
             for key, value in text
             if isinstance(key, str) and isinstance(value, str) and not _NOT_CARRIED.match(key)
         ),
-        dpi=_dpi(info.get("dpi")),
+        dpi=None if _is_made_up(image) else _dpi(info.get("dpi")),
         colour=_colour(image, stream),
     )
     return metadata, tuple(notes)
@@ -211,6 +212,18 @@ def _raw_profile(text: object) -> bytes | None:
         return bytes.fromhex("".join(str(text).split()[2:]))
     except ValueError:
         return None
+
+
+def _is_made_up(image: Image.Image) -> bool:
+    """Tell whether the resolution is the 72 dpi that Pillow gives to JPEG files with EXIF that state none."""
+    try:
+        return (
+            image.format in {"JPEG", "MPO"}
+            and not image.info.get("jfif_unit")
+            and _X_RESOLUTION_TAG not in image.getexif()
+        )
+    except Exception:  # a damaged block
+        return True
 
 
 def _dpi(value: object) -> tuple[float, float] | None:

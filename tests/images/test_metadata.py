@@ -192,6 +192,11 @@ def test_the_resolution_is_kept(kind: str, suffix: str) -> None:
 def test_what_is_no_resolution_is_not_carried() -> None:
     assert read_image(encoded("TIFF")).metadata.dpi is None
     assert read_image(encoded("JPEG")).metadata.dpi is None
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    assert read_image(encoded("JPEG", exif=exif)).metadata.dpi is None  # for which Pillow says 72
+    exif[0x011A], exif[0x011B], exif[0x0128] = 240.0, 240.0, 2
+    assert read_image(encoded("JPEG", exif=exif)).metadata.dpi == pytest.approx((240, 240))
     image = Image.fromarray(noise(4, 4))
     for dpi in ((0, 0), (float("nan"), 1), "72", 72, (1e9, 1e9)):
         image.info["dpi"] = dpi
