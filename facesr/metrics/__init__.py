@@ -84,14 +84,26 @@ def measure(
     y_channel: bool = False,
 ) -> Scores:
     """Score one (H, W, 3) uint8 image by the metrics named; `set` metrics have no value for one image."""
-    a, b = _batch(prediction), _batch(target)
-    scores = {}
+    (scores,) = measure_batch(_batch(prediction), _batch(target), names=names, crop=crop, y_channel=y_channel)
+    return scores
+
+
+def measure_batch(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    names: Iterable[str] = ("psnr", "ssim"),
+    crop: int = 0,
+    y_channel: bool = False,
+) -> list[Scores]:
+    """Score each of (B, 3, H, W) uint8 images, on any device, as `measure` does one."""
+    columns = {}
     for name in names:
         metric = METRICS[name]
         if metric.kind != "set":
-            images = (a,) if metric.kind == "no-reference" else (a, b)
-            scores[name] = float(metric.function(*images, crop=crop, y_channel=y_channel)[0])
-    return scores
+            images = (prediction,) if metric.kind == "no-reference" else (prediction, target)
+            columns[name] = metric.function(*images, crop=crop, y_channel=y_channel).tolist()
+    return [{name: values[index] for name, values in columns.items()} for index in range(len(prediction))]
 
 
 class SetScorer:
@@ -118,4 +130,4 @@ def _batch(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2)
 
 
-__all__ = ["METRICS", "Metric", "Scores", "SetScore", "SetScorer", "measure", "psnr", "ssim"]
+__all__ = ["METRICS", "Metric", "Scores", "SetScore", "SetScorer", "measure", "measure_batch", "psnr", "ssim"]

@@ -48,5 +48,6 @@ def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool 
 
 
 def _prepare(images: Tensor, *, crop: int) -> Tensor:
+    images = images.cpu()  # where the network lies
     images = images.clamp(0, 1) if images.is_floating_point() else images.float() / 255
     return images[..., crop : images.shape[-2] - crop, crop : images.shape[-1] - crop] * 2 - 1

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from facesr.data.pairs import PairSet
 from facesr.data.reading import read_pair
@@ -17,7 +16,7 @@ from facesr.errors import ConfigError
 from facesr.images.image import Array, ImageData, bicubic
 from facesr.images.write import write_image
 from facesr.inference.enlarge import enlarge_pixels
-from facesr.metrics import METRICS, Scores, measure
+from facesr.metrics import Scores, measure, measure_batch
 from facesr.models.base import SRNetwork
 
 # The PSNR of a result without any error is infinite, and would be that of its whole set.
@@ -76,7 +75,9 @@ class Validator:
             for group in _of_one_size(images, _BATCH if device.type == "cuda" else 1):
                 check()
                 lq, hq = (torch.from_numpy(np.stack(each)).to(device) for each in zip(*group, strict=True))
-                yield from measure_each(enlarge_pixels(network, lq, device).wait(), hq, self.metrics)
+                result = enlarge_pixels(network, lq, device).wait()
+                prediction, target = (pixels.permute(0, 3, 1, 2) for pixels in (result, hq))
+                yield from measure_batch(prediction, target, names=self.metrics)
 
         training = network.training
         network.eval()
@@ -97,18 +98,6 @@ class Validator:
         width = max(row.shape[1] for row in rows)
         padded = [np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)]) for row in rows]
         write_image(target, ImageData(rgb=np.concatenate(padded)))
-
-
-def measure_each(prediction: Tensor, hq: Tensor, names: Iterable[str]) -> list[Scores]:
-    """Score (B, H, W, 3) uint8 images, each by the metrics named; PSNR and SSIM on their device."""
-    there = [pixels.permute(0, 3, 1, 2) for pixels in (prediction, hq)]
-    columns = {}
-    for name in names:
-        # The network of a perceptual metric lies on the CPU.
-        images = there if name in {"psnr", "ssim"} else [one.cpu() for one in there]
-        used = images[:1] if METRICS[name].kind == "no-reference" else images
-        columns[name] = METRICS[name].function(*used, crop=0, y_channel=False).tolist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _of_one_size(pairs: Iterable[tuple[Array, Array]], count: int) -> Iterator[list[tuple[Array, Array]]]:

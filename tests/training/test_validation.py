@@ -10,16 +10,16 @@ from PIL import Image
 from facesr.data.pairs import PairSet
 from facesr.data.reading import read_pair
 from facesr.images.image import Array
-from facesr.metrics import measure
+from facesr.metrics import measure, measure_batch
 from facesr.models import build_network
-from facesr.training.validation import Validator, _of_one_size, mean_scores, measure_each, restore
+from facesr.training.validation import Validator, _of_one_size, mean_scores, restore
 from tests.conftest import TINY, noise
 
 
 def test_a_batch_scores_as_its_images() -> None:
     names = ("psnr", "ssim")
     result, hq = (np.stack([noise(24, 32, seed=seed) for seed in seeds]) for seeds in ((1, 2, 3), (4, 2, 6)))
-    found = measure_each(torch.from_numpy(result), torch.from_numpy(hq), names)
+    found = measure_batch(*(torch.from_numpy(one).permute(0, 3, 1, 2) for one in (result, hq)), names=names)
     for row, one, other in zip(found, result, hq, strict=True):
         assert row == pytest.approx(measure(one, other, names=names))
 

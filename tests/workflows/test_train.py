@@ -805,9 +805,9 @@ def test_a_stop_during_a_validation_breaks_it_off(
 ) -> None:
     train(make(data, tmp_path / "whole", iterations=6))
     scored = 0
-    original = validation.measure_each
+    original = validation.measure_batch
 
-    def measure_each(*arguments: Any, **options: Any) -> list[dict[str, float]]:
+    def measure_batch(*arguments: Any, **options: Any) -> list[dict[str, float]]:
         nonlocal scored
         run = tmp_path / "cut" / "last" / "checkpoint.pt"
         if run.exists() and state(tmp_path / "cut")["step"] == step:
@@ -816,7 +816,7 @@ def test_a_stop_during_a_validation_breaks_it_off(
                 os.kill(os.getpid(), signal.SIGUSR1)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(validation, "measure_each", measure_each)
+    monkeypatch.setattr(validation, "measure_batch", measure_batch)
     result = train(make(data, tmp_path / "cut", iterations=6))
     assert (result.step, result.stopped_by) == (step, "SIGUSR1")
     assert scored == {"first": 1, "raw": 3}[moment]
