@@ -20,6 +20,7 @@ FORMATS: dict[str, Format] = {name: name for name in get_args(Format)} | {"jpeg"
 
 FacesMode = Literal["off", "auto", "always"]
 Background = Literal["model", "bicubic"]
+FACE_THRESHOLD = 0.75
 
 _PLACEHOLDERS = ("{stem}", "{ext}", "{scale}")
 
@@ -56,7 +57,7 @@ class UpscaleConfig(Config):
         20, "Width in input pixels of the smallest face that is restored.", panel="Faces", metavar="PX"
     )
     face_threshold: Annotated[float, Ge(0), Le(1)] = opt(
-        0.75, "Score from which something is a face, 0 to 1.", panel="Faces", metavar="SCORE"
+        FACE_THRESHOLD, "Score from which something is a face, 0 to 1.", panel="Faces", metavar="SCORE"
     )
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"

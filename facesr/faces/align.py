@@ -38,6 +38,10 @@ class Similarity:
         return cls(np.eye(2) * factor, np.zeros(2))
 
     @classmethod
+    def shifting(cls, by: NDArray[np.float64] | tuple[float, float]) -> "Similarity":
+        return cls(np.eye(2), np.asarray(by, dtype=np.float64))
+
+    @classmethod
     def fit(cls, points: Points, targets: Points) -> "Similarity":
         """Return the one that brings points nearest to targets in the mean of squares (Umeyama, 1991)."""
         centre, goal = points.mean(0), targets.mean(0)
@@ -99,7 +103,7 @@ def sample(pixels: SameDepth, similarity: Similarity, *, height: int, width: int
     columns = np.arange(left, right).clip(0, pixels.shape[1] - 1)
     region: Any = pixels[rows[:, None], columns]
     layers = [region] if region.dtype == np.uint8 else [*region.astype(np.float32).transpose(2, 0, 1)]
-    to_region = Similarity(np.eye(2), np.array([left, top], dtype=np.float64))
+    to_region = Similarity.shifting((left, top))
     drawn = [_draw(Image.fromarray(layer), to_region.then(similarity), height, width) for layer in layers]
     result: Any = drawn[0]
     if region.dtype != np.uint8:
@@ -116,7 +120,7 @@ def _draw(image: Image.Image, similarity: Similarity, height: int, width: int) -
         size = np.floor((np.array(image.size) - start) * scale).astype(int)
         box = (*start, *(start + size / scale))
         image = image.resize((int(size[0]), int(size[1])), Image.Resampling.BICUBIC, box=box)
-        similarity = Similarity(np.eye(2) / scale, start).then(similarity)
+        similarity = Similarity.scaling(1 / scale).then(Similarity.shifting(start)).then(similarity)
     back = similarity.inverse()
     # Pillow adds the half pixel to the centre of each pixel itself.
     numbers = (*back.matrix[0], back.shift[0], *back.matrix[1], back.shift[1])

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from facesr.config.upscale import FACE_THRESHOLD
 from facesr.errors import ImageError
 from facesr.faces.align import TEMPLATE, TEMPLATE_SIDE, Points, Similarity, sample
 from facesr.faces.yunet import Cells, YuNet, load_detector, rate_cells, separate
 from facesr.images.image import Array, ImageData
 from facesr.images.read import from_pil
-
-DEFAULT_THRESHOLD = 0.75
 
 _TURNS = 8
 _TURNED_PX = 1 << 20  # what is searched in turns is reduced to so many pixels
@@ -36,9 +35,8 @@ _OVERLAP = 0.3  # intersection over union of the boxes of one face
 _VIEW_PX = 160
 _LOOKS = ((20,), (20,), (20,), (20,), (16, 20, 26), (16, 20, 26))
 _GLIMPSE = 0.2  # score of what is seen in a view
-_AWAY = (
-    0.3  # what a find in a view loses in score for each distance of the eyes that it is away from the middle
-)
+# What a find in a view loses in score for each distance of the eyes that it is away from the middle.
+_AWAY = 0.3
 _MIRRORED = [1, 0, 2, 4, 3]
 _UNIT_FACE: Points = (TEMPLATE - TEMPLATE.mean(0)) / np.linalg.norm(TEMPLATE[1] - TEMPLATE[0])
 # Half the sides of the detector's box about the middle of the points, where the eyes are 1 apart.
@@ -70,23 +68,16 @@ class Face:
 class _Find:
     """A find of the search, in pixels of the photograph."""
 
-    centre: Points  # (2,)
     width: float
     points: Points
     score: float
     roll: float  # degrees within the turn that it was found in
 
-
-def find_only_face(image: ImageData, *, threshold: float = DEFAULT_THRESHOLD) -> Face | None:
-    """Return the upright face that fills an image, as in those that the networks are trained on, if one does.
-
-    This takes a hundredth of the time of `find_faces`. The points are those of the first find.
-    """
-    finds = list(_search_sizes(load_detector(), image.rgb8, Similarity.identity()))
-    best = max(finds, key=lambda find: find.score, default=None)
-    if best is None or best.score < threshold or not fills(best.points, image.size):
-        return None
-    return Face(_box(best.points), best.points, best.score)
+    @property
+    def centre(self) -> Points:
+        """(2,)."""
+        centre: Points = self.points.mean(0)
+        return centre
 
 
 def fills(points: Points, size: tuple[int, int]) -> bool:
@@ -94,13 +85,20 @@ def fills(points: Points, size: tuple[int, int]) -> bool:
     return TEMPLATE_SIDE / Similarity.fit(points, TEMPLATE).scale >= _FILLED * min(size)
 
 
-def find_faces(image: Image.Image | ImageData | Array, *, threshold: float = DEFAULT_THRESHOLD) -> list[Face]:
+def find_faces(
+    image: Image.Image | ImageData | Array,
+    *,
+    threshold: float = FACE_THRESHOLD,
+    unless_filled: bool = False,
+) -> list[Face]:
     """Find the faces of an image, from about 12 px wide to the whole of it, however they are turned.
 
     Args:
         image: A Pillow image of any mode, what `read_image` returns, or an (h, w, 3) uint8 RGB array. The
             places of faces are those in the upright image.
         threshold: Smallest score of a face, 0 to 1.
+        unless_filled: Whether to stop at an upright face that fills the image, as in those that the networks
+            are trained on. It is known in a hundredth of the time, by the points of the first find.
 
     Returns:
         The faces, largest first.
@@ -114,16 +112,20 @@ def find_faces(image: Image.Image | ImageData | Array, *, threshold: float = DEF
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[2:] != (3,):
         raise ImageError("expected a Pillow image or an (h, w, 3) uint8 array")
     network = load_detector()
+    upright = list(_search_sizes(network, pixels, Similarity.identity()))
+    best = max(upright, key=lambda find: find.score, default=None)
+    if unless_filled and best and best.score >= threshold and fills(best.points, pixels.shape[:2]):
+        return [Face(_box(best.points), best.points, best.score)]
     faces = []
-    for trials in _gather(_search(network, pixels)):
-        best = None
+    for trials in _gather([*upright, *_search_turned(network, pixels)]):
+        looked: list[Face] = []
         for find in trials:
-            face = _look(network, pixels, find.points)
-            best = face if best is None or face.score > best.score else best
-            if best.score >= _SURE:
+            looked.append(_look(network, pixels, find.points))
+            if looked[-1].score >= _SURE:
                 break
-        if best and best.score >= threshold:
-            faces.append(best)
+        face = max(looked, key=lambda face: face.score)
+        if face.score >= threshold:
+            faces.append(face)
     if not faces:
         return []
     boxes, scores = (np.array([getattr(face, name) for face in faces]) for name in ("box", "score"))
@@ -131,21 +133,17 @@ def find_faces(image: Image.Image | ImageData | Array, *, threshold: float = DEF
     return sorted(kept, key=lambda face: -face.width)
 
 
-def _search(network: YuNet, pixels: Array) -> Iterator[_Find]:
-    """Search the image upright at full size, and reduced in all turns."""
+def _search_turned(network: YuNet, pixels: Array) -> Iterator[_Find]:
+    """Search the image, reduced if it is large, in all turns but upright."""
     height, width = pixels.shape[:2]
-    yield from _search_sizes(network, pixels, Similarity.identity())
     reduced = min(1.0, math.sqrt(_TURNED_PX / (height * width)))
     middle = np.array([width, height]) / 2
     for number in range(1, _TURNS):
         factor = reduced * np.exp(2j * math.pi * number / _TURNS)
         cos, sin = abs(factor.real), abs(factor.imag)
-        turned_width, turned_height = (
-            math.ceil(width * cos + height * sin),
-            math.ceil(width * sin + height * cos),
-        )
-        turn = Similarity.turn(factor, about=middle, to=np.array([turned_width, turned_height]) / 2)
-        turned = sample(pixels, turn, height=turned_height, width=turned_width)
+        across, down = math.ceil(width * cos + height * sin), math.ceil(width * sin + height * cos)
+        turn = Similarity.turn(factor, about=middle, to=np.array([across, down]) / 2)
+        turned = sample(pixels, turn, height=down, width=across)
         yield from _search_sizes(network, turned, turn)
 
 
@@ -161,13 +159,13 @@ def _search_sizes(network: YuNet, pixels: Array, turn: Similarity) -> Iterator[_
                 face_width = float(box[2] - box[0])
                 if face_width > _LARGEST_PX and not is_last:
                     continue
-                seen = back.apply(points)
                 roll = -Similarity.fit(points, _UNIT_FACE).roll
                 if abs(roll) <= _MAX_ROLL:
-                    yield _Find(seen.mean(0), face_width * back.scale, seen, float(cells.scores[index]), roll)
+                    score = float(cells.scores[index])
+                    yield _Find(face_width * back.scale, back.apply(points), score, roll)
         if is_last:
             return
-        smaller = Similarity(np.eye(2) / _REDUCTION, np.zeros(2))
+        smaller = Similarity.scaling(1 / _REDUCTION)
         size = {"height": -(-height // _REDUCTION), "width": -(-width // _REDUCTION)}
         pixels, turn = sample(pixels, smaller, **size), turn.then(smaller)
 
@@ -202,10 +200,8 @@ def _look(network: YuNet, pixels: Array, points: Points) -> Face:
     """Look at a face again and again, as upright as it is known to be, for better points and score."""
     score = 0.0
     for eyes_px in _LOOKS:
-        upright = [
-            Similarity.fit(points, _UNIT_FACE).then(Similarity(eyes * np.eye(2), np.full(2, _VIEW_PX / 2)))
-            for eyes in eyes_px
-        ]
+        to_unit, to_middle = Similarity.fit(points, _UNIT_FACE), Similarity.shifting((_VIEW_PX / 2,) * 2)
+        upright = [to_unit.then(Similarity.scaling(eyes)).then(to_middle) for eyes in eyes_px]
         views = np.stack([sample(pixels, one, height=_VIEW_PX, width=_VIEW_PX) for one in upright])
         seen = rate_cells(network, np.concatenate([views, views[:, :, ::-1]]), threshold=_GLIMPSE)
         found = []

@@ -100,18 +100,18 @@ def _paste(pixels: Pixels, crop: Crop, face: ImageData, outscale: float, strengt
     if strength == 0 or min(height, width) < 1:
         return
     region = pixels[top:bottom, left:right]
-    local = placed.then(Similarity(np.eye(2), -np.array([left, top], dtype=np.float64)))
-    drawn = sample(face.rgb, local, height=height, width=width)
-    rows, columns = np.mgrid[top:bottom, left:right] + 0.5
-    mask = strength * _mask(to_frame.apply(np.stack([columns.ravel(), rows.ravel()], axis=1)))
-    weight = mask.reshape(height, width, 1).astype(np.float32)
+    to_region = Similarity.shifting((-left, -top))
+    drawn = sample(face.rgb, placed.then(to_region), height=height, width=width)
+    mask = strength * _mask(to_region.inverse().then(to_frame), height=height, width=width)
+    weight = mask[..., None].astype(np.float32)
     mixed = region + weight * (drawn.astype(np.float32) - region)
     region[:] = np.round(mixed).astype(region.dtype)
 
 
-def _mask(points: Points) -> NDArray[np.float64]:
-    """Return how much of a face is taken at points of its frame, 0 to 1, without a kink."""
-    away = np.linalg.norm((points - _CENTRE) / _HALF_AXES, axis=1)
+def _mask(to_frame: Similarity, *, height: int, width: int) -> NDArray[np.float64]:
+    """Return how much of a face each pixel takes, (height, width) from 0 to 1, without a kink."""
+    grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=2).astype(np.float64)
+    away = np.linalg.norm((to_frame.apply(grid) - _CENTRE) / _HALF_AXES, axis=2)
     x = np.clip((1 - away) / _FADE, 0, 1)
     smooth: NDArray[np.float64] = x * x * (3 - 2 * x)
     return smooth
@@ -121,8 +121,6 @@ def _strength(crop: Crop, face: ImageData) -> float:
     """Return how bad a face was, 0 to 1."""
     side = crop.image.size[0]
     reduced = face.resized(side, side).rgb8.astype(np.float32)
-    rows, columns = np.mgrid[0:side, 0:side] + 0.5
-    frame = np.stack([columns.ravel(), rows.ravel()], axis=1) * (TEMPLATE_SIDE / side)
-    inside = _mask(frame).reshape(side, side) > 0.5
+    inside = _mask(Similarity.scaling(TEMPLATE_SIDE / side), height=side, width=side) > 0.5
     change = float(np.sqrt(np.mean((reduced - crop.image.rgb8)[inside] ** 2)))
     return float(np.clip((change - _CLEAN) / (_BAD - _CLEAN), 0, 1))

@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from facesr.config.upscale import Background, FacesMode
+from facesr.config.upscale import FACE_THRESHOLD, Background, FacesMode
 from facesr.errors import ImageError
-from facesr.faces.find import DEFAULT_THRESHOLD, Face, fills, find_faces, find_only_face
+from facesr.faces.find import Face, fills, find_faces
 from facesr.faces.paste import Crop, cut_faces, paste_faces
 from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil
@@ -20,8 +20,6 @@ Photo = TypeVar("Photo", Image.Image, ImageData, Array)
 
 MOST_FACES = 200
 
-_FILLS = "it fills the image, which is enlarged as a whole"
-
 
 @dataclass(frozen=True)
 class Enlargement:
@@ -29,6 +27,11 @@ class Enlargement:
 
     scale: int
     outscale: float
+
+    def size(self, image: ImageData) -> tuple[int, int]:
+        """Return (height, width) of the result for an image."""
+        height, width = (max(1, round(side * self.outscale)) for side in image.size)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,16 @@ def plan_photograph(
     mode: FacesMode,
     background: Background = "model",
     min_face: float = 0,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float = FACE_THRESHOLD,
 ) -> Photograph:
     """Find the faces of a photograph and cut those out that are to be restored by themselves."""
     if mode == "off":
         return Photograph(image)
-    if mode == "auto" and (only := find_only_face(image, threshold=threshold)):
-        return Photograph(image, left_alone=((only, _FILLS),))
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
-    for face in find_faces(image, threshold=threshold):
+    for face in find_faces(image, threshold=threshold, unless_filled=mode == "auto"):
         if mode == "auto" and fills(face.points, image.size):
-            return Photograph(image, left_alone=((face, _FILLS),))
+            return Photograph(image, left_alone=((face, "it fills the image, which is enlarged as a whole"),))
         if face.width < min_face:
             left_alone.append((face, f"smaller than {min_face:g} px"))
         elif len(chosen) == MOST_FACES:
@@ -85,9 +86,9 @@ def plan_photograph(
 
 def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargement) -> ImageData:
     """Return the photograph in the size that was asked for, of the network's results for its parts."""
-    height, width = (max(1, round(side * size.outscale)) for side in photo.image.size)
+    height, width = size.size(photo.image)
     if photo.has_background:
-        whole = finish(results[0], scale=size.scale, outscale=size.outscale)
+        whole = results[0] if size.outscale == size.scale else results[0].resized(height, width)
     elif size.outscale == 1:
         whole = photo.image
     else:
@@ -96,20 +97,12 @@ def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargem
     return paste_faces(whole, photo.crops, faces, outscale=size.outscale, is_restored=photo.has_background)
 
 
-def finish(image: ImageData, *, scale: int, outscale: float) -> ImageData:
-    """Bring what a network enlarged to the enlargement that was asked for."""
-    if outscale == scale:
-        return image
-    height, width = (max(1, round(side / scale * outscale)) for side in image.size)
-    return image.resized(height, width)
-
-
 def restore_faces(
     image: Photo,
     model: Model | None = None,
     *,
     outscale: float | None = None,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float = FACE_THRESHOLD,
 ) -> Photo:
     """Enlarge a photograph, with each of its faces restored by itself, upright and at the network's size.
 

@@ -46,7 +46,7 @@ def upscale_files(
     def decode(job: Job) -> Photograph:
         with times.measure("decode"):
             image = read_image(job.source.path, max_pixels=config.max_pixels, truncated=config.truncated)
-        for note in check_result(image, job.target, outscale=size.outscale):
+        for note in check_result(image, job.target, size):
             notes.setdefault(note, []).append(job.source.path)
         with times.measure("faces"):
             photo = _plan(image, config, size)
@@ -138,7 +138,7 @@ def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, r
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     model = load_for(weights, config.runtime)
     size = _enlargement(config, model)
-    for note in check_result(image, Path(f"stdin{suffix}"), outscale=size.outscale):
+    for note in check_result(image, Path(f"stdin{suffix}"), size):
         reporter.warn(note)
     photo = _plan(image, config, size)
     parts = [Outcome(index, part) for index, part in enumerate(photo.parts)]
@@ -151,9 +151,9 @@ def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, r
     return encode_image(enlarged, suffix, quality=config.quality, compression=config.compression)
 
 
-def check_result(image: ImageData, target: Path, *, outscale: float) -> list[str]:
+def check_result(image: ImageData, target: Path, size: Enlargement) -> list[str]:
     """Refuse, before the network runs, a result that its format cannot hold, else say what is lost."""
-    height, width = (max(1, round(side * outscale)) for side in image.size)
+    height, width = size.size(image)
     check_writable(target, height=height, width=width)
     notes = list(image.notes)
     if image.alpha is not None and not holds_alpha(target.suffix):

@@ -8,7 +8,7 @@ from skimage import data
 import facesr
 from facesr.errors import ImageError
 from facesr.faces.align import TEMPLATE
-from facesr.faces.find import Face, find_faces, find_only_face
+from facesr.faces.find import Face, find_faces
 from facesr.faces.paste import cut_faces
 from facesr.images.image import ImageData
 from facesr.images.read import from_pil
@@ -82,11 +82,12 @@ def test_the_largest_face_comes_first() -> None:
 def test_the_only_face_of_an_aligned_crop_is_known_quickly() -> None:
     (face,) = find_faces(data.astronaut())
     (crop,) = cut_faces(ImageData(data.astronaut()), [face], enlargement=1)
-    only = find_only_face(crop.image)
-    assert only is not None
+    (only,) = find_faces(crop.image, unless_filled=True)
+    assert not np.array_equal(only.points, find_faces(crop.image)[0].points)  # which were looked at again
     assert np.linalg.norm(only.points - TEMPLATE * crop.image.size[0] / 512, axis=1).max() < 20
     for pixels in (data.astronaut(), face_sheet((40,), (0, 10))[0], data.astronaut()[300:, :150]):
-        assert find_only_face(ImageData(pixels)) is None
+        quick, whole = (find_faces(pixels, unless_filled=quick) for quick in (True, False))
+        assert [face.box for face in quick] == [face.box for face in whole]
 
 
 def test_every_kind_of_image_is_searched() -> None:
