@@ -10,18 +10,17 @@ from facesr.data.pairs import (
     FIX,
     Matching,
     PairSet,
-    UnreadableHeader,
     check_sizes,
-    header_size,
     list_folder,
     list_hq,
     list_pairs,
     match_pairs,
     refuse,
 )
-from facesr.errors import ConfigError, shorten
+from facesr.errors import ConfigError, ImageError, shorten
 from facesr.files.listing import Warn
 from facesr.files.paths import exists
+from facesr.images.formats import read_size
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folde
             lq, hq = zip(*pairs.values(), strict=True)
         for path in hq:
             try:
-                height, width = header_size(path)
-            except UnreadableHeader as error:
+                height, width = read_size(path)
+            except ImageError as error:
                 problems.append(str(error))
                 continue
             if config.crop_to_scale and scale:

@@ -1,24 +1,17 @@
 """Finding pairs of LQ and HQ images, and refusing those that do not fit."""
 
 import shlex
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from facesr.errors import ConfigError, ImageError, shorten
 from facesr.files.listing import Source, Warn, list_images
-from facesr.files.paths import check_regular
-from facesr.images.formats import open_image
+from facesr.images.formats import read_size
 
 FIX = "fix or remove these files"
-
-_ORIENTATION = 0x0112
-
 
 # How many times larger HQ may be, where only restored images are there to compare with.
 _LARGEST_SCALE = 8
@@ -86,8 +79,8 @@ def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, matching: Matchin
     """
     sizes: dict[Path, tuple[tuple[int, int], tuple[int, int]]] = {}
     for lq_path, hq_path in pairs:
-        with suppress(UnreadableHeader):
-            sizes[lq_path] = header_size(lq_path), header_size(hq_path)
+        with suppress(ImageError):
+            sizes[lq_path] = read_size(lq_path), read_size(hq_path)
     exact = Counter(hq[0] // lq[0] for lq, hq in sizes.values() if hq[0] * lq[1] == hq[1] * lq[0])
     whole = Counter(hq[0] // lq[0] for lq, hq in sizes.values() if hq[0] // lq[0] == hq[1] // lq[1])
     ratios = whole if matching.crop else exact or whole
@@ -106,10 +99,6 @@ def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, matching: Matchin
     hint = f"`{matching.crop_option}` crops the HQ images to {scale} times the size of the others"
     refuse(problems, what, hint=hint if croppable else FIX)
     return scale
-
-
-class UnreadableHeader(ValueError):
-    """A file that is not an image, or damaged from its first bytes."""
 
 
 def match_pairs(
@@ -173,30 +162,6 @@ def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[S
         return list_images([folder], recursive=True, warn=warn)
     except ConfigError as error:
         raise ConfigError(f"{what}: {error.message}", hint=error.hint) from error
-
-
-def header_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image, upright, without decoding it, or raise `UnreadableHeader`."""
-    try:
-        check_regular(path)
-        with warnings.catch_warnings(), path.open("rb") as file, open_image(file) as image:
-            # What is too large is refused when it is read.
-            warnings.simplefilter("ignore")
-            # For a PNG without EXIF in its header Pillow would decode the picture to look behind it.
-            has_exif = image.format != "PNG" or "exif" in image.info
-            turned = has_exif and _is_turned(image)
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except ImageError as error:
-        raise UnreadableHeader(f"{path}: {error.reason}") from error
-    except Exception as error:  # Pillow raises any kind for damaged files
-        raise UnreadableHeader(f"{path}: cannot be read ({type(error).__name__})") from error
-
-
-def _is_turned(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(_ORIENTATION) in {5, 6, 7, 8}
-    except Exception:  # a damaged block, which is left out when the picture is read
-        return False
 
 
 def refuse(problems: list[str], what: str, *, hint: str = FIX) -> None:

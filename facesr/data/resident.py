@@ -15,10 +15,10 @@ from facesr.config.data import DataConfig
 from facesr.data.augment import LUMA, View, draw_jitter, draw_zoom
 from facesr.data.dataset import PairDataset, TrainingPair
 from facesr.data.folders import Folder
-from facesr.data.pairs import UnreadableHeader, header_size
 from facesr.degradation.degrader import apply_together, crop_to_multiple, draw_together
 from facesr.degradation.steps import Params, kernel_of
 from facesr.errors import ImageError
+from facesr.images.formats import read_size
 from facesr.processes import cores
 from facesr.transfer import Stopwatch, send_to_device
 
@@ -193,8 +193,8 @@ def is_resident(config: DataConfig, folders: Sequence[Folder], device: torch.dev
     for folder in folders:
         for path in folder.hq:
             try:
-                height, width = folder.size or header_size(path)
-            except UnreadableHeader:  # it will be passed over
+                height, width = folder.size or read_size(path)
+            except ImageError:  # it will be passed over
                 continue
             size += 3 * height * width
     return size < _MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]

@@ -3,7 +3,10 @@
 import importlib.util
 import io
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image, features
@@ -11,8 +14,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from facesr.errors import ImageError, MissingExtra, reason_of
 from facesr.files.listing import HEIC_PACKAGE, READ_FORMATS
+from facesr.files.paths import check_regular
 from facesr.images.png import MAGIC, read_chunks, write_chunks
 from facesr.images.repair import MISSING_END, jpeg_bits
+from facesr.images.tiff_tags import Tiff, metadata_of, open_tiff
 
 _HEAD_BYTES = 4096
 
@@ -49,8 +54,51 @@ _FOREIGN = (
     (rb"", "not an image in a known format", f"facesr reads {_NAMES}"),
 )  # fmt: skip
 
+ORIENTATION = 274
+TURNED = {5, 6, 7, 8}  # orientations whose sides are exchanged
+
 # Tags of a TIFF that is the wrapping of a camera's raw data, its first image a small preview.
 _DNG_VERSION, _SUBFILE_TYPE, _SUB_IFDS = 50706, 254, 330
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of the upright image in a file, without decoding its pixels.
+
+    Raises:
+        ImageError: Its header cannot be read. That of what is too large can.
+    """
+    try:
+        check_regular(path)
+        with warnings.catch_warnings(), path.open("rb") as stream, opened(stream) as (image, file):
+            warnings.simplefilter("ignore")
+            height, width = file.size if file else (image.height, image.width)
+            # For a PNG without EXIF in its header Pillow would decode the pixels to look behind them.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            is_turned = has_exif and _orientation(image) in TURNED
+            return (width, height) if is_turned else (height, width)
+    except ImageError as error:
+        raise ImageError(error.reason, file=path, hint=error.hint) from error
+    except Exception as error:  # Pillow raises any kind for damaged files
+        raise ImageError(f"cannot be read ({type(error).__name__})", file=path) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a damaged block, which is left out when the image is read
+        return 1
+
+
+@contextmanager
+def opened(stream: BinaryIO, *, whole: bool = False) -> Iterator[tuple[Image.Image, Tiff | None]]:
+    """Open a file: its image, of one pixel where Pillow is not to read the others, and then the TIFF file."""
+    file = open_tiff(stream)
+    if file and not file.is_read_by_pillow and not is_raw(file.tags, file.head):
+        with metadata_of(file) as image:
+            yield image, file
+    else:
+        with open_image(stream, whole=whole) as image:
+            yield image, None
 
 
 def open_image(stream: BinaryIO, *, whole: bool = False) -> Image.Image:

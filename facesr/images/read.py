@@ -16,14 +16,15 @@ from facesr.errors import ImageError, reason_of
 from facesr.files.paths import check_regular
 from facesr.images import deep_png, tiff
 from facesr.images.colour import cmyk_to_rgb, fill_transparent, to_levels
-from facesr.images.formats import is_raw, open_image
+from facesr.images.formats import ORIENTATION, TURNED, opened
 from facesr.images.image import MAX_PIXELS, Deep, ImageData
 from facesr.images.metadata import collect
 from facesr.images.repair import CUT_OFF, MISSING_END, complete
+from facesr.images.tiff_tags import LAYOUT_TAGS, SUB_DIRECTORIES, is_misread_by_pillow
 
-_PHOTOMETRIC, _DESCRIPTION, _ORIENTATION = 262, 270, 274
+_PHOTOMETRIC, _DESCRIPTION = 262, 270
 # Of other pixels, or applied, or no EXIF: XMP, IPTC, Photoshop's, the colour profile.
-_DROPPED_TAGS = {*tiff.LAYOUT_TAGS, _ORIENTATION, 700, 33723, 34377, 34675}
+_DROPPED_TAGS = {*LAYOUT_TAGS, ORIENTATION, 700, 33723, 34377, 34675}
 # What tifffile, ImageJ and OME write in place of a description: how their own pixels are stored.
 _LAYOUT_TEXT = re.compile(r'\{"shape"|ImageJ=|<\?xml .*<OME', re.DOTALL)
 _MAX_REPAIR_BYTES = 1 << 30
@@ -85,23 +86,17 @@ def _read(stream: BinaryIO, max_pixels: int, truncated: bool) -> ImageData:
 
 
 def _decode_stream(stream: BinaryIO, max_pixels: int) -> ImageData:
-    file = tiff.open_tiff(stream)
-    if file and not file.is_read_by_pillow and not is_raw(file.tags, file.head):
-        _check_size(*file.size, max_pixels)
-        notes = ("only the first page is taken",) if file.tags.next else ()
-        with tiff.metadata_of(file) as stub:
-            return _complete(tiff.read_pixels(file), stub, notes, stream)
-    with open_image(stream, whole=True) as image:
-        _check_size(image.height, image.width, max_pixels)
+    with opened(stream, whole=True) as (image, file):
+        height, width = file.size if file else (image.height, image.width)
+        if height * width > max_pixels:
+            raise ImageError(f"{width}x{height} is more than {max_pixels:,} pixels")
+        if file:
+            notes = ("only the first page is taken",) if file.tags.next else ()
+            return _complete(tiff.read_pixels(file), image, notes, stream)
         channels = deep_png.read_deep(image)
         if channels is None:
             return _decode(image, stream)
         return _complete(_deep_png(channels, image), image, (), stream)
-
-
-def _check_size(height: int, width: int, max_pixels: int) -> None:
-    if height * width > max_pixels:
-        raise ImageError(f"{width}x{height} is more than {max_pixels:,} pixels")
 
 
 def from_pil(image: Image.Image) -> ImageData:
@@ -121,11 +116,11 @@ def _decode(image: Image.Image, stream: BinaryIO | None = None) -> ImageData:
     if 0 in image.size:
         raise ValueError("it has no pixels")
     if isinstance(image, TiffImageFile):
-        if tiff.is_misread_by_pillow(image.tag_v2):
+        if is_misread_by_pillow(image.tag_v2):
             raise ValueError("Pillow reads this layout of TIFF wrongly, give facesr the file itself")
         # Before its file is closed by loading. Damage is met again in reading the whole block.
         with suppress(Exception):
-            for tag in set(tiff.SUB_DIRECTORIES) & set(image.getexif()):
+            for tag in set(SUB_DIRECTORIES) & set(image.getexif()):
                 image.getexif().get_ifd(tag)
     image.load()
     return _complete(_pixels(image), image, _skipped_frames(image), stream)
@@ -176,7 +171,7 @@ def _complete(
     try:
         Image.Exif().load(image.info.get("exif") or b"")  # fails where getexif passes over damage
         block = image.getexif()
-        orientation = block.get(_ORIENTATION, 1)
+        orientation = block.get(ORIENTATION, 1)
         exif = _carried_exif(block)
     except Exception:  # Pillow raises many kinds for a damaged block
         notes = (*notes, "damaged EXIF is left out")
@@ -193,7 +188,7 @@ def _complete(
 
 def _upright(pixels: Any, orientation: int) -> Any:
     """Apply one of the eight orientations of EXIF to (height, width) or (height, width, 3)."""
-    if orientation in {5, 6, 7, 8}:
+    if orientation in TURNED:
         pixels = pixels.swapaxes(0, 1)
     if orientation in {3, 4, 7, 8}:
         pixels = pixels[::-1]

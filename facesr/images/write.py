@@ -15,6 +15,7 @@ from facesr.images import deep_png, tiff
 from facesr.images.formats import open_image
 from facesr.images.image import ImageData, to_pil
 from facesr.images.metadata import losses, save_options
+from facesr.images.tiff_tags import SUB_DIRECTORIES
 
 _FORMATS = {
     ".png": "PNG",
@@ -70,7 +71,7 @@ def encode_image(
         picture = picture.at_8_bits()
     # Of 16 bits, Pillow itself writes opaque grey alone. Where it lacks a mode, it encodes one pixel, with
     # everything but the pixels themselves.
-    is_plain = not picture.is_deep or picture.channels.shape[2] == 1
+    is_plain = not picture.is_deep or (picture.grey and picture.alpha is None)
     image = to_pil(picture if is_plain else picture.resized(1, 1))
     options: dict[str, Any] = {}
     if picture.alpha is not None and not holds_alpha(suffix):
@@ -105,7 +106,7 @@ def encode_image(
 def _has_sub_directories(block: bytes | None) -> bool:
     exif = Image.Exif()
     exif.load(block or b"")
-    return bool(set(tiff.SUB_DIRECTORIES) & set(exif))
+    return bool(set(SUB_DIRECTORIES) & set(exif))
 
 
 def exif_is_too_long(picture: ImageData, suffix: str) -> bool:

@@ -27,15 +27,6 @@ from facesr.processes import STOP_SIGNALS
 from tests.conftest import noise
 
 
-@pytest.fixture
-def hq(tmp_path: Path) -> Path:
-    folder = tmp_path / "hq"
-    folder.mkdir()
-    for index in range(6):
-        Image.fromarray(noise(32, 32, seed=index)).save(folder / f"{index}.png")
-    return folder
-
-
 def make_draws(hq: Path, *, seed: int = 0, **options: object) -> PairDataset:
     config = DataConfig(train_hq=(hq,), crop_px=16, **options).resolved()
     return PairDataset(list_training(config), config, seed=seed, scale=4)

@@ -37,14 +37,9 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
-    folder = tmp_path / "hq"
-    folder.mkdir()
-    for index in range(6):
-        Image.fromarray(noise(32, 32, seed=index)).save(folder / f"{index}.png")
-
+def make(hq: Path) -> Make:
     def draws(**options: object) -> PairDataset:
-        config = DataConfig(train_hq=(folder,), **options).resolved()  # type: ignore[arg-type]
+        config = DataConfig(train_hq=(hq,), **options).resolved()  # type: ignore[arg-type]
         return PairDataset(list_training(config), config, seed=3, scale=4)
 
     return draws

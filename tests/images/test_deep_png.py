@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facesr.images.formats import read_size
 from facesr.images.image import ImageData
 from facesr.images.read import read_image
 from facesr.images.write import encode_image, write_image
@@ -132,6 +133,7 @@ def test_orientation_is_applied_at_16_bits_as_at_8(orientation: int, tmp_path: P
     for suffix in (".png", ".tiff"):
         write_image(tmp_path / f"deep{suffix}", plain)
         deep = read_image(tmp_path / f"deep{suffix}")
+        assert read_size(tmp_path / f"deep{suffix}") == deep.size
         assert np.array_equal(deep.rgb, shallow.rgb.astype(np.uint16) * 257), suffix
 
 

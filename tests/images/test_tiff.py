@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facesr.errors import ImageError
+from facesr.images.formats import read_size
 from facesr.images.image import ImageData
 from facesr.images.read import from_pil, read_image
 from facesr.images.write import encode_image
@@ -176,6 +177,16 @@ def test_no_layout_is_read_wrongly_and_hardly_one_is_refused(tmp_path: Path) -> 
 def test_no_layout_at_all_is_read_wrongly(tmp_path: Path) -> None:
     outcomes = check(layouts(), tmp_path / "a.tif")
     assert outcomes["deep"] == 3200
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_size_of_every_layout_is_known_without_decoding(tmp_path: Path) -> None:
+    path, read = tmp_path / "a.tif", 0
+    for layout in itertools.islice(layouts(), 0, None, 29):
+        if write(path, layout) and outcome_of(path, layout) in {"deep", "shallow"}:
+            assert read_size(path) == (HEIGHT, WIDTH), layout
+            read += 1
+    assert read > 100
 
 
 @pytest.mark.parametrize("byte_order", "<>")
