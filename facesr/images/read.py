@@ -30,7 +30,9 @@ _LAYOUT_TEXT = re.compile(r'\{"shape"|ImageJ=|<\?xml .*<OME', re.DOTALL)
 _MAX_REPAIR_BYTES = 1 << 30
 
 
-def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated: bool = False) -> ImageData:
+def read_image(
+    path: Path | str | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated: bool = False
+) -> ImageData:
     """Decode a file.
 
     Args:
@@ -42,15 +44,15 @@ def read_image(path: Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated
         ImageError: It is missing, not an image, damaged, or too large.
     """
     file = None
-    opened: AbstractContextManager[BinaryIO]
+    source: AbstractContextManager[BinaryIO]
     try:
-        if isinstance(path, Path):
-            file = path
+        if isinstance(path, str | Path):
+            file = Path(path)
             check_regular(file)
-            opened = file.open("rb")
+            source = file.open("rb")
         else:
-            opened = nullcontext(path if path.seekable() else io.BytesIO(path.read()))
-        with warnings.catch_warnings(), opened as stream:
+            source = nullcontext(path if path.seekable() else io.BytesIO(path.read()))
+        with warnings.catch_warnings(), source as stream:
             # The limit below is the one that counts; Pillow's warning of the same would only confuse.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return _read(stream, max_pixels, truncated)

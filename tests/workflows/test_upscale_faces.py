@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,14 @@ def test_a_stream_has_its_faces_restored_too(
     faces = json.loads(listed.stdout)["faces"]
     assert {len(face["points"]) for face in faces} == {5}
     assert {len(face["box"]) for face in faces} == {4}
+
+
+def test_the_examples_of_the_docs_run_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "faces.md").read_text(encoding="utf-8")
+    blocks = re.findall("```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    Image.fromarray(data.astronaut()[:160, 120:330]).save(tmp_path / "group.jpg")
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(block, {})
+    assert read_image(tmp_path / "group.png").size == (640, 840)
