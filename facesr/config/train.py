@@ -71,7 +71,7 @@ class TrainConfig(Config):
     resume: Path | None = opt(
         None, "Go on with this run, with its configuration.", panel="Run", metavar="RUN"
     )
-    dtype: Dtype = key("Precision of the forward pass (autocast); auto is fp32.", default="auto")
+    dtype: Dtype = key("Precision of the forward pass (autocast). auto is fp32.", default="auto")
     compile: bool = key("Compile the network with torch.compile.", default=False)
     graph: bool = key(
         "On CUDA, run each step as one graph. It is not used with several processes, fp16, `compile` or"

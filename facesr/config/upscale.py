@@ -64,15 +64,15 @@ class UpscaleConfig(Config):
     )
     max_pixels: Count = opt(
         89_000_000,
-        "Pictures that promise more are refused before they are decoded; at most 178,956,970.",
+        "Reject images with more pixels than this, before decoding them. The most is 178,956,970.",
         panel="Input",
     )
     truncated: bool = opt(
-        False, "Take what is there of files that are cut off; the rest is grey or black.", panel="Input"
+        False, "Accept files that are cut off. What is missing is grey or black.", panel="Input"
     )
     shard: str = opt(
         "",
-        "Take every N-th picture, from the I-th; auto asks torchrun or SLURM.",
+        "Process every N-th image, from the I-th. auto reads torchrun or SLURM.",
         panel="Input",
         metavar="auto|I/N",
         shown_default="everything, or a share under torchrun and srun",
