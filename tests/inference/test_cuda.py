@@ -152,14 +152,15 @@ def test_results_too_large_to_be_pinned_are_the_same(
 @on_cuda
 @every_network
 @pytest.mark.parametrize("tile", [0, 48])
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_nothing_waits_for_the_device_until_the_result_is_asked_for(
     device: str, arch: str, tile: int, folders: dict[str, Path]
 ) -> None:
     model = load_model(folders[arch], device=device)
     images = [noise(60, 140, seed=seed) for seed in range(2)]
     expected = enlarged(model, images, tile=tile)  # and whatever is set up once
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         arrival = start_enlarging(model, images, tile=tile)
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -215,12 +216,13 @@ def test_where_memory_is_short_less_is_computed_at_once(
     monkeypatch.setattr(inference, "_enlarge_in_pieces", count)
     model = load_model(folders[arch], device=device, dtype="fp32")
     with cap(device):
-        assert apart(enlarged(model, images), expected) <= 1
-        first = len(attempts)
+        counts = [0]
+        for _ in range(3):  # the second may fail once more, where what the first took just fitted
+            assert apart(enlarged(model, images), expected) <= 1
+            counts.append(len(attempts))
         if device == "cpu":
-            assert first > 1
-        assert apart(enlarged(model, images), expected) <= 1
-        assert len(attempts) == first + 1
+            assert counts[1] > 1
+        assert counts[3] == counts[2] + 1
         assert attempts[-1] == attempts[-2]
         assert apart(enlarged(model, [large]), whole) <= 1
 
