@@ -9,7 +9,7 @@ from annotated_types import Ge
 from facesr.config.build import merge
 from facesr.config.fields import Config, key
 
-LossName = Literal["l1", "charbonnier", "mse", "psnr"]
+LossName = Literal["l1", "charbonnier", "mse", "psnr", "phase"]
 
 
 @dataclass(frozen=True, kw_only=True)

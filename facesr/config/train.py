@@ -48,8 +48,8 @@ class TrainConfig(Config):
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: Mapping[LossName, LossConfig] = key(
-        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`), each with `weight` (1, and 0 leaves it out) and"
-        " `target` (`hq` or `sharpened`).",
+        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `phase`), each with `weight` (1, and 0 leaves it"
+        " out) and `target` (`hq` or `sharpened`).",
         make=lambda: {"l1": LossConfig()},
     )
     init: str | None = opt(

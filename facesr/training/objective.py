@@ -16,6 +16,9 @@ Value = TypeVar("Value", Tensor, float)
 
 _CHARBONNIER_EPSILON = 1e-3
 
+# Of a lattice: the longest period, and how many periods each way share a mean.
+_PERIOD_PX, _PERIODS = 16, 8
+
 _PSNR_EPSILON = 1e-8  # of the squared error, which bounds the PSNR at 80 dB and keeps the gradient finite
 
 
@@ -34,6 +37,30 @@ def negative_psnr(prediction: Tensor, target: Tensor) -> Tensor:
     return 10 * torch.log10(errors + _PSNR_EPSILON).mean()
 
 
+def phase(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return how much stronger lattices of 4, 8 and 16 px are than in the target, in grey levels.
+
+    A network that shuffles channels into pixels may give each place within such a period a small offset of
+    its own. Of details finer than 3 px the mean at each place is taken, over 128x128 px, and the excess of
+    its absolute value over the target's.
+    """
+    (found, wanted) = (_place_means(images) for images in (prediction, target))
+    excess = [(a.abs() - b.abs()).clamp_min(0).mean() for a, b in zip(found, wanted, strict=True)]
+    return 255 * reduce(add, excess)
+
+
+def _place_means(images: Tensor) -> list[Tensor]:
+    """Return (B, C, p, p, h, w) for the periods p of 16, 8 and 4 px and windows h by w."""
+    height, width = images.shape[-2:]
+    fine = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    fine = F.pad(fine, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
+    places = F.avg_pool2d(F.pixel_unshuffle(fine, _PERIOD_PX), _PERIODS, ceil_mode=True)
+    found = [places.unflatten(1, (-1, _PERIOD_PX, _PERIOD_PX))]
+    for period in (8, 4):
+        found.append(found[-1].unflatten(3, (2, period)).unflatten(2, (2, period)).mean((2, 4)))
+    return [means - means.mean((2, 3), keepdim=True) for means in found]
+
+
 # To add a loss, (prediction, target) to a scalar: write its function, add a line here and a name to
 # `facesr.config.loss.LossName`.
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -41,6 +68,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "charbonnier": charbonnier,
     "mse": F.mse_loss,
     "psnr": negative_psnr,
+    "phase": phase,
 }
 
 

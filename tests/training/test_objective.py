@@ -1,3 +1,4 @@
+import math
 import typing
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from facesr.config.loss import LossConfig, LossName
 from facesr.degradation.kernels import usm_sharpen
 from facesr.metrics.fidelity import psnr
-from facesr.training.objective import LOSSES, Objective
+from facesr.training.objective import LOSSES, Objective, phase
 
 PREDICTION, HQ = torch.rand(2, 2, 3, 60, 60, generator=torch.Generator().manual_seed(0))
 
@@ -66,3 +67,22 @@ def test_equal_pictures_have_no_loss_and_finite_gradients(name: str) -> None:
     assert float(loss.detach()) == pytest.approx(-80 if name == "psnr" else 0, abs=1.1e-3)
     assert prediction.grad is not None
     assert torch.isfinite(prediction.grad).all()
+
+
+@pytest.mark.parametrize("period", [4, 8, 16])
+@pytest.mark.parametrize("size", [(256, 256), (70, 150)])
+def test_the_phase_loss_finds_lattices_and_nothing_else(period: int, size: tuple[int, int]) -> None:
+    height, width = size
+    y, x = (torch.arange(side).add(0.5) / side for side in size)
+    smooth = (0.5 + 0.2 * torch.cos(math.pi * x) + 0.2 * torch.cos(math.pi * y)[:, None]).expand(2, 3, -1, -1)
+    flat = torch.full_like(smooth, 0.5)
+    lattice = torch.zeros(height, width)
+    lattice[1::period, 2::period] = 1 / 255
+    found = float(phase(flat + lattice, flat))
+    # A place off by a level stands out of its 3x3 neighbours by 8/9, and each of those by 1/9.
+    assert found > 0.6 * 16 / 9 / period**2
+    assert float(phase(flat + 2 * lattice, flat)) == pytest.approx(2 * found, rel=1e-3)
+    assert float(phase(flat, flat + lattice)) < 1e-3 * found
+    assert float(phase(flat + lattice.roll((1, 3), (0, 1)), flat + lattice)) > 0.3 * found
+    assert float(phase(smooth, flat)) < 0.02
+    assert float(phase(smooth + lattice, smooth)) == pytest.approx(found, rel=0.2)
