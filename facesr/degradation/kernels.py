@@ -13,6 +13,8 @@ _USM_SIGMA = 8.0
 _USM_WEIGHT = 0.5
 _USM_THRESHOLD = 10 / 255
 
+_GPU_STEP = 64  # of lengths that are transformed on a GPU
+
 
 def gaussian_kernel(
     family: str, *, size: int, sigma: tuple[float, float], angle: float = 0.0, beta: float = 1.0
@@ -70,7 +72,7 @@ def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
     radius = kernel.shape[-1] // 2
     height, width = images.shape[-2:]
     padded = _reflect(images, radius)
-    size = [_fast_length(side) for side in padded.shape[-2:]]
+    size = [_fast_length(side, images.device) for side in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(padded, s=size)
     spectrum *= torch.fft.rfft2(kernel.to(images), s=size).conj()
     # The wrapped-around part of the circular correlation lies beyond the image, in the padding.
@@ -90,8 +92,13 @@ def _reflect(images: Tensor, radius: int) -> Tensor:
     return images
 
 
-def _fast_length(length: int) -> int:
-    """Return the next length whose only prime factors are 2, 3 and 5, up to twice as fast to transform."""
+def _fast_length(length: int, device: torch.device) -> int:
+    """Return the next length whose only prime factors are 2, 3 and 5, up to twice as fast to transform.
+
+    On a GPU each length has to be planned first, so a few are shared by all.
+    """
+    if device.type != "cpu":
+        return -(-length // _GPU_STEP) * _GPU_STEP
     while 30 ** length.bit_length() % length:  # a length without other factors divides it
         length += 1
     return length

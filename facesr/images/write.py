@@ -1,9 +1,10 @@
 """Encoding image files."""
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -89,18 +90,27 @@ def encode_image(
     if picture.icc is not None and not (name == "WEBP" and picture.icc[16:20] == b"GRAY"):  # has no grey
         options["icc_profile"] = picture.icc
     exif = None if exif_is_too_long(picture, suffix) else picture.exif
-    encoded = io.BytesIO()
     try:
         options |= save_options(picture.metadata, name, exif=exif, size=picture.size, text=text or {})
-        image.save(encoded, name, **options)
+        with _memory_file(name) as stream:
+            image.save(stream, name, **options)
+            stream.seek(0)
+            encoded = stream.read()
         if is_plain:
-            return encoded.getvalue()
+            return encoded
         pixels = picture.channels.astype(np.uint16)
         if name == "PNG":
-            return deep_png.deepen(encoded.getvalue(), pixels, compression=compression)
-        return tiff.deepen(encoded.getvalue(), pixels)
+            return deep_png.deepen(encoded, pixels, compression=compression)
+        return tiff.deepen(encoded, pixels)
     except Exception as error:  # Pillow's encoders raise many kinds
         raise ImageError(f"cannot be written as {name}, {reason_of(error)}") from error
+
+
+def _memory_file(name: str) -> BinaryIO:
+    """Open a file in memory; for JPEG with a descriptor, into which Pillow 12 encodes without Python's lock."""
+    if name == "JPEG" and hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("facesr"), "w+b")
+    return io.BytesIO()
 
 
 def _has_sub_directories(block: bytes | None) -> bool:

@@ -55,9 +55,10 @@ def _place_means(images: Tensor) -> list[Tensor]:
     fine = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
     fine = F.pad(fine, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
     places = F.avg_pool2d(F.pixel_unshuffle(fine, _PERIOD_PX), _PERIODS, ceil_mode=True)
-    found = [places.unflatten(1, (-1, _PERIOD_PX, _PERIOD_PX))]
+    found = [torch.unflatten(places, 1, (-1, _PERIOD_PX, _PERIOD_PX))]
     for period in (8, 4):
-        found.append(found[-1].unflatten(3, (2, period)).unflatten(2, (2, period)).mean((2, 4)))
+        halves = torch.unflatten(torch.unflatten(found[-1], 3, (2, period)), 2, (2, period))
+        found.append(halves.mean((2, 4)))
     return [means - means.mean((2, 3), keepdim=True) for means in found]
 
 
