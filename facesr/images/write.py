@@ -107,7 +107,7 @@ def encode_image(
 
 
 def _memory_file(name: str) -> BinaryIO:
-    """Open a file in memory; for JPEG with a descriptor, into which Pillow 12 encodes without Python's lock."""
+    """Open a file in memory. Into one with a descriptor, Pillow 12 encodes JPEG without Python's lock."""
     if name == "JPEG" and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("facesr"), "w+b")
     return io.BytesIO()

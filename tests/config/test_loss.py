@@ -28,6 +28,7 @@ def test_the_losses_of_a_file_join_those_of_the_recipe() -> None:
     file = {"loss": {"psnr": {"weight": 0.0}, "charbonnier": {}}}
     assert layered({"recipe": "face"}, file=file).loss == {
         "psnr": LossConfig(weight=0),
+        "phase": LossConfig(weight=4),
         "charbonnier": LossConfig(),
     }
     assert layered({"loss": {"mse": {"weight": 2}}}).loss == {"l1": LossConfig(), "mse": LossConfig(weight=2)}
@@ -81,7 +82,11 @@ def test_old_keys_are_a_table_of_one_loss_wherever_they_are_read(
 
 def test_an_old_key_leaves_of_the_recipe_what_it_does_not_say() -> None:
     assert layered({"recipe": "original", "optim": {"loss": "mse"}}).loss == {"mse": SHARP}
-    assert layered({"recipe": "face", "optim": {"usm_target": True}}).loss == {"psnr": SHARP}
+    sharp_phase = LossConfig(weight=4, target="sharpened")
+    assert layered({"recipe": "face", "optim": {"usm_target": True}}).loss == {
+        "psnr": SHARP,
+        "phase": sharp_phase,
+    }
     assert layered({"recipe": "original", "optim": {"usm_target": False}}).loss == {"l1": LossConfig()}
 
 

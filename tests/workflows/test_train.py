@@ -950,7 +950,8 @@ def test_recipes_are_valid(name: str) -> None:
         assert config.loss == {"l1": LossConfig(target="sharpened")}
         assert config.optim.periods == (150_000, 150_000)
     else:
-        assert config.loss == {"psnr" if name.startswith("face") else "l1": LossConfig()}
+        with_phase = {"psnr": LossConfig(), "phase": LossConfig(weight=4)}
+        assert config.loss == (with_phase if name.startswith("face") else {"l1": LossConfig()})
         assert not config.data.usm_source
 
 
@@ -958,7 +959,7 @@ def test_the_recipe_for_a_gpu_sees_a_million_faces_and_the_variety_of_face() -> 
     gpu, face = train_recipe("face-gpu"), train_recipe("face")
     assert gpu.iterations * gpu.batch == pytest.approx(1e6, rel=0.05)
     assert gpu.dtype == "bf16"
-    assert replace(gpu.data, ring=face.data.ring) == face.data
+    assert replace(gpu.data, ring=face.data.ring, reuse=face.data.reuse) == face.data
 
 
 def test_usm_is_off_by_default() -> None:
