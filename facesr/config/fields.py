@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 _KEY = "facesr"
 
@@ -141,5 +141,6 @@ def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
 
 Auto = Literal["auto"]
 Positive = Annotated[float, Gt(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]  # of a running mean
 Count = Annotated[int, Ge(1)]
 WholeNumber = Annotated[int, Ge(0)]

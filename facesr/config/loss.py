@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from facesr.config.build import merge
-from facesr.config.fields import Config, key
+from facesr.config.fields import Config, Count, Decay, Positive, WholeNumber, key
+from facesr.errors import ConfigError
 
-LossName = Literal["l1", "charbonnier", "mse", "psnr", "phase"]
+LossName = Literal["l1", "charbonnier", "mse", "psnr", "pooled", "phase", "texture", "gan"]
+DiscriminatorKind = Literal["haar", "unet"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +19,37 @@ class LossConfig(Config):
     """One loss of the sum."""
 
     weight: Annotated[float, Ge(0)] = key("Its factor in the sum. 0 leaves it out.", default=1.0)
+    share: Annotated[float, Ge(0)] = key(
+        "Instead of a weight, the norm of its gradient on the result over that of the weighted losses.",
+        default=0.0,
+    )
+    cap: Annotated[float, Ge(0)] = key("The largest weight that a share may come to. 0: any.", default=0.0)
+    start: WholeNumber = key("The step from which it counts.", default=0)
+    part_px: WholeNumber = key("Side of the random part of each result that it sees. 0: all.", default=0)
     target: Literal["hq", "sharpened"] = key(
         "What the result is compared with: HQ, or HQ sharpened as Real-ESRGAN does, which costs PSNR.",
         default="hq",
     )
+
+    def __post_init__(self) -> None:
+        if self.cap and not self.share:
+            raise ConfigError("`cap` limits a `share`, which is not given")
+
+    @property
+    def counts(self) -> bool:
+        return self.weight > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig(Config):
+    """The network that learns to tell results from HQ, for the loss `gan`."""
+
+    kind: DiscriminatorKind = key(
+        "haar: small, sees the finest detail apart. unet: Real-ESRGAN's, scores each pixel.", default="haar"
+    )
+    features: Count = key("Its channels.", default=32)
+    learning_rate: Positive = key("Of its Adam. It does not change.", default=4e-4)
+    betas: tuple[Decay, Decay] = key("Its Adam's decay rates.", default=(0.5, 0.99))
 
 
 def has_old_losses(tree: Mapping[str, Any]) -> bool:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Le
 
-from facesr.config.fields import Config, Count, Positive, WholeNumber, key, opt
+from facesr.config.fields import Config, Count, Decay, Positive, WholeNumber, key, opt
 
 Method = Literal["adam", "muon"]
-Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from facesr.config.build import build, is_file, merge, nest, read_toml
 from facesr.config.data import DataConfig
 from facesr.config.evaluate import MetricName
 from facesr.config.fields import Config, Count, WholeNumber, key, opt
-from facesr.config.loss import LossConfig, LossName, has_old_losses, translate_losses
+from facesr.config.loss import DiscriminatorConfig, LossConfig, LossName, has_old_losses, translate_losses
 from facesr.config.model import Arch
 from facesr.config.optim import OptimConfig
 from facesr.config.runtime import Device, Dtype
@@ -17,7 +17,7 @@ from facesr.config.steps import PRESETS, preset_tree
 from facesr.errors import ConfigError
 
 _RECIPE_DIR = Path(__file__).parent / "presets" / "recipes"
-RECIPES = ("psnr", "face", "face-gpu", "original", "smoke")
+RECIPES = ("psnr", "face", "face-gpu", "sharp", "sharp-cpu", "original", "smoke")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class TrainConfig(Config):
 
     recipe: str = opt(
         "psnr",
-        "A bundled recipe (psnr, face, face-gpu, original, smoke) or a TOML file.",
+        "A bundled recipe (psnr, face, face-gpu, sharp, sharp-cpu, original, smoke) or a TOML file.",
         panel="Training",
         metavar="NAME|PATH",
     )
@@ -48,10 +48,12 @@ class TrainConfig(Config):
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: Mapping[LossName, LossConfig] = key(
-        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `phase`), each with `weight` (1, and 0 leaves it"
-        " out) and `target` (`hq` or `sharpened`).",
+        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `pooled`, `phase`, `texture`, `gan`), each with"
+        " `weight` (1, and 0 leaves it out) or `share`, `cap`, `start`, `part_px`, and `target` (`hq` or"
+        " `sharpened`).",
         make=lambda: {"l1": LossConfig()},
     )
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     init: str | None = opt(
         None, "Weights to start from, as `upscale --model` takes them.", panel="Training", metavar="NAME|PATH"
     )
@@ -90,9 +92,14 @@ class TrainConfig(Config):
             raise ConfigError(f"batch {self.batch} does not divide into {self.optim.accumulate} parts")
         if self.optim.periods and sum(self.optim.periods) < self.iterations:
             raise ConfigError("`optim.periods` end before the last iteration")
-        if not any(one.weight for one in self.loss.values()):
+        if not any(one.counts and not one.share for one in self.loss.values()):
             raise ConfigError(
                 "no loss has a weight above 0", hint="name one, such as `--set loss.l1.weight=1`"
+            )
+        several_parts = self.dtype == "fp16" or self.optim.accumulate > 1
+        if several_parts and any(one.counts and one.share for one in self.loss.values()):
+            raise ConfigError(
+                "a loss with a `share` is not for fp16 or `optim.accumulate`", hint="train with fp32 or bf16"
             )
 
     @classmethod

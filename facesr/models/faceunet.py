@@ -15,6 +15,12 @@ from facesr.models.blocks import Residual
 _GROWTH = (1.0, 1.25, 1.5, 1.5)
 _LEVELS = len(_GROWTH)
 
+_NOISE = 0.1  # of each channel, at first
+_PATTERN_PX = 128
+# Vigna's splitmix64, with factors as signed numbers.
+_HASH_STEP = 0x9E3779B97F4A7C15 - 2**64
+_HASH_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1))
+
 # Side of the LQ images it is trained on, unless its weights say otherwise.
 _WINDOW_PX = 128
 
@@ -31,6 +37,8 @@ class FaceUNet(SRNetwork):
         features: Channels of the first level; deeper ones have up to 1.5 times as many, LQ size half.
         detail_blocks: Residual blocks at LQ size.
         scale: Enlargement.
+        noise: Give the thin blocks noise, each channel as much as it learns to want, to make fine detail of.
+            It is new at each step of training, and always the same otherwise.
     """
 
     limits: ClassVar = {
@@ -38,10 +46,19 @@ class FaceUNet(SRNetwork):
         "features": range(2, 1025),
         "detail_blocks": range(1, 513),
         "scale": (2, 4),
+        "noise": (False, True),
     }
 
+    pattern: Tensor
+
     def __init__(
-        self, *, blocks: int = 2, features: int = 64, detail_blocks: int = 5, scale: int = 4
+        self,
+        *,
+        blocks: int = 2,
+        features: int = 64,
+        detail_blocks: int = 5,
+        scale: int = 4,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         self.traits = Traits(
@@ -62,6 +79,9 @@ class FaceUNet(SRNetwork):
         self.detail = nn.Conv2d(3, thin, 3, padding=1)
         self.join = _level(thin, detail_blocks)
         self.out = nn.Conv2d(thin, 3 * scale**2, 3, padding=1)
+        if noise:
+            self.noise = nn.Parameter(torch.full((thin,), _NOISE))
+            self.register_buffer("pattern", _pattern(thin), persistent=False)
         for module in self.modules():
             if isinstance(module, _Block):  # each block starts as nearly nothing, so that depth does no harm
                 with torch.no_grad():
@@ -76,7 +96,8 @@ class FaceUNet(SRNetwork):
         if not blocks or not detail_blocks or len(first) != 4 or len(last) != 4:
             return None
         scale = math.isqrt(last[0] // 3)
-        return {"blocks": blocks, "features": first[0], "detail_blocks": detail_blocks, "scale": scale}
+        args = {"blocks": blocks, "features": first[0], "detail_blocks": detail_blocks, "scale": scale}
+        return {**args, "noise": True} if "noise" in shapes else args
 
     def forward(self, x: Tensor) -> Tensor:
         base = F.interpolate(x, scale_factor=self.traits.scale, mode="bilinear", align_corners=False)
@@ -91,8 +112,29 @@ class FaceUNet(SRNetwork):
         for decode, up in zip(reversed(self.dec), reversed(self.up), strict=True):
             # A sum has the layout of its first term, and on CUDA a pixel shuffle leaves channels-last.
             out = decode(skips.pop() + F.pixel_shuffle(up(out), 2))
-        out = self.join(self.detail(x) + F.pixel_shuffle(self.lift(out), 2))
+        out = self.detail(x) + F.pixel_shuffle(self.lift(out), 2)
+        if hasattr(self, "noise"):
+            out = out + self.noise.view(-1, 1, 1) * self._draw(out)
+        out = self.join(out)
         return torch.add(base, F.pixel_shuffle(self.out(out), self.traits.scale))
+
+    def _draw(self, features: Tensor) -> Tensor:
+        """Return noise like features, from the pattern by place alone, or drawn anew in training."""
+        if self.training:
+            return torch.randn_like(features)
+        rows, columns = (torch.arange(side, device=features.device) for side in features.shape[-2:])
+        return self.pattern[:, rows[:, None] % _PATTERN_PX, columns % _PATTERN_PX]
+
+
+def _pattern(channels: int) -> Tensor:
+    """Return normal noise, (channels, 128, 128), by hashing places: the same everywhere and for ever."""
+    value = torch.arange(1, 2 * channels * _PATTERN_PX**2 + 1) * _HASH_STEP
+    for shift, factor in _HASH_ROUNDS:  # the bits that a shift brings in from the sign are cleared
+        value = (value ^ ((value >> shift) & (2 ** (64 - shift) - 1))) * factor
+    uniform = (((value >> 12) & (2**52 - 1)).double() + 0.5) / 2**52
+    radius, angle = uniform.chunk(2)
+    normal = (-2 * radius.log()).sqrt() * torch.cos(2 * math.pi * angle)
+    return normal.float().view(channels, _PATTERN_PX, _PATTERN_PX)
 
 
 class _Block(Residual):

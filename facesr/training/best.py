@@ -80,5 +80,9 @@ def write_best(
 def _describe(losses: Mapping[Any, LossConfig]) -> str:
     """Return a sum of losses in words, such as `l1 + 0.1 psnr`."""
     return " + ".join(
-        name if one.weight == 1 else f"{one.weight:g} {name}" for name, one in losses.items() if one.weight
-    )
+        f"{name} by a share of {one.share:g}" if one.share
+        else name if one.weight == 1
+        else f"{one.weight:g} {name}"
+        for name, one in losses.items()
+        if one.counts
+    )  # fmt: skip

@@ -63,5 +63,5 @@ def initial_network(config: TrainConfig, reporter: Reporter) -> SRNetwork:
 
 
 def _listed(title: str, tensors: list[str]) -> str:
-    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
+    layers = list(dict.fromkeys(name.rpartition(".")[0] or name for name in tensors))
     return f", {title}: {shorten(layers, limit=_SHOWN_LAYERS)}" if layers else ""

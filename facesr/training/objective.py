@@ -1,98 +1,117 @@
-"""What training lowers: a sum of losses."""
+"""What training lowers: a sum of losses, some of them by a share of the gradient."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import reduce
 from operator import add
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from facesr.config.loss import LossConfig, LossName
+from facesr.config.loss import DiscriminatorConfig, LossConfig, LossName
 from facesr.degradation.kernels import usm_sharpen
+from facesr.training.adversary import Adversary
+from facesr.training.losses import LOSSES
 
 Value = TypeVar("Value", Tensor, float)
 
-_CHARBONNIER_EPSILON = 1e-3
-
-# Of a lattice: the longest period, and how many periods each way share a mean.
-_PERIOD_PX, _PERIODS = 16, 8
-
-_PSNR_EPSILON = 1e-8  # of the squared error, which bounds the PSNR at 80 dB and keeps the gradient finite
-
-
-def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of sqrt(d^2 + 1e-6), an absolute error that is smooth at 0 (Lai et al. 2017)."""
-    return torch.sqrt((prediction - target).square() + _CHARBONNIER_EPSILON**2).mean()
-
-
-def negative_psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of 10 log10(MSE) over images in [0, 1], their PSNR in dB with the sign changed.
-
-    Unlike under the mean squared error, images that can be restored well count as much as those that cannot
-    (Chen et al. 2022, NAFNet).
-    """
-    errors = (prediction - target).square().mean((1, 2, 3))
-    return 10 * torch.log10(errors + _PSNR_EPSILON).mean()
-
-
-def phase(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return how much stronger lattices of 4, 8 and 16 px are than in the target, in grey levels.
-
-    A network that shuffles channels into pixels may give each place within such a period a small offset of
-    its own. Of details finer than 3 px the mean at each place is taken, over 128x128 px, and the excess of
-    its absolute value over the target's.
-    """
-    (found, wanted) = (_place_means(images) for images in (prediction, target))
-    excess = [(a.abs() - b.abs()).clamp_min(0).mean() for a, b in zip(found, wanted, strict=True)]
-    return 255 * reduce(add, excess)
-
-
-def _place_means(images: Tensor) -> list[Tensor]:
-    """Return (B, C, p, p, h, w) for the periods p of 16, 8 and 4 px and windows h by w."""
-    height, width = images.shape[-2:]
-    fine = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-    fine = F.pad(fine, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
-    places = F.avg_pool2d(F.pixel_unshuffle(fine, _PERIOD_PX), _PERIODS, ceil_mode=True)
-    found = [torch.unflatten(places, 1, (-1, _PERIOD_PX, _PERIOD_PX))]
-    for period in (8, 4):
-        halves = torch.unflatten(torch.unflatten(found[-1], 3, (2, period)), 2, (2, period))
-        found.append(halves.mean((2, 4)))
-    return [means - means.mean((2, 3), keepdim=True) for means in found]
-
-
-# To add a loss, (prediction, target) to a scalar: write its function, add a line here and a name to
-# `facesr.config.loss.LossName`.
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "charbonnier": charbonnier,
-    "mse": F.mse_loss,
-    "psnr": negative_psnr,
-    "phase": phase,
-}
+# Of the running mean of what a share comes to as a weight.
+_DECAY = 0.99
 
 
 class Objective:
-    """Compares results with HQ by those losses of a configuration whose weight is above 0, in its order."""
+    """Compares results with HQ by those losses of a configuration that count, in its order.
 
-    def __init__(self, losses: Mapping[LossName, LossConfig]) -> None:
-        self._losses: dict[str, LossConfig] = {name: one for name, one in losses.items() if one.weight > 0}
-        self.names = tuple(self._losses)
+    A loss with a weight enters the sum. One with a share enters by its gradient on the results, brought to
+    that share of the norm of the sum's gradient, whatever the scale of the loss.
+    """
 
-    def __call__(self, prediction: Tensor, hq: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return each loss by its name, without its weight, and the weighted sum, all of them scalars.
+    def __init__(
+        self,
+        losses: Mapping[LossName, LossConfig],
+        discriminator: DiscriminatorConfig | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self._losses: dict[str, LossConfig] = {name: one for name, one in losses.items() if one.counts}
+        self._shares = {name: one for name, one in self._losses.items() if one.share}
+        self._functions = {name: LOSSES[name] for name in self._losses if name != "gan"}
+        self.adversary: Adversary | None = None
+        if "gan" in self._losses:
+            self.adversary = Adversary(discriminator or DiscriminatorConfig(), device or torch.device("cpu"))
+            self._functions["gan"] = self.adversary.loss
+        self.names = (*self._losses, *(["discriminator"] if self.adversary else []))
+        # What the shares came to as weights, in the order of `_shares`.
+        self._weights = torch.zeros(len(self._shares), device=device)
+
+    def __call__(self, prediction: Tensor, hq: Tensor, *, step: int = 0) -> tuple[dict[str, Tensor], Tensor]:
+        """Return each loss by its name, without its weight, and a scalar whose gradient is to be followed.
+
+        Without shares the scalar is the weighted sum. The discriminator learns too.
 
         Args:
             prediction: (B, 3, H, W), RGB, not clamped.
             hq: Ground truth of the same shape, in [0, 1].
+            step: Steps done, for losses that begin later. Until then they are shown as 0.
         """
         targets = {"hq": hq}
         if any(one.target == "sharpened" for one in self._losses.values()):
             targets["sharpened"] = usm_sharpen(hq)
-        values = {name: LOSSES[name](prediction, targets[one.target]) for name, one in self._losses.items()}
-        return values, self.total(values)
+        results = prediction.detach().requires_grad_() if self._shares else prediction
+        values: dict[str, Tensor] = {}
+        for name, one in self._losses.items():
+            if step < one.start:
+                values[name] = hq.new_zeros(())
+            else:
+                values[name] = self._functions[name](*_part(results, targets[one.target], one.part_px))
+        weighted = [
+            values[name] * one.weight for name, one in self._losses.items() if name not in self._shares
+        ]
+        total = reduce(add, weighted)
+        if self._shares:
+            total = (prediction * self._gradient(results, total, values)).sum()
+        if self.adversary:
+            part_px = self._losses["gan"].part_px
+            values["discriminator"] = self.adversary.learn(*_part(results, hq, part_px))
+        return values, total
+
+    def _gradient(self, results: Tensor, total: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the gradient of all losses on the results, and take in what the shares come to now."""
+        (gradient,) = torch.autograd.grad(total, results)
+        norm = gradient.norm()
+        parts = []
+        for index, (name, one) in enumerate(self._shares.items()):
+            if values[name].requires_grad:  # it has begun
+                (part,) = torch.autograd.grad(values[name], results)
+                weight = (one.share * norm / (part.norm() + 1e-12)).clamp_max(one.cap or float("inf"))
+                mean = self._weights[index]
+                mean.copy_(torch.where(mean == 0, weight, mean.lerp(weight, 1 - _DECAY)))
+                parts.append(part * mean)
+        return reduce(add, parts, gradient)
 
     def total(self, values: Mapping[str, Value]) -> Value:
-        """Return the weighted sum of losses by name."""
-        return reduce(add, (values[name] * one.weight for name, one in self._losses.items()))
+        """Return the weighted sum of losses by name, without those that have a share."""
+        return reduce(
+            add,
+            (values[name] * one.weight for name, one in self._losses.items() if name not in self._shares),
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return what must survive between two steps."""
+        weights = dict(zip(self._shares, self._weights.tolist(), strict=True))
+        return {"weights": weights, "adversary": self.adversary.state() if self.adversary else None}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go back to what `state` returned, as far as these losses had begun."""
+        for index, name in enumerate(self._shares):
+            self._weights[index] = state["weights"].get(name, 0.0)
+        if self.adversary and state["adversary"]:
+            self.adversary.load_state(state["adversary"])
+
+
+def _part(results: Tensor, target: Tensor, part_px: int) -> tuple[Tensor, Tensor]:
+    """Cut the same random square out of both, as far as they reach; a side of 0 leaves them whole."""
+    if not part_px:
+        return results, target
+    top, left = (int(torch.randint(max(0, side - part_px) + 1, ())) for side in results.shape[-2:])
+    rows, columns = slice(top, top + part_px), slice(left, left + part_px)
+    return results[..., rows, columns], target[..., rows, columns]

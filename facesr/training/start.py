@@ -116,9 +116,10 @@ def announce(config: TrainConfig, trainer: Trainer, size: tuple[int, int], repor
         return
     images = torch.zeros(1, 3, *size)
     start = 0.0
-    for _ in range(2):  # the first pass warms up
-        start = time.perf_counter()
-        trainer.network(images).mean().backward()
+    with torch.random.fork_rng([]):  # a network may draw noise, and a resumed run goes on with its own
+        for _ in range(2):  # the first pass warms up
+            start = time.perf_counter()
+            trainer.network(images).mean().backward()
     seconds = (time.perf_counter() - start) * config.batch * left
     trainer.network.zero_grad()
     reporter.warn(f"on this CPU {left} steps take about {remaining(seconds)}, without validation")

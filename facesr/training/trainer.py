@@ -20,7 +20,6 @@ from facesr.training.objective import Objective
 from facesr.training.optimisers import OPTIMISERS, cosine_with_restarts
 from facesr.transfer import send_to_device
 
-# What a second network will need, such as a discriminator, gets keys beside those of the first.
 TrainState = dict[str, Any]
 
 _BY_DEVICE = ("fused", "capturable")
@@ -36,7 +35,7 @@ class Trainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # With averaged weights, for validation and for keeping.
         self.ema_network = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.objective = Objective(config.loss)
+        self.objective = Objective(config.loss, config.discriminator, device)
         self.step = 0  # steps done
         self._loss_sums = torch.zeros(len(self.objective.names), device=device)
         self._loss_count = 0
@@ -125,7 +124,7 @@ class Trainer:
         autocast = partial(torch.autocast, self.device.type, self._dtype, cache_enabled=False)
         with autocast() if half else nullcontext():
             prediction = self._forward(images)
-        return self.objective(prediction, target)
+        return self.objective(prediction, target, step=self.step)
 
     def _here(self, pixels: Tensor) -> Tensor:
         return send_to_device(pixels, self.device) if pixels.device.type == "cpu" else pixels
@@ -157,6 +156,7 @@ class Trainer:
             "ema": self.ema_network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "scaler": self._scaler.state_dict(),
+            "objective": self.objective.state(),
             "loss_sums": dict(zip(self.objective.names, loss_sums.tolist(), strict=True)),
             "loss_count": self._loss_count,
             "generator": torch.get_rng_state(),
@@ -180,6 +180,8 @@ class Trainer:
             groups = [{**group, **own} for group in saved["param_groups"]]
             optimizer.load_state_dict({**saved, "param_groups": groups})
         self._scaler.load_state_dict(state["scaler"])
+        if "objective" in state:  # not in those of earlier versions
+            self.objective.load_state(state["objective"])
         names = self.objective.names
         # An earlier version knew one loss, and did not name it.
         loss_sums = {names[0]: state["loss_sum"]} if "loss_sum" in state else state["loss_sums"]
@@ -193,7 +195,10 @@ class Trainer:
 
 def can_be_graphed(config: TrainConfig, device: torch.device, *, several: bool) -> bool:
     """Tell whether a step can be one CUDA graph: where nothing in it waits, and all of it is captured."""
-    whole = not several and config.optim.accumulate == 1 and not config.compile and config.dtype != "fp16"
+    # Losses that see a part of a result, or begin later, are drawn and chosen by the host.
+    plain = not any(one.share or one.start or one.part_px for one in config.loss.values())
+    plain = plain and not config.compile and config.dtype != "fp16"
+    whole = not several and config.optim.accumulate == 1 and plain and "gan" not in config.loss
     return config.graph and device.type == "cuda" and whole
 
 

@@ -16,7 +16,8 @@ def model_card(config: ModelConfig) -> str:
     license_ = config.license.lower() or "unknown"
     front = ["---", f"license: {license_}", "library_name: facesr", "pipeline_tag: image-to-image"]
     front += ["tags: [super-resolution, face-restoration]", "---", ""]
-    args = ", ".join(f"{name} {value}" for name, value in config.args.items() if name != "scale")
+    told = {name: value for name, value in config.args.items() if name != "scale" and value is not False}
+    args = ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
     facts: list[tuple[str, Any]] = [
         ("Architecture", f"{config.arch}, {args}"),
         ("Scale", f"{config.scale}x, RGB"),

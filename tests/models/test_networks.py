@@ -127,16 +127,37 @@ def test_any_size_is_enlarged_by_the_declared_scale(
 
 @every_variant
 def test_tensors_survive_safetensors_and_give_the_arguments_back(arch: str, args: dict[str, Any]) -> None:
-    network = build_network(arch, args)
+    network = build_network(arch, args).eval()
     state = load(save(network.state_dict()))
     found = ARCHITECTURES[arch].infer_args({key: tuple(value.shape) for key, value in state.items()})
     assert found is not None
     found = {**args, **json.loads(json.dumps(found))}  # what no tensor records is in `config.json`
     assert resolve_args(arch, found) == resolve_args(arch, args)
-    again = build_network(arch, found)
+    again = build_network(arch, found).eval()
     again.load_state_dict(state)
     image = torch.rand(1, 3, *network.traits.size.fit(16, 16))
     assert torch.equal(network(image), again(image))
+
+
+def test_noise_is_drawn_anew_in_training_and_follows_from_the_place_otherwise() -> None:
+    network = build_network("faceunet", {"blocks": 1, "features": 64, "detail_blocks": 1, "noise": True})
+    image = torch.rand(1, 3, 32, 160)
+    assert not torch.equal(network(image), network(image))
+    network.eval()
+    alone = network(image)
+    assert torch.equal(alone, network(image))
+    torch.testing.assert_close(network(torch.cat([image, image]))[1:], alone)
+    with torch.no_grad():
+        network.noise.zero_()
+    plain = build_network("faceunet", {"blocks": 1, "features": 64, "detail_blocks": 1})
+    plain.load_state_dict({key: value for key, value in network.state_dict().items() if key != "noise"})
+    torch.testing.assert_close(network(image), plain(image))
+    pattern = network.pattern
+    assert float(pattern.mean()) == pytest.approx(0, abs=0.005)
+    assert float(pattern.std()) == pytest.approx(1, abs=0.005)
+    assert float(pattern.double()[0, 0, 0]) == pytest.approx(0.41935809, abs=1e-6)
+    for shifted in (pattern.roll(1, 0), pattern.roll(1, 1), pattern.roll(1, 2)):
+        assert float((pattern * shifted).mean()) == pytest.approx(0, abs=0.005)
 
 
 @every_variant

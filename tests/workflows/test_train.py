@@ -35,7 +35,7 @@ from facesr.results import TrainResult
 from facesr.training import validation
 from facesr.training.distributed import worker_count
 from facesr.training.loop import TrainingLoop
-from facesr.training.objective import LOSSES
+from facesr.training.losses import LOSSES
 from facesr.training.run_folder import RunFolder
 from facesr.training.signals import StopSignals
 from facesr.training.start import remaining
@@ -940,7 +940,7 @@ def test_durations_are_said_in_two_units(seconds: float, text: str) -> None:
     assert remaining(seconds) == text
 
 
-@pytest.mark.parametrize("name", ["psnr", "face", "face-gpu", "original", "smoke"])
+@pytest.mark.parametrize("name", ["psnr", "face", "face-gpu", "sharp", "sharp-cpu", "original", "smoke"])
 def test_recipes_are_valid(name: str) -> None:
     config = train_recipe(name)
     assert config.recipe == name
@@ -949,6 +949,12 @@ def test_recipes_are_valid(name: str) -> None:
         assert config.data.usm_source
         assert config.loss == {"l1": LossConfig(target="sharpened")}
         assert config.optim.periods == (150_000, 150_000)
+    elif name.startswith("sharp"):
+        assert config.args == {"noise": True}
+        assert {key for key, one in config.loss.items() if one.share} == {"texture", "gan", "phase"}
+        assert (
+            config.data.brightness_chance == config.data.contrast_chance == 0
+        )  # clipped targets teach flats
     else:
         with_phase = {"psnr": LossConfig(), "phase": LossConfig(weight=4)}
         assert config.loss == (with_phase if name.startswith("face") else {"l1": LossConfig()})

@@ -1,0 +1,114 @@
+"""The losses: each compares results with a target, both (B, 3, H, W), and returns a scalar."""
+
+from collections.abc import Callable
+from functools import cache, reduce
+from operator import add
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+_CHARBONNIER_EPSILON = 1e-3
+
+_PSNR_EPSILON = 1e-8  # of the squared error, which bounds the PSNR at 80 dB and keeps the gradient finite
+
+# Of a lattice: the longest period, and how many periods each way share a mean.
+_PERIOD_PX, _PERIODS = 16, 8
+
+_POOL_PX = 4
+
+# Of textures: how many filters of which side, windows of which side, at how many sizes, each half the last.
+_FILTERS, _FILTER_PX, _WINDOW_PX, _SIZES = 16, 5, 32, 3
+_ROOT_EPSILON = 1e-6  # keeps the gradient of a root at 0 finite
+
+
+def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of sqrt(d^2 + 1e-6), an absolute error that is smooth at 0 (Lai et al. 2017)."""
+    return torch.sqrt((prediction - target).square() + _CHARBONNIER_EPSILON**2).mean()
+
+
+def negative_psnr(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of 10 log10(MSE) over images in [0, 1], their PSNR in dB with the sign changed.
+
+    Unlike under the mean squared error, images that can be restored well count as much as those that cannot
+    (Chen et al. 2022, NAFNet).
+    """
+    errors = (prediction - target).square().mean((1, 2, 3))
+    return 10 * torch.log10(errors + _PSNR_EPSILON).mean()
+
+
+def pooled(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute error of images reduced to a quarter, which leaves fine detail free."""
+    side = min(_POOL_PX, *prediction.shape[-2:])
+    return F.l1_loss(F.avg_pool2d(prediction, side), F.avg_pool2d(target, side))
+
+
+def phase(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return how much stronger lattices of 4, 8 and 16 px are than in the target, in grey levels.
+
+    A network that shuffles channels into pixels may give each place within such a period a small offset of
+    its own. Of details finer than 3 px the mean at each place is taken, over 128x128 px, and the excess of
+    its absolute value over the target's.
+    """
+    (found, wanted) = (_place_means(images) for images in (prediction, target))
+    excess = [(a.abs() - b.abs()).clamp_min(0).mean() for a, b in zip(found, wanted, strict=True)]
+    return 255 * reduce(add, excess)
+
+
+def _place_means(images: Tensor) -> list[Tensor]:
+    """Return (B, C, p, p, h, w) for the periods p of 16, 8 and 4 px and windows h by w."""
+    height, width = images.shape[-2:]
+    fine = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    fine = F.pad(fine, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
+    places = F.avg_pool2d(F.pixel_unshuffle(fine, _PERIOD_PX), _PERIODS, ceil_mode=True)
+    found = [torch.unflatten(places, 1, (-1, _PERIOD_PX, _PERIOD_PX))]
+    for period in (8, 4):
+        halves = torch.unflatten(torch.unflatten(found[-1], 3, (2, period)), 2, (2, period))
+        found.append(halves.mean((2, 4)))
+    return [means - means.mean((2, 3), keepdim=True) for means in found]
+
+
+def texture(prediction: Tensor, target: Tensor) -> Tensor:
+    """Compare how often fine patterns occur together, wherever in windows of 32, 64 and 128 px they do.
+
+    Patterns are what fixed random filters answer to. The root of the mean product of each two answers is
+    compared (Gatys et al. 2016, with filters as in Ustyuzhaninov et al. 2017).
+    """
+    window = min(_WINDOW_PX, *prediction.shape[-2:])
+    losses: list[Tensor] = []
+    while len(losses) < _SIZES and min(prediction.shape[-2:]) >= window:
+        losses.append(F.l1_loss(_together(prediction, window), _together(target, window)))
+        prediction, target = (F.avg_pool2d(images, 2, ceil_mode=True) for images in (prediction, target))
+    return reduce(add, losses)
+
+
+def _together(images: Tensor, window: int) -> Tensor:
+    """Return the root of the mean product of each two answers, (windows, answers, answers)."""
+    height, width = (side // window * window for side in images.shape[-2:])
+    answers = F.conv2d(images, _filters(images.device), padding=_FILTER_PX // 2)[..., :height, :width]
+    both = torch.cat([answers.relu(), (-answers).relu()], 1)
+    windows = torch.unflatten(torch.unflatten(both, 3, (-1, window)), 2, (-1, window))
+    flat = windows.permute(0, 2, 4, 1, 3, 5).flatten(4).flatten(0, 2)
+    return (flat @ flat.mT / flat.shape[-1] + _ROOT_EPSILON).sqrt()
+
+
+@cache
+def _filters(device: torch.device) -> Tensor:
+    """Return filters that sum to 0 and whose squares sum to 1."""
+    drawn = torch.randn(_FILTERS, 3, _FILTER_PX, _FILTER_PX, generator=torch.Generator().manual_seed(0))
+    drawn -= drawn.mean((1, 2, 3), keepdim=True)
+    return (drawn / drawn.square().sum((1, 2, 3), keepdim=True).sqrt()).to(device)
+
+
+# To add a loss: write its function, add a line here and a name to `facesr.config.loss.LossName`.
+LOSSES: dict[str, Loss] = {
+    "l1": F.l1_loss,
+    "charbonnier": charbonnier,
+    "mse": F.mse_loss,
+    "psnr": negative_psnr,
+    "pooled": pooled,
+    "phase": phase,
+    "texture": texture,
+}
