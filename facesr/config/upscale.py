@@ -44,8 +44,8 @@ class UpscaleConfig(Config):
     )
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     faces: FacesMode = opt(
-        "off",
-        "Restore each face of a photograph by itself. auto takes images that one face fills as they are.",
+        "auto",
+        "Restore each face of a photograph by itself. auto enlarges an image that one face fills as a whole.",
         panel="Faces",
     )
     background: Background = opt(

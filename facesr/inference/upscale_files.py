@@ -50,7 +50,7 @@ def upscale_files(
             notes.setdefault(note, []).append(job.source.path)
         with times.measure("faces"):
             photo = _plan(image, config, size)
-        if config.faces != "off" and not photo.crops and not photo.left_alone:
+        if config.faces == "always" and not photo.crops and not photo.left_alone:
             notes.setdefault("no face was found", []).append(job.source.path)
         return photo
 
