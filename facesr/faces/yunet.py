@@ -4,6 +4,8 @@ The weights are those of opencv_zoo (MIT licence), with batch normalisation fold
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -112,7 +114,8 @@ def rate_cells(network: YuNet, images: Array, *, threshold: float) -> list[Cells
     x = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2).float()
     x = F.pad(x, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
     found: list[list[Tensor]] = [[] for _ in images]
-    outputs = network(x)
+    with _one_core():
+        outputs = network(x)
     for level, stride in enumerate(_STRIDES):
         grids = {name: tensors[level] for name, tensors in outputs.items()}
         scores = (grids["cls"].sigmoid() * grids["obj"].sigmoid()).sqrt()[:, 0]
@@ -127,6 +130,20 @@ def rate_cells(network: YuNet, images: Array, *, threshold: float) -> list[Cells
             cells.append(table[index == number])
     tables = [torch.cat(cells).numpy() for cells in found]
     return [Cells(table[:, :4], table[:, 4:14].reshape(-1, 5, 2), table[:, 14]) for table in tables]
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Compute on one core in this thread: points must not depend on how many cores there are or are free.
+
+    The last bits of the network's output do, and looking at a face again and again makes them large.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def separate(boxes: Floats, scores: Floats, *, overlap: float) -> list[int]:

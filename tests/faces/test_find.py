@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
@@ -109,3 +110,15 @@ def test_every_kind_of_image_is_searched() -> None:
 def test_other_things_are_refused(wrong: object) -> None:
     with pytest.raises(ImageError, match="expected a Pillow image or an"):
         find_faces(wrong)  # type: ignore[arg-type]
+
+
+def test_points_do_not_depend_on_the_number_of_cores() -> None:
+    photo = data.astronaut()[:280, 60:380]
+    (one,) = find_faces(photo)
+    torch.set_num_threads(2)
+    try:
+        (two,) = find_faces(photo)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert np.array_equal(one.points, two.points)
