@@ -36,6 +36,10 @@ class UpscaleResult:
     stages: dict[str, float] = field(default_factory=dict)
     faces: tuple[FoundFace, ...] = ()  # in the photographs written, largest first in each
 
+    @property
+    def faces_restored(self) -> int:
+        return sum(not face.left_alone for face in self.faces)
+
 
 @dataclass(frozen=True)
 class DegradeResult:

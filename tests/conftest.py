@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +143,16 @@ class Listener(Reporter):
     def __init__(self) -> None:
         self.total = self.done = 0
         self.warnings: list[str] = []
+        self.facts: Mapping[str, str] = {}
 
     def begin(self, total: int, unit: str, *, done: int = 0) -> None:
         self.total, self.done = total, done
 
     def advance(self, count: int = 1) -> None:
         self.done += count
+
+    def show(self, facts: Mapping[str, str]) -> None:
+        self.facts = facts
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

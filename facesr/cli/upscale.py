@@ -17,7 +17,7 @@ EXAMPLES = (
     "facesr upscale one.jpg two.png out/ --format png",
     "facesr upscale faces/ out/ --model runs/mine/best --device cuda --batch 16",
     "facesr upscale photos/ out/ --recursive --format png --name {stem}_{scale}x",
-    "facesr upscale group.jpg large.png --faces auto",
+    "facesr upscale group.jpg restored.png --outscale 1 --save-faces faces/",
     "facesr upscale - - < small.jpg > large.jpg",
 )
 
@@ -30,13 +30,16 @@ def upscale(config: UpscaleConfig, console: Console) -> None:
         return
     with console.progress() as reporter:
         result = workflow.upscale(config, reporter)
-    console.data({**asdict(result), "images_per_second": _rate(result)}, result.written)
+    console.data(_document(result), result.written)
     console.end(_summary(result), failed=result.failed, done=len(result.written) + len(result.skipped))
 
 
 def _stream(config: UpscaleConfig, console: Console) -> None:
-    if console.json:
-        raise ConfigError("`-` cannot be combined with `--json`", hint="leave out `--json`")
+    if console.json and config.output == workflow.STREAM:
+        raise ConfigError(
+            "`--json` cannot be combined with the output `-`",
+            hint="leave out `--json`, or name a file for the output",
+        )
     stdin = None if sys.stdin is None else sys.stdin.buffer
     buffer = io.BytesIO()
     with console.progress() as reporter:
@@ -45,8 +48,22 @@ def _stream(config: UpscaleConfig, console: Console) -> None:
         with standard_output() as stream:
             stream.write(buffer.getbuffer())
         return
-    console.data({}, result.written)
-    console.end(f"{counts(result)} to {result.output}")
+    console.data(_document(result), result.written)
+    console.end(f"{_counts(result)} to {result.output}")
+
+
+def _document(result: UpscaleResult) -> dict[str, object]:
+    """Return what `--json` prints."""
+    return {
+        **asdict(result),
+        "faces_restored": result.faces_restored,
+        "images_per_second": _rate(result),
+    }
+
+
+def _counts(result: UpscaleResult) -> str:
+    faces = result.faces_restored
+    return f"{counts(result)}, {faces} face{'s' * (faces != 1)} restored" if faces else counts(result)
 
 
 def _rate(result: UpscaleResult) -> float:
@@ -54,7 +71,7 @@ def _rate(result: UpscaleResult) -> float:
 
 
 def _summary(result: UpscaleResult) -> str:
-    done = counts(result)
+    done = _counts(result)
     if not result.device:
         why = f"all results are already in {result.output}" if result.skipped else "no pictures in this shard"
         return f"{done}; {why}"

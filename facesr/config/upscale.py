@@ -1,5 +1,6 @@
 """Options of `facesr upscale`."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ Format = Literal["auto", "png", "jpg", "webp", "tiff", "avif"]
 FORMATS: dict[str, Format] = {name: name for name in get_args(Format)} | {"jpeg": "jpg", "tif": "tiff"}
 
 FacesMode = Literal["off", "auto", "always"]
-Background = Literal["model", "bicubic"]
+BACKGROUNDS = ("model", "bicubic")  # and the names of models
 FACE_THRESHOLD = 0.75
 
 _PLACEHOLDERS = ("{stem}", "{ext}", "{scale}")
@@ -48,16 +49,24 @@ class UpscaleConfig(Config):
         "Restore each face of a photograph by itself. auto enlarges an image that one face fills as a whole.",
         panel="Faces",
     )
-    background: Background = opt(
+    background: str = opt(
         "model",
-        "What enlarges the rest of a photograph. At `--outscale 1` it stays as it is.",
+        "What enlarges the rest of a photograph: model is that of --model, bicubic resamples, or name "
+        "another model of the same scale. At --outscale 1 the rest stays as it is.",
         panel="Faces",
+        metavar="model|bicubic|NAME|PATH",
     )
     min_face: WholeNumber = opt(
         20, "Width in input pixels of the smallest face that is restored.", panel="Faces", metavar="PX"
     )
     face_threshold: Annotated[float, Ge(0), Le(1)] = opt(
         FACE_THRESHOLD, "Score from which something is a face, 0 to 1.", panel="Faces", metavar="SCORE"
+    )
+    save_faces: Path | None = opt(
+        None,
+        "Folder for each face cut out of a photograph, before (-lq.png) and after it was restored.",
+        panel="Faces",
+        metavar="DIR",
     )
     recursive: bool = opt(
         False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
@@ -109,11 +118,24 @@ class UpscaleConfig(Config):
             known = ", ".join(_PLACEHOLDERS)
             hint = f"known are {known}, such as in `--name {{stem}}_{{scale}}x`"
             raise ConfigError(f"`--name {self.name}` has the unknown placeholder {unknown[0]}", hint=hint)
+        if self.save_faces and self.faces == "off":
+            raise ConfigError(
+                "`--save-faces` cannot be combined with `--faces off`", hint="use `--faces auto` or `always`"
+            )
         if "{stem}" not in self.name or "/" in self.name:
             raise ConfigError(
                 f"`--name {self.name}` needs {{stem}} in it and no slash",
                 hint="write for example `--name {stem}_4x`",
             )
+
+    @property
+    def face_options(self) -> str:
+        """The options by which faces are restored, as results note them, without private names."""
+        background = self.background
+        if background not in BACKGROUNDS:
+            background = hashlib.sha256(background.encode(errors="surrogateescape")).hexdigest()[:16]
+        limits = f"min-face={self.min_face} threshold={self.face_threshold}"
+        return f"faces={self.faces} background={background} {limits}"
 
     @classmethod
     def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from facesr.faces.align import TEMPLATE, TEMPLATE_SIDE, Points, Similarity, sample
 from facesr.faces.find import Face
 from facesr.images.image import ImageData, Pixels
+from facesr.images.metadata import Metadata
 
 # Sides of a crop, LQ pixels: as small as the networks were trained for, and as large as is worth it.
 _SMALLEST_PX, _LARGEST_PX, _MULTIPLE = 128, 512, 16
@@ -55,7 +56,8 @@ def cut_faces(photo: ImageData, faces: Sequence[Face], *, enlargement: float) ->
         side = int(np.clip(round(natural / _MULTIPLE) * _MULTIPLE, _SMALLEST_PX, _LARGEST_PX))
         placed = frame.then(Similarity.scaling(side / TEMPLATE_SIDE))
         pixels = sample(photo.rgb, placed, height=side, width=side)
-        crops.append(Crop(face, ImageData(pixels, photo.grey), placed))
+        colour = Metadata(colour=photo.metadata.colour)
+        crops.append(Crop(face, ImageData(pixels, photo.grey, icc=photo.icc, metadata=colour), placed))
     return crops
 
 
@@ -69,7 +71,8 @@ def paste_faces(
 ) -> ImageData:
     """Put restored faces into an enlarged photograph, larger ones over smaller ones.
 
-    Pixels outside the masks stay as they are.
+    Pixels outside the masks stay as they are. Those of a background that may be written are changed in place,
+    since the result of a large photograph may fill most of the memory.
 
     Args:
         background: The photograph without its faces restored, in the size of the result.
@@ -79,7 +82,7 @@ def paste_faces(
         is_restored: Whether a network made the background, whose faces are then mixed with the restored ones.
     """
     most = _MOST_OVER_NETWORK if is_restored else 1.0
-    pixels = background.rgb.copy()
+    pixels = np.require(background.rgb, requirements="W")
     for crop, face in sorted(zip(crops, restored, strict=True), key=lambda pair: pair[0].face.width):
         _paste(pixels, crop, face, outscale, most * _strength(crop, face))
     return replace(background, rgb=pixels)

@@ -32,6 +32,13 @@ class Job:
     source: Source
     target: Path
     copy: int = 0  # which of several results of one picture
+    faces: Path | None = None  # PNG files of its faces are called so, with a number added
+
+    def face_files(self, number: int) -> tuple[Path, Path]:
+        """Return where a face is saved, the first being 1: as it was cut out, and restored."""
+        assert self.faces is not None
+        name = f"{self.faces.stem}-{number:02}"
+        return self.faces.with_name(f"{name}-lq.png"), self.faces.with_name(f"{name}.png")
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class ImageData:
         elif self.grey:
             colours = np.asarray(Image.fromarray(self.rgb).convert("L"))[..., None]
         parts: list[Any] = [colours] if self.alpha is None else [colours, self.alpha[..., None]]
-        joined: Pixels = np.concatenate(parts, axis=2)
+        joined: Pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return joined
 
     def enlarged(self, rgb: Pixels) -> "ImageData":

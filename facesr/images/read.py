@@ -19,6 +19,7 @@ from facesr.images.colour import cmyk_to_rgb, fill_transparent, to_levels
 from facesr.images.formats import ORIENTATION, TURNED, opened
 from facesr.images.image import MAX_PIXELS, Deep, ImageData
 from facesr.images.metadata import collect
+from facesr.images.note import PREFIX, TAG
 from facesr.images.repair import CUT_OFF, MISSING_END, complete
 from facesr.images.tiff_tags import LAYOUT_TAGS, SUB_DIRECTORIES, is_misread_by_pillow
 
@@ -207,6 +208,8 @@ def _carried_exif(source: Image.Exif) -> bytes | None:
         del exif[tag]
     if _LAYOUT_TEXT.match(str(exif.get(_DESCRIPTION, ""))):
         del exif[_DESCRIPTION]
+    if str(exif.get(TAG, "")).startswith(PREFIX):  # of an earlier result, which is enlarged again
+        del exif[TAG]
     return exif.tobytes() if exif else None
 
 

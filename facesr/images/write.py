@@ -31,6 +31,7 @@ _FORMATS = {
 
 _SIDE_LIMITS_PX = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 _DEEP_FORMATS = {"PNG", "TIFF"}
+_MOST_EXIF_BYTES = 65_000  # in a JPEG, with room for a note
 
 
 def sniff_suffix(content: bytes) -> str:
@@ -121,7 +122,11 @@ def _has_sub_directories(block: bytes | None) -> bool:
 
 def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
     """Tell whether a JPEG would have to leave EXIF out, which has one segment of 64 KiB there."""
-    return picture.exif is not None and len(picture.exif) > 65_500 and _FORMATS[suffix.lower()] == "JPEG"
+    return (
+        picture.exif is not None
+        and len(picture.exif) > _MOST_EXIF_BYTES
+        and _FORMATS[suffix.lower()] == "JPEG"
+    )
 
 
 def metadata_losses(picture: ImageData, suffix: str) -> list[str]:

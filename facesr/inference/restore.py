@@ -1,13 +1,13 @@
 """Restoring the faces of photographs: what is sent through the network, and how it is put together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from facesr.config.upscale import FACE_THRESHOLD, Background, FacesMode
+from facesr.config.upscale import FACE_THRESHOLD, FacesMode
 from facesr.errors import ImageError
 from facesr.faces.find import Face, fills, find_faces
 from facesr.faces.paste import Crop, cut_faces, paste_faces
@@ -41,13 +41,15 @@ class Photograph:
     Attributes:
         image: The photograph.
         crops: Faces that are restored by themselves.
-        has_background: Whether the network enlarges the photograph as a whole too.
+        has_background: Whether a network enlarges the photograph as a whole too.
+        is_whole: Whether it is enlarged as without a search for faces, since one fills it or there was none.
         left_alone: Faces that are not restored by themselves, and why.
     """
 
     image: ImageData
     crops: tuple[Crop, ...] = ()
     has_background: bool = True
+    is_whole: bool = False
     left_alone: tuple[tuple[Face, str], ...] = ()
 
     @property
@@ -56,24 +58,37 @@ class Photograph:
         crops = [crop.image for crop in self.crops]
         return [self.image, *crops] if self.has_background else crops
 
+    def faces_of(self, results: Sequence[ImageData]) -> Sequence[ImageData]:
+        """Return those of the results for the parts that are faces."""
+        return results[1:] if self.has_background else results
+
+    def is_rest(self, part: int) -> bool:
+        """Tell whether a part, by its index, is the rest of a photograph and not a face."""
+        return part == 0 and self.has_background and not self.is_whole
+
 
 def plan_photograph(
     image: ImageData,
     size: Enlargement,
     *,
     mode: FacesMode,
-    background: Background = "model",
+    background: str = "model",
     min_face: float = 0,
     threshold: float = FACE_THRESHOLD,
 ) -> Photograph:
     """Find the faces of a photograph and cut those out that are to be restored by themselves."""
     if mode == "off":
-        return Photograph(image)
+        return Photograph(image, is_whole=True)
+    # A network of scale 1 has nothing to enlarge, so it restores the whole.
+    has_background = background != "bicubic" and (size.outscale != 1 or size.scale == 1)
+    if min(image.size) < min_face:
+        return Photograph(image, has_background=has_background)
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
     for face in find_faces(image, threshold=threshold, unless_filled=mode == "auto"):
         if mode == "auto" and fills(face.points, image.size):
-            return Photograph(image, left_alone=((face, "it fills the image, which is enlarged as a whole"),))
+            why = "it fills the image, which is enlarged as a whole"
+            return Photograph(image, is_whole=True, left_alone=((face, why),))
         if face.width < min_face:
             left_alone.append((face, f"smaller than {min_face:g} px"))
         elif len(chosen) == MOST_FACES:
@@ -81,7 +96,7 @@ def plan_photograph(
         else:
             chosen.append(face)
     crops = cut_faces(image, chosen, enlargement=size.outscale / size.scale)
-    return Photograph(image, tuple(crops), background == "model" and size.outscale != 1, tuple(left_alone))
+    return Photograph(image, tuple(crops), has_background, left_alone=tuple(left_alone))
 
 
 def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargement) -> ImageData:
@@ -90,10 +105,10 @@ def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargem
     if photo.has_background:
         whole = results[0] if size.outscale == size.scale else results[0].resized(height, width)
     elif size.outscale == 1:
-        whole = photo.image
+        whole = replace(photo.image, rgb=photo.image.rgb.copy())
     else:
         whole = photo.image.enlarged(bicubic(photo.image.rgb, height=height, width=width))
-    faces = results[1:] if photo.has_background else results
+    faces = photo.faces_of(results)
     return paste_faces(whole, photo.crops, faces, outscale=size.outscale, is_restored=photo.has_background)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from typing import Generic
 
@@ -89,9 +88,11 @@ def enlarge_stream(
     runtime: RuntimeConfig,
     warn: Callable[[str], None],
     times: StageTimes | None = None,
+    choose: Callable[[Item], Sequence[Model]] | None = None,
 ) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
-    """Run every model over decoded pictures, those of equal size together; failures pass through.
+    """Run models over decoded pictures, those of equal size together; failures pass through.
 
+    Every model runs on every picture, unless `choose` says which ones run on an item. All lie on one device.
     The models' notes are told first.
     Where memory runs out, the batch is halved, then smaller pieces are tried; a picture for which nothing
     helps fails alone.
@@ -102,12 +103,15 @@ def enlarge_stream(
         One result a model, in their order, for each picture.
     """
     times = times or StageTimes()
+    chosen = choose or (lambda item: models)
     tile = None if runtime.tile == "auto" else runtime.tile
     device = models[0].device
     lanes = torch.get_num_threads() if device.type == "cpu" else 1
     in_flight: deque[_Flight[Item] | Future[Results[Item]]] = deque()
     waiting: list[Group[Item]] = []
-    start = partial(_start, models, tile=tile, times=times)
+
+    def start(group: Group[Item]) -> _Flight[Item]:
+        return _start(chosen(group[0].item), group, tile=tile, times=times)
 
     def enlarge(group: Group[Item], threads: int) -> Results[Item]:
         torch.set_num_threads(threads)  # of this thread alone
@@ -121,7 +125,7 @@ def enlarge_stream(
     for note in chain.from_iterable(model.notes for model in models):
         warn(note)
     with _lane_threads(lanes) as executor, times.waiting(lanes):
-        for group in _equal_sizes(pictures, batch=batch_size(runtime, device)):
+        for group in _equal_sizes(pictures, batch=batch_size(runtime, device), chosen=chosen):
             first = group[0].value
             if isinstance(first, ImageError):
                 yield Outcome(group[0].item, first)
@@ -167,14 +171,22 @@ def read_ahead(batch: int, threads: int) -> int:
     return 2 * max(batch, threads) + 2
 
 
-def _equal_sizes(pictures: Iterable[Outcome[Item, ImageData]], *, batch: int) -> Iterator[Group[Item]]:
-    """Gather small pictures of one size into lists of `batch`, holding back at most twice that many."""
-    waiting: dict[tuple[tuple[int, int], str], Group[Item]] = {}
+def _equal_sizes(
+    pictures: Iterable[Outcome[Item, ImageData]],
+    *,
+    batch: int,
+    chosen: Callable[[Item], Sequence[Model]] = lambda item: (),
+) -> Iterator[Group[Item]]:
+    """Gather small pictures of one size, for the same models, into lists of `batch`.
+
+    At most twice that many are held back.
+    """
+    waiting: dict[tuple[object, ...], Group[Item]] = {}
     for outcome in pictures:
         if isinstance(outcome.value, ImageError):
             yield [outcome]
             continue
-        kind = outcome.value.size, str(outcome.value.rgb.dtype)
+        kind = outcome.value.size, str(outcome.value.rgb.dtype), *map(id, chosen(outcome.item))
         waiting.setdefault(kind, []).append(outcome)
         if len(waiting[kind]) == min(batch, max(1, _BATCH_PX // math.prod(outcome.value.size))):
             yield waiting.pop(kind)

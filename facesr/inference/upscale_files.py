@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from facesr.errors import ImageError
 from facesr.events import Failure, Reporter
 from facesr.files.jobs import Job
 from facesr.images.image import ImageData
+from facesr.images.note import WHOLE, add_note, read_note
 from facesr.images.read import read_image
 from facesr.images.write import (
     check_writable,
@@ -32,18 +34,31 @@ from facesr.weights.load import Model
 
 
 def upscale_files(
-    config: UpscaleConfig, jobs: Sequence[Job], weights: WeightFiles, reporter: Reporter
+    config: UpscaleConfig,
+    jobs: Sequence[Job],
+    weights: WeightFiles,
+    reporter: Reporter,
+    *,
+    rest: WeightFiles | None = None,
 ) -> UpscaleResult:
     """Enlarge every job's source into its target.
 
-    A file that cannot be read or written is noted in the result, and the others are done.
+    A file that cannot be read or written is noted in the result, and the others are done. A target that notes
+    that it was enlarged as a whole is kept where that is how it would be made.
+
+    Args:
+        config: The options.
+        jobs: What to do.
+        weights: Of the model for faces, and for the rest of photographs unless there is another.
+        reporter: Told of the progress.
+        rest: Weights of another model for the rest, of the same scale.
     """
-    model = load_for(weights, config.runtime)
-    size = _enlargement(config, model)
+    models = _load(config, weights, rest)
+    size = _enlargement(config, models[0])
     times = StageTimes()
     notes: dict[str, list[Path]] = {}
 
-    def decode(job: Job) -> Photograph:
+    def decode(job: Job) -> tuple[Photograph, bool]:
         with times.measure("decode"):
             image = read_image(job.source.path, max_pixels=config.max_pixels, truncated=config.truncated)
         for note in check_result(image, job.target, size):
@@ -52,53 +67,109 @@ def upscale_files(
             photo = _plan(image, config, size)
         if config.faces == "always" and not photo.crops and not photo.left_alone:
             notes.setdefault("no face was found", []).append(job.source.path)
-        return photo
+        is_done = photo.is_whole and not config.overwrite and read_note(job.target) == WHOLE
+        return photo, is_done
 
-    def join(photo: Photograph, results: Sequence[tuple[ImageData, ...]]) -> tuple[Photograph, ImageData]:
+    def join(decoded: tuple[Photograph, bool], results: Sequence[tuple[ImageData, ...]]) -> _Made | None:
+        photo, is_done = decoded
+        if is_done:
+            return None
+        enlarged = [result for (result,) in results]
         with times.measure("encode"):
-            return photo, put_together(photo, [result for (result,) in results], size)
+            return _Made(photo, put_together(photo, enlarged, size), photo.faces_of(enlarged))
 
-    def encode(job: Job, joined: tuple[Photograph, ImageData]) -> tuple[Path, list[FoundFace]]:
-        photo, image = joined
-        with times.measure("encode"):
-            write_image(job.target, image, quality=config.quality, compression=config.compression)
-        return job.target, list(_found(job.source.path, photo))
+    def encode(job: Job, made: _Made | None) -> tuple[Job, _Made | None]:
+        if made:
+            with times.measure("encode"):
+                _write(job, made, config)
+        return job, replace(made, image=None, faces=()) if made else None
 
-    enlarge = partial(enlarge_stream, [model], runtime=config.runtime, warn=reporter.warn, times=times)
     stages = Stages(
         decode=decode,
-        split=lambda photo: photo.parts,
-        compute=enlarge,
+        split=lambda decoded: () if decoded[1] else decoded[0].parts,
+        compute=partial(
+            enlarge_stream,
+            models,
+            runtime=config.runtime,
+            warn=reporter.warn,
+            times=times,
+            choose=lambda part: _models_for(part.file.whole[0], part.index, models),
+        ),
         join=join,
         encode=encode,
         expected_pixels=_expected_pixels,
         pixels=result_px,
     )
     threads = own_cores()
-    depth = read_ahead(batch_size(config.runtime, model.device), threads)
+    depth = read_ahead(batch_size(config.runtime, models[0].device), threads)
     failed: list[Failure] = []
+    written: list[Path] = []
+    skipped: list[Path] = []
+    faces: list[FoundFace] = []
     start = time.perf_counter()
     reporter.begin(len(jobs), "images")
     try:
         with closing(run_files(jobs, stages, threads=threads, depth=depth)) as outcomes:
-            done = list(succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path))
+            for job, made in succeeded(outcomes, reporter, failed, path_of=lambda job: job.source.path):
+                if made is None:
+                    skipped.append(job.target)
+                    continue
+                written.append(job.target)
+                faces += _found(job.source.path, made.photo)
+                if made.photo.crops:
+                    reporter.show({"faces": str(sum(not face.left_alone for face in faces))})
     finally:
         for note, paths in notes.items():
             others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             reporter.warn(f"{note}: {min(paths)}{others}")
     return UpscaleResult(
-        tuple(target for target, _ in done),
-        (),
+        tuple(written),
+        tuple(skipped),
         tuple(failed),
         config.output,
         weights.name,
-        device=str(model.device),
-        dtype=model.precision,
-        sha256=model.sha256,
+        device=str(models[0].device),
+        dtype=models[0].precision,
+        sha256=models[0].sha256,
         seconds=time.perf_counter() - start,
         stages=times.table(),
-        faces=tuple(face for _, faces in done for face in faces),
+        faces=tuple(faces),
     )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A photograph with its result."""
+
+    photo: Photograph
+    image: ImageData | None  # None once it is written
+    faces: Sequence[ImageData]  # restored, in the order of the crops
+
+
+def _load(config: UpscaleConfig, weights: WeightFiles, rest: WeightFiles | None) -> list[Model]:
+    """Return the model for faces, and that for the rest of photographs if it is another one."""
+    return [load_for(files, config.runtime) for files in (weights, rest) if files]
+
+
+def _models_for(photo: Photograph, part: int, models: Sequence[Model]) -> Sequence[Model]:
+    return models[-1:] if photo.is_rest(part) else models[:1]
+
+
+def _write(job: Job, made: _Made, config: UpscaleConfig) -> None:
+    """Write the faces and then the result, so that where the result is, they are."""
+    assert made.image is not None
+    if job.faces:
+        for number, (crop, face) in enumerate(zip(made.photo.crops, made.faces, strict=True), start=1):
+            for path, image in zip(job.face_files(number), (crop.image, face), strict=True):
+                write_image(path, image, compression=config.compression)
+    image = _with_note(made.photo, made.image, config, job.target.suffix)
+    write_image(job.target, image, quality=config.quality, compression=config.compression)
+
+
+def _with_note(photo: Photograph, image: ImageData, config: UpscaleConfig, suffix: str) -> ImageData:
+    note = WHOLE if photo.is_whole else f"{config.face_options} restored={len(photo.crops)}"
+    exif = None if exif_is_too_long(image, suffix) else image.exif
+    return replace(image, exif=add_note(exif, note))
 
 
 def _enlargement(config: UpscaleConfig, model: Model) -> Enlargement:
@@ -132,23 +203,50 @@ def _expected_pixels(job: Job) -> int:
         return 0
 
 
-def upscale_bytes(config: UpscaleConfig, content: bytes, weights: WeightFiles, reporter: Reporter) -> bytes:
-    """Enlarge one encoded image, in the format that the options ask for."""
+def upscale_bytes(
+    config: UpscaleConfig,
+    content: bytes,
+    weights: WeightFiles,
+    reporter: Reporter,
+    *,
+    rest: WeightFiles | None = None,
+) -> tuple[bytes, UpscaleResult]:
+    """Enlarge one encoded image, in the format that the options ask for, and say how."""
+    start = time.perf_counter()
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels, truncated=config.truncated)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
-    model = load_for(weights, config.runtime)
-    size = _enlargement(config, model)
+    models = _load(config, weights, rest)
+    size = _enlargement(config, models[0])
     for note in check_result(image, Path(f"stdin{suffix}"), size):
         reporter.warn(note)
     photo = _plan(image, config, size)
     parts = [Outcome(index, part) for index, part in enumerate(photo.parts)]
     results: dict[int, ImageData] = {}
-    for outcome in enlarge_stream([model], parts, runtime=config.runtime, warn=reporter.warn):
+    for outcome in enlarge_stream(
+        models,
+        parts,
+        runtime=config.runtime,
+        warn=reporter.warn,
+        choose=lambda index: _models_for(photo, index, models),
+    ):
         if isinstance(outcome.value, ImageError):
             raise outcome.value
         results[outcome.item] = outcome.value[0]
     enlarged = put_together(photo, [results[index] for index in range(len(parts))], size)
-    return encode_image(enlarged, suffix, quality=config.quality, compression=config.compression)
+    enlarged = _with_note(photo, enlarged, config, suffix)
+    encoded = encode_image(enlarged, suffix, quality=config.quality, compression=config.compression)
+    return encoded, UpscaleResult(
+        (),
+        (),
+        (),
+        config.output,
+        weights.name,
+        device=str(models[0].device),
+        dtype=models[0].precision,
+        sha256=models[0].sha256,
+        seconds=time.perf_counter() - start,
+        faces=tuple(_found(config.inputs[0], photo)),
+    )
 
 
 def check_result(image: ImageData, target: Path, size: Enlargement) -> list[str]:

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from facesr.config.upscale import FORMATS, UpscaleConfig
+from facesr.config.upscale import BACKGROUNDS, FORMATS, UpscaleConfig
 from facesr.errors import ConfigError, ImageError, reason_of
 from facesr.events import Reporter
 from facesr.files.atomic import write_atomic
-from facesr.files.jobs import Place, names_file, plan_jobs, split_done
-from facesr.files.listing import list_images
-from facesr.files.paths import check_regular, exists, is_there
+from facesr.files.jobs import Job, Place, names_file, plan_jobs, split_done
+from facesr.files.listing import Source, list_images
+from facesr.files.paths import check_regular, exists, is_there, real
 from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
 from facesr.weights.find import WeightFiles, find_weights
@@ -33,12 +33,15 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     """
     config, reporter = config.resolved(), reporter or Reporter()
     sources = list_images(
-        config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
+        config.inputs, recursive=config.recursive, exclude=_written_folders(config), warn=reporter.warn
     )
-    weights = find_weights(config.model)
-    (jobs,) = plan_jobs(
+    weights, rest = _find_models(config)
+    place = _place(config, weights)
+    face_places = [Place(config.save_faces, place.name, ".png")] if config.save_faces else []
+    jobs, *face_jobs = plan_jobs(
         sources,
-        _place(config, weights),
+        place,
+        *face_places,
         overwrite=config.overwrite,
         is_readable=lambda path: _is_readable(path, max_pixels=config.max_pixels),
         warn=reporter.warn,
@@ -46,13 +49,68 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     index, count = pick_shard(config.shard)
     if not config.shard and step_tasks() > 1 and index == 0:
         reporter.warn(f"each of the {count} SLURM tasks upscales its share, `--shard 0/1` upscales all")
-    todo, done = split_done(jobs[index::count], lambda job: not config.overwrite and is_there(job.target))
+    for faces in face_jobs:
+        jobs = [replace(job, faces=face.target) for job, face in zip(jobs, faces, strict=True)]
+    todo, done = split_done(jobs[index::count], lambda job: _is_done(job, config))
     skipped = tuple(job.target for job in done)
     if not todo:
         return UpscaleResult((), skipped, (), config.output, weights.name)
     from facesr.inference.upscale_files import upscale_files
 
-    return replace(upscale_files(config, todo, weights, reporter), skipped=skipped)
+    result = upscale_files(config, todo, weights, reporter, rest=rest)
+    return replace(result, skipped=(*skipped, *result.skipped))
+
+
+def _written_folders(config: UpscaleConfig) -> list[Path]:
+    """Return the folders of results, in which no inputs are looked for."""
+    folder = config.save_faces
+    if folder is None:
+        return [config.output]
+    for taken, what in ((config.output, "the output"), *((path, "an input") for path in config.inputs)):
+        if real(folder) == real(taken):
+            raise ConfigError(f"`--save-faces {folder}` is also {what}", hint="name another folder")
+    return [config.output, folder]
+
+
+def _find_models(config: UpscaleConfig) -> tuple[WeightFiles, WeightFiles | None]:
+    """Find the model for faces, and that for the rest of photographs if it is another one."""
+    weights = find_weights(config.model)
+    if config.background in BACKGROUNDS or config.faces == "off":
+        return weights, None
+    try:
+        rest = find_weights(config.background)
+    except ConfigError as error:
+        raise ConfigError(
+            f"`--background {config.background}`: {error.message}",
+            hint=f"{error.hint}; or use model or bicubic",
+        ) from error
+    scales = _scale_of(weights), _scale_of(rest)
+    if scales[0] != scales[1]:
+        raise ConfigError(
+            f"`--background {config.background}` enlarges {scales[1]} times, "
+            f"but `--model {config.model}` {scales[0]} times",
+            hint="choose two models of the same scale",
+        )
+    return weights, rest
+
+
+def _is_done(job: Job, config: UpscaleConfig) -> bool:
+    """Tell whether there is a result that needs no look at the image, made with the same face options.
+
+    A file without a note is not by facesr, and is never replaced without `--overwrite`.
+    """
+    if config.overwrite or not is_there(job.target):
+        return False
+    from facesr.images.note import WHOLE, read_note  # loads Pillow
+
+    note = read_note(job.target)
+    if not note or config.faces == "off":
+        return note in {"", WHOLE}
+    options, _, restored = note.rpartition(" restored=")
+    if options != config.face_options or not restored.isdecimal():
+        return False
+    numbers = range(1, int(restored) + 1) if job.faces else ()
+    return all(is_there(file) for number in numbers for file in job.face_files(number))
 
 
 def _place(config: UpscaleConfig, weights: WeightFiles) -> Place:
@@ -111,25 +169,25 @@ def upscale_stream(
     """
     config, reporter = _checked_stream(config.resolved()), reporter or Reporter()
     source, output = config.inputs[0], config.output
-    weights = find_weights(config.model)
-    if output != STREAM and not config.overwrite and is_there(output):
+    weights, rest = _find_models(config)
+    if output != STREAM and _is_done(Job(Source(source, Path(source.name)), output), config):
         return UpscaleResult((), (output,), (), output, weights.name)
     content = _read_stream(stdin) if source == STREAM else _read_file(source)
     from facesr.inference.upscale_files import upscale_bytes
 
     try:
-        encoded = upscale_bytes(config, content, weights, reporter)
+        encoded, result = upscale_bytes(config, content, weights, reporter, rest=rest)
     except ImageError as error:
         file = error.file if source == STREAM else source
         raise ImageError(error.reason, file=file, hint=error.hint) from error
     if output == STREAM:
         stdout.write(encoded)
-        return UpscaleResult((), (), (), output, weights.name)
+        return result
     try:
         write_atomic(output, lambda stream: stream.write(encoded))
     except OSError as error:
         raise ImageError(f"cannot be written, {reason_of(error)}", file=output) from error
-    return UpscaleResult((output,), (), (), output, weights.name)
+    return replace(result, written=(output,))
 
 
 def _checked_stream(config: UpscaleConfig) -> UpscaleConfig:
@@ -141,6 +199,9 @@ def _checked_stream(config: UpscaleConfig) -> UpscaleConfig:
         raise ConfigError("`-` goes with one image alone", hint="name one file and `-`")
     if config.name != "{stem}":
         raise ConfigError(f"`--name {config.name}` cannot be combined with `-`", hint="leave out `--name`")
+    if config.save_faces:
+        hint = "name a file instead of `-`, or leave out `--save-faces`"
+        raise ConfigError("`--save-faces` cannot be combined with `-`", hint=hint)
     if output == STREAM:
         return config
     if not names_file(output, [source]):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from facesr.files.listing import IMAGE_SUFFIXES
 from facesr.images.read import read_image
 
@@ -114,3 +116,11 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith(".facesr-")
     }
+
+
+def assert_same_pictures(left: Path, right: Path) -> None:
+    """Assert that two folders hold the same pictures, up to one level."""
+    assert {path.name for path in pictures_below(left)} == {path.name for path in pictures_below(right)}
+    for path in pictures_below(left):
+        a, b = (read_image(folder / path.relative_to(left)).rgb.astype(int) for folder in (left, right))
+        assert np.abs(a - b).max() <= 1

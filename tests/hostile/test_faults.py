@@ -14,14 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from facesr.files.listing import list_images
-from facesr.images.read import read_image
 from tests.conftest import Run, noise
-from tests.hostile.processes import assert_whole, contents, facesr, killed, leftovers, pictures_below
+from tests.hostile.processes import (
+    assert_same_pictures,
+    assert_whole,
+    contents,
+    facesr,
+    killed,
+    leftovers,
+    pictures_below,
+)
 from tests.weights.test_hub import Hub, hub, upscale  # noqa: F401 (a fixture)
 from tests.workflows.test_train import command, equal_runs
 
@@ -47,14 +53,6 @@ def data(tmp_path: Path) -> dict[str, Any]:
             hq.resize((12, 12), Image.Resampling.BICUBIC).save(tmp_path / "val-lq" / path.name)
     lq = [str(tmp_path / "val-lq")]
     return {"train_hq": [str(tmp_path / "train")], "val_hq": str(tmp_path / "val"), "val_lq": lq}
-
-
-def assert_same_pictures(left: Path, right: Path) -> None:
-    """Assert that two folders hold the same pictures, up to one level."""
-    assert {path.name for path in pictures_below(left)} == {path.name for path in pictures_below(right)}
-    for path in pictures_below(left):
-        a, b = (read_image(folder / path.relative_to(left)).rgb.astype(int) for folder in (left, right))
-        assert np.abs(a - b).max() <= 1
 
 
 # Killed.

@@ -104,7 +104,8 @@ def test_many_pictures_are_looked_through_once(
         for name in names[:count]:
             (tmp_path / folder / name).touch()
     monkeypatch.setattr(
-        "facesr.inference.upscale_files.upscale_files", lambda *_: UpscaleResult((), (), (), tmp_path, "")
+        "facesr.inference.upscale_files.upscale_files",
+        lambda *_, **__: UpscaleResult((), (), (), tmp_path, ""),
     )
     hashed = 0
     original = Job.__hash__

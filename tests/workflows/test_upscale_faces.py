@@ -2,25 +2,36 @@
 
 import io
 import json
+import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
 import facesr
+from facesr.config.model import ModelConfig
 from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
+from facesr.errors import ConfigError
 from facesr.faces import paste
 from facesr.images.image import ImageData
+from facesr.images.note import read_note
 from facesr.images.read import read_image
+from facesr.models import build_network
 from facesr.results import UpscaleResult
+from facesr.weights.save import save_folder
 from facesr.workflows.upscale import upscale
-from tests.conftest import Listener, Run, noise
+from tests.conftest import TINY, Listener, Run, noise, tiny_state
+from tests.hostile.processes import assert_same_pictures, killed
+from tests.hostile.processes import facesr as facesr_process
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def run_upscale(album: Path, model: Path, output: Path, **changes: object) -> tu
 
 
 def test_faces_alone_change_and_are_listed(album: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    plain, _ = run_upscale(album, tiny_folder, tmp_path / "off")
+    plain, _ = run_upscale(album, tiny_folder, tmp_path / "off", faces="off")
     result, listener = run_upscale(album, tiny_folder, tmp_path / "on", faces="always")
     assert [path.name for path in sorted(result.written)] == ["none.png", "one.png", "two.jpg"]
     assert plain.faces == ()
@@ -67,7 +78,9 @@ def test_faces_alone_change_and_are_listed(album: Path, tiny_folder: Path, tmp_p
     assert 0.05 < changed.mean() < 0.6
     assert left < columns.mean() < right
     assert top < rows.mean() < bottom
-    assert (tmp_path / "off" / "none.png").read_bytes() == (tmp_path / "on" / "none.png").read_bytes()
+    off, on = (read_image(tmp_path / name / "none.png").rgb for name in ("off", "on"))
+    assert np.array_equal(off, on)
+    assert listener.facts == {"faces": "3"}
 
 
 @pytest.mark.parametrize("background", ["model", "bicubic"])
@@ -97,8 +110,8 @@ def test_auto_leaves_an_image_alone_that_one_face_fills(tiny_folder: Path, tmp_p
     (face,) = facesr.find_faces(data.astronaut())
     (crop,) = paste.cut_faces(ImageData(data.astronaut()), [face], enlargement=1)
     Image.fromarray(crop.image.rgb8).save(folder / "a.png")
-    run_upscale(folder, tiny_folder, tmp_path / "off")
-    auto, _ = run_upscale(folder, tiny_folder, tmp_path / "auto", faces="auto")
+    run_upscale(folder, tiny_folder, tmp_path / "off", faces="off")
+    auto, _ = run_upscale(folder, tiny_folder, tmp_path / "auto")
     always, _ = run_upscale(folder, tiny_folder, tmp_path / "always", faces="always")
     assert (tmp_path / "off/a.png").read_bytes() == (tmp_path / "auto/a.png").read_bytes()
     assert (tmp_path / "off/a.png").read_bytes() != (tmp_path / "always/a.png").read_bytes()
@@ -145,3 +158,220 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path: Path, monkeypatch: py
     for block in blocks:
         exec(block, {})
     assert read_image(tmp_path / "group.png").size == (640, 840)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Return a small photograph of one face that does not fill it."""
+    folder = tmp_path / "photo"
+    folder.mkdir()
+    Image.fromarray(data.astronaut()[:280, 60:380]).resize((160, 140)).save(folder / "one.png")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff", "avif"])
+def test_a_result_made_with_other_face_options_is_made_again(
+    suffix: str, photo: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    target = output / f"one.{suffix}"
+    options = {"format": suffix, "outscale": 1.0}
+    made = []
+    for faces in ({"faces": "off"}, {}, {"min_face": 90}, {"background": "bicubic"}):
+        result, _ = run_upscale(photo, tiny_folder, output, **options, **faces)
+        assert result.written == (target,), faces
+        again, _ = run_upscale(photo, tiny_folder, output, **options, **faces)
+        assert (again.written, again.skipped) == ((), (target,)), faces
+        made.append(target.read_bytes())
+    assert len(set(made)) == 4
+    fresh, _ = run_upscale(photo, tiny_folder, tmp_path / "fresh", **options)
+    run_upscale(photo, tiny_folder, output, **options)
+    assert target.read_bytes() == fresh.written[0].read_bytes() == made[1]
+
+
+def test_a_file_that_facesr_did_not_write_is_never_replaced(
+    photo: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(noise(8, 8)).save(tmp_path / "mine.png")
+    mine = (tmp_path / "mine.png").read_bytes()
+    result, _ = run_upscale(photo, tiny_folder, tmp_path / "mine.png", inputs=(photo / "one.png",))
+    assert result.written == ()
+    assert (tmp_path / "mine.png").read_bytes() == mine
+
+
+def test_the_crop_that_a_face_fills_is_skipped_whatever_made_it(tiny_folder: Path, tmp_path: Path) -> None:
+    folder, output = tmp_path / "crops", tmp_path / "out"
+    folder.mkdir()
+    (face,) = facesr.find_faces(data.astronaut())
+    (crop,) = paste.cut_faces(ImageData(data.astronaut()), [face], enlargement=1)
+    Image.fromarray(crop.image.rgb8).save(folder / "a.png")
+    run_upscale(folder, tiny_folder, output, faces="off")
+    for mode in ("auto", "off"):
+        again, _ = run_upscale(folder, tiny_folder, output, faces=mode)
+        assert (again.written, again.skipped) == ((), (output / "a.png",))
+    changed, _ = run_upscale(folder, tiny_folder, output, faces="always")
+    assert changed.written == (output / "a.png",)
+
+
+def test_a_result_that_is_enlarged_again_has_its_own_note_alone(
+    photo: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    run_upscale(photo, tiny_folder, small, outscale=1.0)
+    assert "restored=1" in read_note(small / "one.png")
+    run_upscale(small, tiny_folder, large, faces="off")
+    assert read_note(large / "one.png") == "whole"
+    again, _ = run_upscale(small, tiny_folder, large, faces="off")
+    assert again.skipped
+
+
+def test_faces_are_saved_before_and_after(album: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    below = album / "below"
+    below.mkdir()
+    (album / "one.png").rename(below / "two.jpg")
+    options = {"outscale": 1.0, "recursive": True, "save_faces": tmp_path / "faces"}
+    output = tmp_path / "out"
+    result, _ = run_upscale(album, tiny_folder, output, **options)
+    names = (
+        "two-01-lq.png",
+        "two-01.png",
+        "two-02-lq.png",
+        "two-02.png",
+        "below/two-01-lq.png",
+        "below/two-01.png",
+    )
+    saved = {
+        path.relative_to(tmp_path / "faces").as_posix(): path for path in (tmp_path / "faces").rglob("*.png")
+    }
+    assert set(saved) == set(names)
+    model = facesr.load_model(tiny_folder, device="cpu")
+    for name in names[1::2]:
+        lq = read_image(saved[name.replace(".png", "-lq.png")])
+        assert np.array_equal(facesr.upscale_image(lq.rgb8, model), read_image(saved[name]).rgb)
+    assert len(result.written) == 3
+
+    before = {path: path.read_bytes() for path in [*saved.values(), *result.written]}
+    again, _ = run_upscale(album, tiny_folder, output, **options)
+    assert len(again.skipped) == 3
+    saved["two-02-lq.png"].unlink()
+    again, _ = run_upscale(album, tiny_folder, output, **options)
+    assert again.written == (output / "two.jpg",)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_faces_are_not_saved_where_other_images_lie(
+    photo: Path, tiny_folder: Path, run: Run, tmp_path: Path
+) -> None:
+    Image.open(photo / "one.png").save(photo / "one.jpg")
+    for folder, error in (
+        (photo, "is also an input"),
+        (tmp_path / "out", "is also the output"),
+        (tmp_path / "faces", "would both be written to"),
+    ):
+        with pytest.raises(ConfigError, match=error):
+            run_upscale(photo, tiny_folder, tmp_path / "out", save_faces=folder)
+    assert not (tmp_path / "out").exists()
+    off = run("upscale", photo, tmp_path / "out", "--faces", "off", "--save-faces", tmp_path / "faces")
+    assert (off.exit_code, off.stderr.splitlines()[0]) == (
+        2,
+        "error: `--save-faces` cannot be combined with `--faces off`",
+    )
+
+
+@pytest.fixture
+def other_folder(tmp_path: Path) -> Path:
+    save_folder(
+        tmp_path / "other", tiny_state(seed=5), ModelConfig(name="other", arch="msrresnet", args=TINY)
+    )
+    return tmp_path / "other"
+
+
+def test_another_model_may_restore_the_rest(
+    photo: Path, tiny_folder: Path, other_folder: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(noise(30, 40)).save(photo / "none.png")
+    run_upscale(photo, tiny_folder, tmp_path / "mixed", background=str(other_folder))
+    run_upscale(photo, other_folder, tmp_path / "rest", faces="off")
+    run_upscale(photo, tiny_folder, tmp_path / "same")
+    run_upscale(photo, tiny_folder, tmp_path / "plain", faces="off")
+    mixed, rest, same, plain = (
+        {name: read_image(tmp_path / run / name).rgb.astype(int) for name in ("one.png", "none.png")}
+        for run in ("mixed", "rest", "same", "plain")
+    )
+    assert np.array_equal(mixed["none.png"], rest["none.png"])
+    changed = (mixed["one.png"] != rest["one.png"]).any(2)
+    assert 0.05 < changed.mean() < 0.6
+    # In the middle of the face the background counts 40 %, and both have the same face for the rest.
+    (face,) = facesr.find_faces(read_image(photo / "one.png").rgb8)
+    x, y = (4 * face.points[2]).astype(int)
+    middle = np.s_[y - 10 : y + 10, x - 10 : x + 10]
+    away = 0.4 * (plain["one.png"] - rest["one.png"])
+    assert np.abs(same["one.png"] - mixed["one.png"] - away)[middle].max() <= 1
+
+
+def test_a_model_of_another_scale_cannot_restore_the_rest(
+    photo: Path, tiny_folder: Path, run: Run, tmp_path: Path
+) -> None:
+    args = {**TINY, "scale": 2}
+    config = ModelConfig(name="twice", arch="msrresnet", args=args, scale=2)
+    torch.manual_seed(0)
+    save_folder(tmp_path / "twice", build_network("msrresnet", args).state_dict(), config)
+    for background, error in (
+        (tmp_path / "twice", "enlarges 2 times, but"),
+        ("nothing", "no model `nothing`"),
+    ):
+        done = run("upscale", photo, tmp_path / "out", "-m", tiny_folder, "--background", background)
+        assert done.exit_code == 2
+        assert done.stderr.startswith(f"error: `--background {background}`")
+        assert error in done.stderr
+    # By itself it restores faces like any other.
+    result, _ = run_upscale(photo, tmp_path / "twice", tmp_path / "out")
+    assert result.faces_restored == 1
+    assert read_image(result.written[0]).size == (280, 320)
+
+
+def test_faces_on_stdin_are_listed_too(photo: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "facesr",
+        "upscale",
+        "-",
+        tmp_path / "out.png",
+        "-m",
+        tiny_folder,
+        "-d",
+        "cpu",
+    ]
+    done = subprocess.run(
+        [*command, "--json"],
+        input=(photo / "one.png").read_bytes(),
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    document = json.loads(done.stdout)
+    assert (len(document["faces"]), document["faces_restored"]) == (1, 1)
+    assert document["written"] == [str(tmp_path / "out.png")]
+    assert b"1 face restored" in done.stderr
+
+
+def test_killed_in_the_middle_the_end_is_the_same(album: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    (album / "two.jpg").unlink()  # one level before JPEG can be more after it
+    for number in range(3):
+        shutil.copy(album / "one.png", album / f"copy-{number}.png")
+    options = ("-m", tiny_folder, "-d", "cpu", "--outscale", "1")
+
+    def arguments(name: str) -> list[object]:
+        return ["upscale", album, tmp_path / name, "--save-faces", tmp_path / f"{name}-faces", *options]
+
+    def count() -> int:
+        return len(list((tmp_path / "cut").glob("*.*")))
+
+    assert facesr_process(*arguments("whole"), cwd=tmp_path).code == 0
+    code = killed(arguments("cut"), progress=count, more=range(1, 4), rng=random.Random(0))
+    assert code == -signal.SIGKILL
+    done = facesr_process(*arguments("cut"), "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["skipped"]
+    for name in ("", "-faces"):
+        assert_same_pictures(tmp_path / f"cut{name}", tmp_path / f"whole{name}")

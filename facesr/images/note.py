@@ -1,0 +1,33 @@
+"""A note in the EXIF of each result of `upscale` that says how it was made."""
+
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+from facesr.images.formats import opened
+
+WHOLE = "whole"  # of a result that is as without a search for faces
+TAG = 11  # ProcessingSoftware, which every format that is written can hold
+PREFIX = "facesr "
+
+
+def add_note(exif: bytes | None, note: str) -> bytes:
+    """Return an EXIF block, or a new one, with a note of ASCII in it."""
+    block = Image.Exif()
+    block.load(exif or b"")
+    block[TAG] = PREFIX + note
+    return block.tobytes()
+
+
+def read_note(path: Path) -> str:
+    """Return the note in a file, or nothing if there is none or the file cannot be read."""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as stream, opened(stream) as (image, _):
+            warnings.simplefilter("ignore")
+            # For a PNG without EXIF in its header Pillow would decode the pixels to look behind them.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            text = str(image.getexif().get(TAG, "")) if has_exif else ""
+    except Exception:  # Pillow raises any kind for damaged files
+        return ""
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else ""
