@@ -54,6 +54,17 @@ def face_sheet(
     return sheet.round().clip(0, 255).astype(np.uint8), placed
 
 
+def group_sheet(faces: Sequence[tuple[float, float]], *, height: int, width: int, seed: int = 0) -> Array:
+    """Return a sheet with a row of faces, each of a width and a roll, before a soft background."""
+    small = texture(height // 16, width // 16, seed=seed).clip(0, 255).astype(np.uint8)
+    soft = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+    sheet = 60 + 0.5 * soft.astype(np.float32)
+    step = width / len(faces)
+    for column, (face, roll) in enumerate(faces):
+        _paste(sheet, np.array([step * (column + 0.5), height / 2]), face, roll)
+    return sheet.round().clip(0, 255).astype(np.uint8)
+
+
 def _paste(sheet: NDArray[np.float32], at: Points, width: float, roll: float) -> Points:
     factor = width / WIDTH * np.exp(1j * np.deg2rad(roll))
     turn = Similarity.turn(factor, about=CENTRE, to=at)

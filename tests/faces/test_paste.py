@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from facesr.faces import paste
-from facesr.faces.align import TEMPLATE, Points, Similarity
-from facesr.faces.find import Face
+from facesr.faces.align import TEMPLATE, Points, Similarity, sample
+from facesr.faces.find import Face, find_faces
 from facesr.faces.paste import Crop, cut_faces, paste_faces
-from facesr.images.image import Deep, ImageData
+from facesr.images.image import Deep, ImageData, Pixels, bicubic
 from tests.conftest import noise
+from tests.faces.sheets import face_sheet
 
 
 def face_at(x: float, y: float, side: float, roll: float = 0.0) -> Face:
@@ -150,3 +152,30 @@ def test_what_was_clean_already_is_left_and_what_was_bad_is_not() -> None:
     assert np.abs(changed[256, 256].astype(int) - same.rgb8[256, 256]).max() <= 1
     mixed = paste_faces(copied(background), [bad], [same], outscale=4, is_restored=True).rgb
     assert np.abs(mixed[256, 256] - (0.6 * same.rgb8[256, 256] + 0.4 * 10)).max() <= 1
+
+
+def gradient(pixels: Pixels) -> NDArray[np.float64]:
+    """Return the mean absolute step to the pixels on the right and below, (height, width)."""
+    levels = pixels.astype(np.float64)
+    across, down = (np.abs(np.diff(levels, axis=axis)).mean(2) for axis in (1, 0))
+    return (np.pad(across, ((0, 0), (0, 1))) + np.pad(down, ((0, 1), (0, 0)))) / 2
+
+
+def test_no_seam_on_a_photograph_whose_face_becomes_brighter(whole: None) -> None:
+    sheet, _ = face_sheet((60,), (-15,))
+    height, width = (4 * side for side in sheet.shape[:2])
+    background = ImageData(bicubic(sheet, height=height, width=width))
+    (crop,) = cut_faces(ImageData(sheet), find_faces(sheet), enlargement=1)
+    side = crop.image.size[0]
+    face = ImageData((bicubic(crop.image.rgb8, height=4 * side, width=4 * side) * 0.8 + 50).astype(np.uint8))
+    result = paste_faces(copied(background), [crop], [face], outscale=4)
+    back = crop.placed.inverse().then(Similarity.scaling(4))
+    drawn = sample(face.rgb, Similarity.scaling(1 / 4).then(back), height=height, width=width)
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).reshape(-1, 2) + 0.5
+    frame = back.inverse().apply(grid) * 512 / side
+    away = np.linalg.norm((frame - (256, 285)) / (190, 215), axis=1).reshape(height, width)
+    band = np.abs(away - 1) * 200 * back.scale * side / 512 < 1.5
+    assert band.sum() > 500
+    assert (result.rgb != background.rgb).any(2).mean() > 0.1
+    most = max(gradient(image)[band].mean() for image in (background.rgb, drawn))
+    assert gradient(result.rgb)[band].mean() <= most + 1
