@@ -97,8 +97,8 @@ def find_faces(
         image: A Pillow image of any mode, what `read_image` returns, or an (h, w, 3) uint8 RGB array. The
             places of faces are those in the upright image.
         threshold: Smallest score of a face, 0 to 1.
-        unless_filled: Whether to stop at an upright face that fills the image, as in those that the networks
-            are trained on. It is known in a hundredth of the time, by the points of the first find.
+        unless_filled: Whether to stop at the only upright face if it fills the image, as in those that the
+            networks are trained on. It is known in a hundredth of the time, by the points of the first find.
 
     Returns:
         The faces, largest first.
@@ -113,9 +113,11 @@ def find_faces(
         raise ImageError("expected a Pillow image or an (h, w, 3) uint8 array")
     network = load_detector()
     upright = list(_search_sizes(network, pixels, Similarity.identity()))
-    best = max(upright, key=lambda find: find.score, default=None)
-    if unless_filled and best and best.score >= threshold and fills(best.points, pixels.shape[:2]):
-        return [Face(_box(best.points), best.points, best.score)]
+    sure = _gather(find for find in upright if find.score >= threshold)
+    if unless_filled and len(sure) == 1:
+        best = max(sure[0], key=lambda find: find.score)
+        if fills(best.points, pixels.shape[:2]):
+            return [Face(_box(best.points), best.points, best.score)]
     faces = []
     for trials in _gather([*upright, *_search_turned(network, pixels)]):
         looked: list[Face] = []

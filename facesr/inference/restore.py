@@ -85,10 +85,11 @@ def plan_photograph(
         return Photograph(image, has_background=has_background)
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
-    for face in find_faces(image, threshold=threshold, unless_filled=mode == "auto"):
-        if mode == "auto" and fills(face.points, image.size):
-            why = "it fills the image, which is enlarged as a whole"
-            return Photograph(image, is_whole=True, left_alone=((face, why),))
+    faces = find_faces(image, threshold=threshold, unless_filled=mode == "auto")
+    if mode == "auto" and len(faces) == 1 and fills(faces[0].points, image.size):
+        why = "it fills the image, which is enlarged as a whole"
+        return Photograph(image, is_whole=True, left_alone=((faces[0], why),))
+    for face in faces:
         if face.width < min_face:
             left_alone.append((face, f"smaller than {min_face:g} px"))
         elif len(chosen) == MOST_FACES:

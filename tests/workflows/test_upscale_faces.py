@@ -22,6 +22,7 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError
 from facesr.faces import paste
+from facesr.faces.find import fills
 from facesr.images.image import ImageData
 from facesr.images.note import read_note
 from facesr.images.read import read_image
@@ -30,6 +31,7 @@ from facesr.results import UpscaleResult
 from facesr.weights.save import save_folder
 from facesr.workflows.upscale import upscale
 from tests.conftest import TINY, Listener, Run, noise, tiny_state
+from tests.faces.sheets import group_sheet
 from tests.hostile.processes import assert_same_pictures, killed
 from tests.hostile.processes import facesr as facesr_process
 
@@ -219,6 +221,7 @@ def test_a_result_that_is_enlarged_again_has_its_own_note_alone(
     small, large = tmp_path / "small", tmp_path / "large"
     run_upscale(photo, tiny_folder, small, outscale=1.0)
     assert "restored=1" in read_note(small / "one.png")
+    assert read_image(small / "one.png").exif is None
     run_upscale(small, tiny_folder, large, faces="off")
     assert read_note(large / "one.png") == "whole"
     again, _ = run_upscale(small, tiny_folder, large, faces="off")
@@ -375,3 +378,15 @@ def test_killed_in_the_middle_the_end_is_the_same(album: Path, tiny_folder: Path
     assert json.loads(done.stdout)["skipped"]
     for name in ("", "-faces"):
         assert_same_pictures(tmp_path / f"cut{name}", tmp_path / f"whole{name}")
+
+
+def test_several_faces_are_restored_even_if_each_is_as_high_as_the_photograph(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    sheet = group_sheet(((76, 0), (76, 5)), height=130, width=300)
+    Image.fromarray(sheet).save(folder / "pair.png")
+    assert any(fills(face.points, (130, 300)) for face in facesr.find_faces(sheet))
+    result, _ = run_upscale(folder, tiny_folder, tmp_path / "out")
+    assert result.faces_restored == 2
