@@ -46,7 +46,7 @@ def test_what_is_named_is_filled_in() -> None:
 
 
 HOMES = [
-    (UpscaleConfig, {"inputs": ["~/in", "b"], "output": "~/out"}),
+    (UpscaleConfig, {"inputs": ["~/in", "b"], "output": "~/out", "save_faces": "~/faces"}),
     (DegradeConfig, dict.fromkeys(("hq", "lq", "replay", "hq_out", "params_out", "preview"), "~/a")),
     (EvalConfig, dict.fromkeys(("hq", "lq", "sr", "save", "csv", "report"), "~/a")),
     (ExportConfig, {"model": "faceunet", "output": "~/a.onnx"}),
