@@ -10,11 +10,24 @@ from facesr.config.model import DEFAULT_MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
-MetricName = Literal["psnr", "ssim", "lpips"]
+MetricName = Literal[
+    "psnr", "ssim", "lpips", "stlpips_alex", "stlpips_vgg", "niqe", "spectrum_mid", "spectrum_fine",
+    "detail_mid", "detail_fine", "grid_4", "grid_8", "grid_16",
+]  # fmt: skip
+MetricChoice = Literal[MetricName, "sharpness"]
 ProtocolName = Literal["challenge", "basicsr-y"]
 
 # What methods and images are ranked by: their differences, the worst images, the order of the report.
 RANKING_METRIC: MetricName = "psnr"
+# And by this one where there is no ground truth.
+RANKING_WITHOUT_HQ: MetricName = "niqe"
+
+_GRIDS: tuple[MetricName, ...] = ("grid_4", "grid_8", "grid_16")
+_DETAIL: tuple[MetricName, ...] = ("detail_mid", "detail_fine")
+# What images can be scored by without their ground truth.
+NO_REFERENCE: tuple[MetricName, ...] = ("niqe", *_DETAIL, *_GRIDS)
+# What `--metric sharpness` stands for.
+_SHARPNESS: tuple[MetricName, ...] = ("spectrum_mid", "spectrum_fine", *_GRIDS, "niqe")
 
 _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 
@@ -68,10 +81,18 @@ class EvalConfig(Config):
         "challenge compares RGB without a crop, basicsr-y compares luma with 4 px cropped.",
         panel=_MEASURE,
     )
-    metric: tuple[MetricName, ...] = opt(
-        ("psnr", "ssim"),
-        "Metric to report. Repeat it for several. lpips needs the extra `metrics`.",
+    metric: tuple[MetricChoice, ...] = opt(
+        (),
+        "Metric to report. Repeat it for several. sharpness is all of spectrum, grid and niqe. lpips and"
+        " stlpips need the extra `metrics`.",
         panel=_MEASURE,
+        shown_default="psnr and ssim, without --hq sharpness",
+    )
+    metric_weights: Path | None = opt(
+        None,
+        "Folder of the ST-LPIPS weights, if not those of the extra `metrics`.",
+        panel=_MEASURE,
+        metavar="FOLDER",
     )
     save: Path | None = opt(None, "Folder for the restored images.", panel=_OUTPUT, metavar="FOLDER")
     csv: Path | None = opt(None, "CSV file for the scores of each image.", panel=_OUTPUT, metavar="FILE")
@@ -81,16 +102,40 @@ class EvalConfig(Config):
 
     def __post_init__(self) -> None:
         if self.hq is None:
-            raise ConfigError("no folder of truths given", hint="write `facesr eval --hq val/hq --lq val/lq`")
-        if self.lq is None and self.sr is None:
+            self._check_no_reference()
+        elif self.lq is None and self.sr is None:
             raise ConfigError(
                 "nothing to score", hint="give LQ pictures to restore (`--lq`), or restored ones (`--sr`)"
             )
 
+    def _check_no_reference(self) -> None:
+        if self.sr is None or self.lq is not None:
+            raise ConfigError(
+                "no folder of ground-truth images given",
+                hint="add `--hq val/hq`, or score images without ground truth with `--sr restored/` alone",
+            )
+        paired = [name for name in self.metric if name not in {*NO_REFERENCE, "sharpness"}]
+        if paired:
+            raise ConfigError(
+                f"`--metric {paired[0]}` compares images with their ground truth",
+                hint=f"add `--hq`, or choose among {', '.join(NO_REFERENCE)}",
+            )
+
+    @property
+    def ranking(self) -> MetricName:
+        """The metric that the worst images are named by and the report is sorted by."""
+        return RANKING_WITHOUT_HQ if self.hq is None else RANKING_METRIC
+
     def resolved(self) -> Self:
-        """Put PSNR among the metrics, which the worst images are named by."""
+        """Name the metrics one by one, the ranking one among them."""
         self = super().resolved()
-        return self if "psnr" in self.metric else replace(self, metric=("psnr", *self.metric))
+        every = NO_REFERENCE if self.hq is None else _SHARPNESS
+        default = every if self.hq is None else ("psnr", "ssim")
+        names = [
+            one for name in self.metric or default for one in (every if name == "sharpness" else (name,))
+        ]
+        names = names if self.ranking in names else [self.ranking, *names]
+        return replace(self, metric=tuple(dict.fromkeys(names)))
 
     @classmethod
     def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

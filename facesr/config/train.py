@@ -84,6 +84,10 @@ class TrainConfig(Config):
     save_every: Count = key("Iterations between checkpoints.", default=1000)
     validate_every: WholeNumber = key("Iterations between validations; 0 never validates.", default=5000)
     best_by: MetricName = key("Metric on the validation images by which `best/` is chosen.", default="psnr")
+    metric_weights: Path | None = key(
+        "Folder of the weights of ST-LPIPS, where the package of the extra `metrics` is not used.",
+        default=None,
+    )
     sample_count: WholeNumber = key("Validation faces in the sample sheets.", default=4)
     tensorboard: bool = key("Write TensorBoard events too (extra `tensorboard`).", default=False)
 

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,7 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facesr.metrics.fidelity import psnr, ssim
+from facesr.metrics.naturalness import niqe
 from facesr.metrics.perceptual import lpips
+from facesr.metrics.sharpness import PERIODS, detail, grid, spectrum_gap
+from facesr.metrics.shift_tolerant import Trunk, find_stlpips, stlpips
 
 
 class SetScore(Protocol):
@@ -32,20 +37,36 @@ class Metric:
         paired: `(prediction, target, *, crop, y_channel) -> (B,)`.
         no-reference: `(prediction, *, crop, y_channel) -> (B,)`.
         set: `(*, crop, y_channel) -> SetScore`, called once for each method.
+
+    One with `find_weights` also takes `weights`, a folder or None, and `find_weights(weights)` raises a
+    FacesrError where there are none.
     """
 
     function: Callable[..., Any]
     label: str
-    higher_is_better: bool
+    higher_is_better: bool | None  # None where the value nearest to `ideal` is best
+    ideal: Literal["", "0", "the ground truth's"] = ""
     digits: int = 4
     unit: str = ""
     kind: Literal["paired", "no-reference", "set"] = "paired"
     missing: str = "the value is not a number"  # follows "no SSIM for 3 of 400 images: "
+    find_weights: Callable[[Path | None], Path] | None = None
 
     @property
     def title(self) -> str:
         """The label with the unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def has_best(self) -> bool:
+        """Whether values can be ranked without those of the ground truth."""
+        return self.higher_is_better is not None or self.ideal == "0"
+
+    def merit(self, value: float) -> float:
+        """Return a number that is higher for a better value; `has_best` must be true."""
+        if self.higher_is_better is None:
+            return -abs(value)
+        return value if self.higher_is_better else -value
 
     def show(self, value: float | None, *, sign: str = "") -> str:
         """Write a value as text, a dash where there is none; `sign="+"` marks positive ones too."""
@@ -54,6 +75,31 @@ class Metric:
         if math.isinf(value):
             return "identical" if self.kind == "paired" else "infinite"
         return f"{value:{sign}.{self.digits}f}"
+
+
+_TOO_SMALL = "it needs 192 px a side after the crop"
+
+
+def _stlpips(trunk: Trunk) -> Metric:
+    return Metric(
+        function=partial(stlpips, trunk=trunk),
+        label=f"ST-LPIPS {trunk}",
+        higher_is_better=False,
+        missing="it needs 64 px a side after the crop",
+        find_weights=partial(find_stlpips, trunk),
+    )
+
+
+def _of_band(band: str, function: Callable[..., Tensor], label: str, **row: Any) -> Metric:
+    return Metric(
+        function=partial(function, band=band),
+        label=f"{label} {band}",
+        unit="dB",
+        digits=1,
+        higher_is_better=None,
+        missing=_TOO_SMALL,
+        **row,
+    )
 
 
 # To add a metric: write its function, a row here, and its name in `facesr.config.evaluate.MetricName`.
@@ -70,6 +116,28 @@ METRICS: dict[str, Metric] = {
         function=ssim, label="SSIM", higher_is_better=True, missing="it needs 11 px a side after the crop"
     ),
     "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
+    "stlpips_alex": _stlpips("alex"),
+    "stlpips_vgg": _stlpips("vgg"),
+    "niqe": Metric(
+        function=niqe, label="NIQE", higher_is_better=False, digits=2, kind="no-reference", missing=_TOO_SMALL
+    ),
+    "spectrum_mid": _of_band("mid", spectrum_gap, "Spectrum gap", ideal="0"),
+    "spectrum_fine": _of_band("fine", spectrum_gap, "Spectrum gap", ideal="0"),
+    "detail_mid": _of_band("mid", detail, "Detail", kind="no-reference", ideal="the ground truth's"),
+    "detail_fine": _of_band("fine", detail, "Detail", kind="no-reference", ideal="the ground truth's"),
+    **{
+        f"grid_{period}": Metric(
+            function=partial(grid, period=period),
+            label=f"Grid {period} px",
+            unit="dB",
+            digits=1,
+            higher_is_better=None,
+            ideal="the ground truth's",
+            kind="no-reference",
+            missing=_TOO_SMALL,
+        )
+        for period in PERIODS
+    },
 }
 
 Scores = dict[str, float]
@@ -82,9 +150,14 @@ def measure(
     names: Iterable[str] = ("psnr", "ssim"),
     crop: int = 0,
     y_channel: bool = False,
+    weights: Path | None = None,
 ) -> Scores:
-    """Score one (H, W, 3) uint8 image by the metrics named; `set` metrics have no value for one image."""
-    (scores,) = measure_batch(_batch(prediction), _batch(target), names=names, crop=crop, y_channel=y_channel)
+    """Score one (H, W, 3) uint8 image by the metrics named; `set` metrics have no value for one image.
+
+    `weights` is the folder of the weights of ST-LPIPS, where it is not the installed package.
+    """
+    options: Any = {"names": names, "crop": crop, "y_channel": y_channel, "weights": weights}
+    (scores,) = measure_batch(_batch(prediction), _batch(target), **options)
     return scores
 
 
@@ -95,6 +168,7 @@ def measure_batch(
     names: Iterable[str] = ("psnr", "ssim"),
     crop: int = 0,
     y_channel: bool = False,
+    weights: Path | None = None,
 ) -> list[Scores]:
     """Score each of (B, 3, H, W) uint8 images, on any device, as `measure` does one."""
     columns = {}
@@ -102,7 +176,10 @@ def measure_batch(
         metric = METRICS[name]
         if metric.kind != "set":
             images = (prediction,) if metric.kind == "no-reference" else (prediction, target)
-            columns[name] = metric.function(*images, crop=crop, y_channel=y_channel).tolist()
+            options = {"weights": weights} if metric.find_weights else {}
+            with torch.no_grad():
+                values = metric.function(*images, crop=crop, y_channel=y_channel, **options)
+            columns[name] = values.tolist()
     return [{name: values[index] for name, values in columns.items()} for index in range(len(prediction))]
 
 
@@ -130,4 +207,15 @@ def _batch(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2)
 
 
-__all__ = ["METRICS", "Metric", "Scores", "SetScore", "SetScorer", "measure", "measure_batch", "psnr", "ssim"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Scores",
+    "SetScore",
+    "SetScorer",
+    "measure",
+    "measure_batch",
+    "psnr",
+    "ssim",
+    "stlpips",
+]

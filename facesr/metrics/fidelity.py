@@ -26,7 +26,7 @@ def psnr(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
     Returns:
         (B,) float64, NaN where the crop leaves no pixels.
     """
-    a, b = (_prepare(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
+    a, b = (as_8_bit(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
     return 10 * torch.log10(_PEAK**2 / (a - b).square().mean((1, 2, 3)))
 
 
@@ -39,7 +39,7 @@ def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
     Returns:
         (B,) float64, NaN where a side is below 11 px after the crop.
     """
-    a, b = (_prepare(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
+    a, b = (as_8_bit(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
     if min(a.shape[-2:]) < _SSIM_WINDOW_PX:
         return torch.full((len(a),), torch.nan, dtype=torch.float64)
     mean_a, mean_b = _smooth(a), _smooth(b)
@@ -52,7 +52,11 @@ def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
     return (luminance * structure).mean((1, 2, 3))
 
 
-def _prepare(images: Tensor, *, crop: int, y_channel: bool) -> Tensor:
+def as_8_bit(images: Tensor, *, crop: int, y_channel: bool = False) -> Tensor:
+    """Return images as float64 values of 0 to 255, rounded to 8 bits.
+
+    The arguments are those of `psnr`. Luma has one channel and is not rounded.
+    """
     if images.device.type == "mps":
         images = images.cpu()  # which has float64
     if images.is_floating_point():

@@ -14,12 +14,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from facesr.config.evaluate import RANKING_METRIC
 from facesr.files.atomic import write_atomic
 from facesr.images.image import Array
 from facesr.metrics import METRICS
 from facesr.reports.scores import (
     BICUBIC,
+    GROUND_TRUTH,
     SUMMARY_COLUMNS,
     EvalResult,
     ImageScore,
@@ -32,15 +32,15 @@ _TEMPLATE = Path(__file__).parent / "report.html"
 _WEBP_QUALITY = 80
 _ERROR_GAIN = 4
 _BINS = 24
-_HQ = "ground truth"
 
 
 class Report:
     """Collects a card for each image in a temporary file, so that memory does not grow with their number."""
 
-    def __init__(self, path: Path, methods: Sequence[str]) -> None:
+    def __init__(self, path: Path, methods: Sequence[str], ranking: str = "psnr") -> None:
         self.path = path
         self.methods = list(methods)
+        self.ranking = ranking
         self.subject = next(name for name in methods if name != BICUBIC)
         self._cards: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
         self._lost: OSError | None = None
@@ -52,17 +52,20 @@ class Report:
         with suppress(OSError):  # of what is still to be written, and no longer needed
             self._cards.close()
 
-    def card(self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array) -> str:
+    def card(
+        self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array | None
+    ) -> str:
         """Return the HTML of one image and its results. May be called from several threads."""
         layers: dict[str, Array] = {} if lq is None else {"LQ": lq}
         layers |= dict(zip(self.methods, results, strict=True))
         subject = results[self.methods.index(self.subject)]
-        difference = np.abs(subject.astype(np.int16) - target).mean(2, keepdims=True)
-        layers |= {_HQ: target, "error": np.repeat(_dim(difference), 3, axis=2)}
+        if target is not None:
+            difference = np.abs(subject.astype(np.int16) - target).mean(2, keepdims=True)
+            layers |= {GROUND_TRUTH: target, "error": np.repeat(_dim(difference), 3, axis=2)}
         images = "".join(_img(name, pixels) for name, pixels in layers.items())
-        score = image.scores[self.subject][RANKING_METRIC]
-        gain = score - image.scores[BICUBIC][RANKING_METRIC] if BICUBIC in image.scores else 0.0
-        ratio = f"{target.shape[1]}/{target.shape[0]}"
+        score = image.scores[self.subject][self.ranking]
+        gain = score - image.scores[BICUBIC][self.ranking] if BICUBIC in image.scores else 0.0
+        ratio = f"{subject.shape[1]}/{subject.shape[0]}"
         name = escape(image.file, quote=True)
         return (
             f'<figure class="card" data-file="{name}"'
@@ -96,18 +99,19 @@ class Report:
     def _page(self, result: EvalResult) -> str:
         has_bicubic = BICUBIC in self.methods
         subject = self.subject
-        ranking = METRICS[RANKING_METRIC]
-        values = [image.scores[subject][RANKING_METRIC] for image in result.images]
+        ranking = METRICS[self.ranking]
+        values = [image.scores[subject][self.ranking] for image in result.images]
         title = f"{ranking.title} of {subject}"
         if has_bicubic:
-            baseline = [image.scores[BICUBIC][RANKING_METRIC] for image in result.images]
+            baseline = [image.scores[BICUBIC][self.ranking] for image in result.images]
             values = [a - b for a, b in zip(values, baseline, strict=True)]
             title = f"Gain of {subject} over bicubic in {ranking.title}"
         low, high = ("up", "down") if ranking.higher_is_better else ("down", "up")
         orders = {f"score:{low}": "worst first", f"score:{high}": "best first", "file:up": "by name"}
         if has_bicubic:
             orders |= {f"gain:{low}": "least gain first", f"gain:{high}": "most gain first"}
-        layers = [*(["LQ"] if has_bicubic else []), *self.methods, _HQ, "error"]
+        compared = [GROUND_TRUTH, "error"] if result.has_hq else []
+        layers = [*(["LQ"] if has_bicubic else []), *self.methods, *compared]
         labels = {"error": f"error of {subject}, amplified {_ERROR_GAIN} times"}
         fill = {
             "TITLE": escape(" / ".join(name for name in self.methods if name != BICUBIC)),
@@ -119,7 +123,7 @@ class Report:
             "LAYERS": "".join(
                 f'<option value="{escape(name)}">{escape(labels.get(name, name))}</option>' for name in layers
             ),
-            "LEFT": escape(BICUBIC if has_bicubic else _HQ),
+            "LEFT": escape(BICUBIC if has_bicubic else compared[0] if compared else subject),
             "RIGHT": escape(subject),
             "VERSION": __version__,
         }
@@ -148,12 +152,14 @@ def _sortable(value: float) -> str:
 
 def _scores_table(image: ImageScore) -> str:
     metrics = {name: METRICS[name] for name in next(iter(image.scores.values()))}
-    arrows = {True: "\N{UPWARDS ARROW}", False: "\N{DOWNWARDS ARROW}"}
-    head = [f"{metric.label} {arrows[metric.higher_is_better]}" for metric in metrics.values()]
+    arrows = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
+    head = [f"{metric.label}{arrows[metric.higher_is_better]}" for metric in metrics.values()]
     rows = [
         [method, *(metric.show(row[name]) for name, metric in metrics.items())]
         for method, row in image.scores.items()
     ]
+    if image.hq:
+        rows.append([GROUND_TRUTH, *(metric.show(image.hq.get(name)) for name, metric in metrics.items())])
     return _table(["", *head], rows)
 
 

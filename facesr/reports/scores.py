@@ -3,8 +3,8 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facesr.metrics import Metric
 
 BICUBIC = "bicubic"
+GROUND_TRUTH = "ground truth"
 _WORST = 10
 _RESAMPLES = 10_000
 _SEED = 0
@@ -30,7 +31,7 @@ class ScoredPair:
 
     name: str  # without extension, or path below the folder where names occur twice
     lq: Path | None
-    hq: Path
+    hq: Path | None
     sr: Path | None
 
     @property
@@ -57,6 +58,7 @@ class ImageScore:
 
     file: str  # the name of its pair
     scores: dict[str, dict[str, float]]
+    hq: dict[str, float] = field(default_factory=dict)  # of its ground truth, by no-reference metrics
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two methods in PSNR, image by image, first minus second."""
+    """The difference of two methods in the ranking metric, image by image, first minus second."""
 
     first: str
     second: str
@@ -91,8 +93,10 @@ class EvalResult:
         metrics: Name to unit, direction and kind of each metric.
         methods: Bicubic first where there are LQ images, then models or the folder.
         summaries: Method to metric to statistics.
-        differences: Differences in PSNR: each method minus bicubic, and models with each other.
-        worst: The ten files with the lowest PSNR of the first method that is not bicubic.
+        ranking: The metric of differences and of the worst files: PSNR, NIQE without ground truth.
+        hq: No-reference metric to statistics of the ground truth, empty without such a metric.
+        differences: Differences in it: each method minus bicubic, and models with each other.
+        worst: The ten files with the worst value of the first method that is not bicubic.
         images: Scores of each image, in the order of the files.
         failed: Files that could not be scored, and results that could not be written.
         written: Images, table and report.
@@ -102,11 +106,18 @@ class EvalResult:
     metrics: "Mapping[str, Metric]"
     methods: tuple[Method, ...]
     summaries: dict[str, dict[str, Summary]]
+    ranking: str
+    hq: dict[str, Summary]
     differences: tuple[Difference, ...]
     worst: tuple[str, ...]
     images: tuple[ImageScore, ...]
     failed: tuple[Failure, ...]
     written: tuple[Path, ...]
+
+    @property
+    def has_hq(self) -> bool:
+        """Whether there is a ground truth."""
+        return self.ranking == RANKING_METRIC
 
     @property
     def subject(self) -> str:
@@ -127,7 +138,7 @@ def summarise_scores(
 
     `metrics` are those of `config`; `set_scores` holds method to metric to value for those of a whole set.
     """
-    methods, images = tuple(methods), tuple(images)
+    methods, images, ranking = tuple(methods), tuple(images), config.ranking
 
     def column(method: str, metric: str) -> list[float]:
         return [image.scores[method][metric] for image in images]
@@ -139,23 +150,26 @@ def summarise_scores(
         return Summary(value if math.isfinite(value) else None)
 
     def difference(first: str, second: str) -> Difference:
-        pairs = zip(column(first, RANKING_METRIC), column(second, RANKING_METRIC), strict=True)
+        pairs = zip(column(first, ranking), column(second, ranking), strict=True)
         # Two infinite values are equal, but their difference is not a number.
         return Difference(first, second, summarise([a - b if a != b else 0.0 for a, b in pairs]))
 
     names = [method.name for method in methods]
     others = [name for name in names if name != BICUBIC]
     compared = [(name, BICUBIC) for name in others if BICUBIC in names] + list(combinations(others, 2))
-    order = sorted(
-        images,
-        key=lambda image: image.scores[others[0]][RANKING_METRIC],
-        reverse=not metrics[RANKING_METRIC].higher_is_better,
-    )
+
+    def merit(image: ImageScore) -> float:
+        value = metrics[ranking].merit(image.scores[others[0]][ranking])
+        return math.inf if math.isnan(value) else value
+
+    order = sorted(images, key=merit)
     return EvalResult(
         protocol=PROTOCOLS[config.protocol],
         metrics=metrics,
         methods=methods,
         summaries={name: {metric: summary(name, metric) for metric in metrics} for name in names},
+        ranking=ranking,
+        hq={metric: summarise([image.hq[metric] for image in images]) for metric in images[0].hq},
         differences=tuple(difference(*pair) for pair in compared),
         worst=tuple(image.file for image in order[:_WORST]),
         images=images,
@@ -196,10 +210,16 @@ def explain_missing(result: EvalResult) -> list[str]:
 
 
 def explain_directions(result: EvalResult) -> list[str]:
-    """Say of which metrics, with their units, higher values are better, and of which lower ones."""
+    """Say which values are better, with the metrics and units of which that is so."""
     lines = []
-    for better, is_higher in (("higher", True), ("lower", False)):
-        titles = [metric.title for metric in result.metrics.values() if metric.higher_is_better == is_higher]
+    goals: dict[str, Callable[[Metric], bool]] = {
+        "higher": lambda metric: metric.higher_is_better is True,
+        "lower": lambda metric: metric.higher_is_better is False,
+        "nearer to 0": lambda metric: metric.ideal == "0",
+        "nearer to the ground truth's": lambda metric: metric.ideal == "the ground truth's",
+    }
+    for better, applies in goals.items():
+        titles = [metric.title for metric in result.metrics.values() if applies(metric)]
         if titles:
             lines.append(f"{better} is better: {', '.join(titles)}")
     return lines
@@ -212,8 +232,12 @@ def summary_rows(result: EvalResult) -> list[tuple[str, ...]]:
         for method, table in result.summaries.items()
         for name, metric in result.metrics.items()
     ]
+    rows += [
+        (GROUND_TRUTH, result.metrics[name].label, *_cells(summary, result.metrics[name]))
+        for name, summary in result.hq.items()
+    ]
     for one in result.differences:
-        metric = result.metrics[RANKING_METRIC]
+        metric = result.metrics[result.ranking]
         cells = _cells(one.difference, metric, sign="+")
         rows.append((f"{one.first} over {one.second}", metric.label, *cells))
     return rows
@@ -233,9 +257,11 @@ def write_csv(path: Path, result: EvalResult) -> None:
     writer = csv.writer(table, lineterminator="\n")
     metrics = [name for name, metric in result.metrics.items() if metric.kind != "set"]
     keys = [(method.name, metric) for method in result.methods for metric in metrics]
-    writer.writerow(["file", *(f"{method} {metric}" for method, metric in keys)])
+    titles = [f"{method} {metric}" for method, metric in keys]
+    writer.writerow(["file", *titles, *(f"{GROUND_TRUTH} {metric}" for metric in result.hq)])
     for image in result.images:
-        writer.writerow([image.file, *(image.scores[method][metric] for method, metric in keys)])
+        values = [image.scores[method][metric] for method, metric in keys]
+        writer.writerow([image.file, *values, *image.hq.values()])
     write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))
 
 
@@ -244,21 +270,24 @@ def json_document(result: EvalResult) -> dict[str, Any]:
     images = [
         {
             "file": image.file,
-            "identical": any(math.isinf(row[RANKING_METRIC]) for row in image.scores.values()),
-            "scores": {
-                method: {metric: value if math.isfinite(value) else None for metric, value in row.items()}
-                for method, row in image.scores.items()
-            },
+            "identical": any(math.isinf(row.get("psnr", 0.0)) for row in image.scores.values()),
+            "scores": {method: _finite(row) for method, row in image.scores.items()},
+            "hq": _finite(image.hq),
         }
         for image in result.images
     ]
     protocol = {"rounding": "8-bit", "mean_of": "images", "images": len(images)}
     metrics = {
         name: {"unit": metric.unit, "higher_is_better": metric.higher_is_better, "kind": metric.kind}
+        | ({"ideal": metric.ideal} if metric.ideal else {})
         for name, metric in result.metrics.items()
     }
     document = asdict(result)  # whose order stays
     return document | {"protocol": document["protocol"] | protocol, "metrics": metrics, "images": images}
+
+
+def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
+    return {metric: value if math.isfinite(value) else None for metric, value in row.items()}
 
 
 def check_scale(name: str, scale: int, *, expected: int) -> None:

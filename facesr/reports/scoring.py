@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from facesr.config.evaluate import PROTOCOLS, EvalConfig
+from facesr.config.evaluate import PROTOCOLS, EvalConfig, MetricChoice
 from facesr.data.reading import crop_like
-from facesr.errors import ImageError
+from facesr.errors import ImageError, MissingExtra
 from facesr.events import Failure, Reporter
 from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil, read_image
 from facesr.images.write import write_image
 from facesr.inference.stream import batch_size, enlarge_stream, load_for, read_ahead, result_px
-from facesr.metrics import METRICS, Metric, SetScorer, measure
+from facesr.metrics import METRICS, Metric, Scores, SetScorer, measure
 from facesr.parallel import Outcome, Parts, Stages, run_files, succeeded
 from facesr.processes import own_cores
 from facesr.reports.html import Report
@@ -56,9 +56,12 @@ def score_files(
     models = [load_for(one, config.runtime) for one in files]
     for model in models:
         check_scale(model.config.name, model.network.traits.scale, expected=scale)
+    config = replace(config, metric=_usable(config, reporter))
     first = len(methods) - len(models)
     methods = [*methods[:first], *map(_describe, methods[first:], models)]
-    with Report(config.report, [one.name for one in methods]) if config.report else nullcontext() as report:
+    names = [one.name for one in methods]
+    page = Report(config.report, names, config.ranking) if config.report else nullcontext()
+    with page as report:
         result = _score_pairs(config, reporter, pairs, models, methods, folders, report)
         for message in explain_missing(result):
             reporter.warn(message)
@@ -69,6 +72,20 @@ def score_files(
     return result
 
 
+def _usable(config: EvalConfig, reporter: Reporter) -> tuple[MetricChoice, ...]:
+    """Return the metrics without those whose weights are not installed, which are reported."""
+    missing = set()
+    for name in config.metric:
+        find = METRICS[name].find_weights
+        try:
+            if find:
+                find(config.metric_weights)
+        except MissingExtra as error:
+            missing.add(name)
+            reporter.warn(f"{METRICS[name].label} is left out, {error.message}: {error.hint}")
+    return tuple(name for name in config.metric if name not in missing)
+
+
 def _describe(method: Method, model: Model) -> Method:
     return replace(method, sha256=model.sha256, device=str(model.device), dtype=model.precision)
 
@@ -77,7 +94,7 @@ def _describe(method: Method, model: Model) -> Method:
 class _Scored:
     image: ImageScore
     results: list[Array]
-    hq: Array
+    hq: Array | None
     saved: list[Path]
     unsaved: list[Failure]
     card: str
@@ -95,25 +112,30 @@ def _score_pairs(
     protocol = PROTOCOLS[config.protocol]
     crop, y_channel = protocol.crop, protocol.y_channel
     names = [method.name for method in methods]
+    alone = [name for name in config.metric if METRICS[name].kind == "no-reference"]
+
+    def scores_of(pixels: Array, target: Array, metrics: Sequence[str]) -> Scores:
+        weights = config.metric_weights
+        return measure(pixels, target, names=metrics, crop=crop, y_channel=y_channel, weights=weights)
 
     def score(pair: ScoredPair, restored: tuple[ImageData, ...]) -> _Scored:
-        hq = read_image(pair.hq).rgb8
+        hq = read_image(pair.hq).rgb8 if pair.hq else None
         # As they would be read from a file: grey ones, say, have one channel there.
         results: list[Array] = [from_pil(to_pil(image)).rgb8 for image in restored]
-        if config.crop_to_scale:
+        if config.crop_to_scale and hq is not None:
             hq = crop_like(hq, results[0], scale=1)
         lq = read_image(pair.lq).rgb8 if pair.lq else None
-        if lq is not None:
+        if lq is not None and hq is not None:
             results.insert(0, bicubic(lq, height=hq.shape[0], width=hq.shape[1]))
         for pixels in results:
-            if pixels.shape != hq.shape:
+            if hq is not None and pixels.shape != hq.shape:
                 found, expected = (f"{one.shape[1]}x{one.shape[0]}" for one in (pixels, hq))
                 raise ImageError(f"its result is {found}, but its HQ image is {expected}")
         scores = {
-            name: measure(pixels, hq, names=config.metric, crop=crop, y_channel=y_channel)
+            name: scores_of(pixels, pixels if hq is None else hq, config.metric)
             for name, pixels in zip(names, results, strict=True)
         }
-        image = ImageScore(pair.name, scores)
+        image = ImageScore(pair.name, scores, {} if hq is None else scores_of(hq, hq, alone))
         saved, unsaved = [], []
         for method, result in zip(names[-len(restored) :], restored, strict=True) if folders else ():
             path = folders[method] / f"{pair.name}.png"
@@ -144,7 +166,8 @@ def _score_pairs(
             images.append(scored.image)
             # Here, and not on the threads, so that the order of the images never changes the value.
             for scorer, pixels in zip(set_scorers, scored.results, strict=True):
-                scorer.add(pixels, scored.hq)
+                if scored.hq is not None:
+                    scorer.add(pixels, scored.hq)
             written += scored.saved
             failed += scored.unsaved
             if report:

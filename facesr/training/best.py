@@ -27,12 +27,12 @@ def choose_best(scores: Mapping[str, Table], best: Best, *, by: str, step: int) 
 
     Scores are by kind of weights and then by set. A best by another metric counts for nothing.
     """
-    sign = 1 if METRICS[by].higher_is_better else -1
+    merit = METRICS[by].merit
     means = {
         kind: {name: mean_over_sets(table, name) for name in (by, "psnr")} for kind, table in scores.items()
     }
-    kind = max(means, key=lambda kind: sign * means[kind][by])
-    if best and chosen_by(best) == by and sign * means[kind][by] <= sign * best[by]:
+    kind = max(means, key=lambda kind: merit(means[kind][by]))
+    if best and chosen_by(best) == by and merit(means[kind][by]) <= merit(best[by]):
         return best
     return {"step": step, **means[kind], "weights": kind}
 

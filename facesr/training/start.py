@@ -66,7 +66,7 @@ def start(
         folder = RunFolder(config.out or Path())
         validator = None
         if sets and ranks.rank == 0:
-            validator = Validator.prepare(sets, best_by=config.best_by)
+            validator = Validator.prepare(sets, best_by=config.best_by, metric_weights=config.metric_weights)
         loop = TrainingLoop(
             config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), patch_px=max(size)
         )

@@ -16,7 +16,7 @@ from facesr.errors import ConfigError
 from facesr.images.image import Array, ImageData, bicubic
 from facesr.images.write import write_image
 from facesr.inference.enlarge import enlarge_pixels
-from facesr.metrics import Scores, measure, measure_batch
+from facesr.metrics import METRICS, Scores, measure, measure_batch
 from facesr.models.base import SRNetwork
 
 # The PSNR of a result without any error is infinite, and would be that of its whole set.
@@ -45,14 +45,22 @@ class Validator:
     sets: tuple[PairSet, ...]
     bicubic: Table
     metrics: tuple[str, ...]  # PSNR, SSIM and what the best weights are chosen by
+    metric_weights: Path | None = None  # folder of the weights of ST-LPIPS, None for the installed package
 
     @classmethod
-    def prepare(cls, sets: Iterable[PairSet], *, best_by: str = "psnr") -> "Validator":
-        """Score bicubic on each set once, and refuse a `best_by` that has no value for some image."""
+    def prepare(
+        cls, sets: Iterable[PairSet], *, best_by: str = "psnr", metric_weights: Path | None = None
+    ) -> "Validator":
+        """Score bicubic on each set once, and refuse a `best_by` that ranks nothing or lacks a value."""
+        if not METRICS[best_by].has_best:
+            raise ConfigError(
+                f"`best_by` is {best_by}, of which neither high nor low values are better",
+                hint="choose another metric, such as `--set best_by=niqe`",
+            )
         sets, metrics = tuple(sets), tuple(dict.fromkeys(("psnr", "ssim", best_by)))
         baseline = {
             one.name: mean_scores(
-                measure(enlarge_like(lq, hq), hq, names=metrics)
+                measure(enlarge_like(lq, hq), hq, names=metrics, weights=metric_weights)
                 for lq, hq in (read_pair(one, index) for index in range(len(one.lq)))
             )
             for one in sets
@@ -63,7 +71,7 @@ class Validator:
                     f"`best_by` is {best_by}, which has no value for some images of {name}",
                     hint="choose another metric, such as `--set best_by=psnr`",
                 )
-        return cls(sets, baseline, metrics)
+        return cls(sets, baseline, metrics, metric_weights)
 
     def score(
         self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
@@ -77,7 +85,7 @@ class Validator:
                 lq, hq = (torch.from_numpy(np.stack(each)).to(device) for each in zip(*group, strict=True))
                 result = enlarge_pixels(network, lq, device).wait()
                 prediction, target = (pixels.permute(0, 3, 1, 2) for pixels in (result, hq))
-                yield from measure_batch(prediction, target, names=self.metrics)
+                yield from measure_batch(prediction, target, names=self.metrics, weights=self.metric_weights)
 
         training = network.training
         network.eval()

@@ -17,6 +17,8 @@ from facesr.weights.find import WeightFiles, find_weights
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
     """Score models on LQ images, or images as they are, against their ground truth.
 
+    `sr` alone is scored without one.
+
     Raises:
         ConfigError: Missing folders, images without a match, sizes that do not fit, no such model,
             results that would be saved among the inputs, a file that cannot be written or would overwrite
@@ -43,11 +45,14 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
 def _list_pairs(config: EvalConfig, reporter: Reporter) -> tuple[list[ScoredPair], int]:
     """Return the pairs, and how many times larger the HQ images are than the LQ images; 0 if unknown."""
-    from facesr.data.pairs import Matching, list_hq, list_pairs  # imports Pillow
+    from facesr.data.pairs import Matching, list_folder, list_hq, list_pairs  # imports Pillow
 
-    assert config.hq is not None
     warn = cache(reporter.warn)  # once for a folder that is named twice
     hint = "give an existing folder with `{}`"
+    if config.hq is None:
+        assert config.sr is not None
+        images = list_folder(config.sr, "images to score", hint.format("--sr"), warn)
+        return [ScoredPair(one.relative.as_posix(), None, None, one.path) for one in images], 0
     hq = list_hq(config.hq, hint=hint.format("--hq"), warn=warn)
     listed = partial(list_pairs, hq=hq, warn=warn)
     of_lq = Matching(config.lq_suffix, config.crop_to_scale)

@@ -85,11 +85,16 @@ def test_a_file_that_cannot_be_written_takes_no_figures_away(
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--lq", "x"], "no folder of truths given"),
+        (["--lq", "x"], "no folder of ground-truth images given"),
         (["--hq", "docs"], "nothing to score"),
+        (
+            ["--sr", "docs/example", "--metric", "psnr"],
+            "`--metric psnr` compares images with their ground truth",
+        ),
+        (["--sr", "nowhere"], "no folder nowhere for the images to score"),
         (["--hq", "nowhere", "--lq", "nowhere"], "no folder nowhere"),
         (["--hq", "docs/example", "--lq", "docs/example"], "enlarges 4 times, but the HQ images are 1 times"),
-        (["--hq", "docs/example", "--sr", "docs/example", "--metric", "niqe"], "niqe"),
+        (["--hq", "docs/example", "--sr", "docs/example", "--metric", "fid"], "fid"),
         (["--hq", "docs/example", "--sr", "docs/example", "--protocol", "x"], "x"),
         (["--hq", "docs/example", "--sr", "docs/example", "-m", "faceunet"], "leave out `--sr` or `--model`"),
     ],

@@ -108,7 +108,7 @@ def test_a_process_answers_alike() -> None:
         ("facesr ev", 1, ["eval"]),
         ("facesr upscale --form", 2, ["--format"]),
         ("facesr upscale --format p", 3, ["png"]),
-        ("facesr eval --metric ", 3, ["psnr", "ssim", "lpips"]),
+        ("facesr eval --metric l", 3, ["lpips"]),
         ("facesr upscale --bogus ", 3, []),
     ],
 )

@@ -159,7 +159,7 @@ def test_missing_values_are_counted_with_the_reason_of_their_metric(
 def test_the_worst_files_follow_the_direction_of_the_ranking_metric(
     monkeypatch: pytest.MonkeyPatch, higher_is_better: bool
 ) -> None:
-    monkeypatch.setattr("facesr.reports.scores.RANKING_METRIC", "light")
+    monkeypatch.setattr("facesr.config.evaluate.RANKING_METRIC", "light")
     row = Metric(function=light, label="Light", digits=1, higher_is_better=higher_is_better)
     images = [
         ImageScore(str(value), {"a": {"light": float(value)}, "b": {"light": 1.0}}) for value in (3, 1, 2)
@@ -177,3 +177,65 @@ def test_the_names_in_the_configuration_are_checked(run: Run, folders: Path) -> 
     result = run("eval", "--hq", folders / "hq", "--sr", folders / "sr", "--metric", "light")
     assert result.exit_code == 2
     assert all(name in result.stderr for name in typing.get_args(MetricName))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    for index, side in enumerate((192, 208, 100)):
+        for folder in ("hq", "sr"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            pixels = noise(side, side, seed=index) // (1 if folder == "hq" else 2)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{index}.png")
+    return tmp_path
+
+
+def test_figures_of_sharpness_have_their_direction_and_a_row_of_the_ground_truth(
+    run: Run, large: Path
+) -> None:
+    table, page = large / "s.csv", large / "r.html"
+    arguments = ["eval", "--hq", large / "hq", "--sr", large / "sr", "--metric", "sharpness"]
+    shown = run(*arguments, "--csv", table, "--report", page)
+    assert "nearer to 0 is better: Spectrum gap mid (dB), Spectrum gap fine (dB)" in shown.stderr
+    assert "nearer to the ground truth's is better: Grid 4 px (dB), Grid 8 px (dB)" in shown.stderr
+    assert "no NIQE for 1 of 3 images: it needs 192 px a side after the crop" in shown.stderr
+    document = json.loads(run(*arguments, "--json").stdout)
+    assert document["metrics"]["spectrum_fine"]["ideal"] == "0"
+    assert document["hq"].keys() == {"grid_4", "grid_8", "grid_16", "niqe"}
+    images = {one["file"]: one for one in document["images"]}
+    assert images["0"]["scores"]["sr"]["spectrum_fine"] == pytest.approx(-6, abs=0.5)  # half the contrast
+    assert images["0"]["hq"]["grid_8"] == pytest.approx(images["0"]["scores"]["sr"]["grid_8"], abs=0.5)
+    assert images["2"]["scores"]["sr"]["niqe"] is None
+    with table.open() as stream:
+        row = next(csv.DictReader(stream))
+    assert float(row["ground truth niqe"]) == images["0"]["hq"]["niqe"]
+    assert "<td>ground truth</td>" in page.read_text(encoding="utf-8")
+
+
+def test_images_without_ground_truth_are_scored_by_themselves(run: Run, large: Path) -> None:
+    page = large / "r.html"
+    document = json.loads(run("eval", "--sr", large / "sr", "--report", page, "--json").stdout)
+    assert list(document["metrics"]) == ["niqe", "detail_mid", "detail_fine", "grid_4", "grid_8", "grid_16"]
+    paired = json.loads(
+        run("eval", "--hq", large / "hq", "--sr", large / "sr", "--metric", "niqe", "--json").stdout
+    )
+    alone = [one["scores"]["sr"]["niqe"] for one in document["images"]]
+    assert alone == [one["scores"]["sr"]["niqe"] for one in paired["images"]]
+    order = sorted(range(2), key=lambda index: -alone[index])
+    assert document["worst"] == [f"{index}.png" for index in (*order, 2)]
+    html = page.read_text(encoding="utf-8")
+    assert "error" not in re.findall(r'data-layer="([^"]+)"', html)
+    assert "0.png" in html
+
+
+def test_a_metric_without_its_weights_is_left_out(
+    run: Run, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.metrics.shift_tolerant.find_spec", lambda name: None)
+    arguments = ["eval", "--hq", large / "hq", "--sr", large / "sr", "--metric", "stlpips_vgg"]
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert result.stderr.count("ST-LPIPS vgg is left out") == 1
+    assert "ST-LPIPS" not in result.stdout
+    result = run(*arguments, "--metric-weights", large)
+    assert result.exit_code == 2
+    assert f"no stlpips_vgg.safetensors or vgg_shift_tolerant.pth in {large}" in result.stderr

@@ -19,6 +19,7 @@ def scores(ema: float, raw: float, *, metric: str = "psnr") -> dict[str, Any]:
     [
         ("psnr", 30, 31, "raw"), ("psnr", 31, 30, "ema"), ("psnr", 30, 30, "ema"),
         ("ssim", 0.5, 0.6, "raw"), ("lpips", 0.5, 0.6, "ema"), ("lpips", 0.6, 0.5, "raw"),
+        ("niqe", 5, 6, "ema"), ("spectrum_mid", -2, 3, "ema"), ("spectrum_mid", -4, 3, "raw"),
     ],
 )  # fmt: skip
 def test_the_better_weights_are_chosen_by_the_direction_of_the_metric(

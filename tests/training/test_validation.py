@@ -9,6 +9,7 @@ from PIL import Image
 
 from facesr.data.pairs import PairSet
 from facesr.data.reading import read_pair
+from facesr.errors import ConfigError
 from facesr.images.image import Array
 from facesr.metrics import measure, measure_batch
 from facesr.models import build_network
@@ -31,6 +32,13 @@ def test_neighbours_of_one_size_are_grouped_in_order() -> None:
     assert [len(group) for group in groups] == [2, 1, 1, 2]
     flat: list[tuple[Array, Array]] = [pair for group in groups for pair in group]
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(flat, pairs, strict=True))
+
+
+def test_a_figure_that_ranks_nothing_is_refused() -> None:
+    for name in ("grid_4", "detail_fine"):
+        with pytest.raises(ConfigError, match=f"`best_by` is {name}, of which neither"):
+            Validator.prepare([], best_by=name)
+    assert Validator.prepare([], best_by="spectrum_mid").metrics == ("psnr", "ssim", "spectrum_mid")
 
 
 CUDA = pytest.param(

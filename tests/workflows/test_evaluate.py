@@ -369,7 +369,7 @@ def test_a_full_disk_for_the_cards_takes_no_figures_away(root: Path, monkeypatch
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(ConfigError, match="no folder of truths given"):
+    with pytest.raises(ConfigError, match="no folder of ground-truth images given"):
         EvalConfig(lq=Path("lq"))
     with pytest.raises(ConfigError, match="nothing to score"):
         EvalConfig(hq=Path("hq"))

@@ -1,0 +1,162 @@
+"""ST-LPIPS, a perceptual distance that small shifts change little (Ghildyal and Liu 2022).
+
+Its figures are not comparable with those of LPIPS. The weights are read as data files of the package
+`stlpips_pytorch`, none of whose code is run, or from a folder.
+"""
+
+import threading
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from facesr.errors import ConfigError, MissingExtra, WeightsError
+
+Trunk = Literal["alex", "vgg"]
+
+_PACKAGE = "stlpips_pytorch"
+SMALLEST_PX = 64
+_loading = threading.Lock()  # images are scored on several threads, and the first ones come at once
+
+# What each slice of a trunk does. The numbers name the layers that have weights.
+_SLICES: dict[Trunk, tuple[tuple[str, ...], ...]] = {
+    "alex": (
+        ("conv 0", "blur", "relu"),
+        ("max", "blur", "conv 5", "relu"),
+        ("max", "blur", "conv 9", "relu"),
+        ("conv 11", "relu"),
+        ("conv 13", "relu"),
+    ),
+    "vgg": (
+        ("conv 0", "relu", "conv 2", "relu"),
+        ("max", "blur", "conv 6", "relu", "conv 8", "relu"),
+        ("max", "blur", "conv 12", "relu", "conv 14", "relu", "conv 16", "relu"),
+        ("max", "blur", "conv 20", "relu", "conv 22", "relu", "conv 24", "relu"),
+        ("max", "blur", "conv 28", "relu", "conv 30", "relu", "conv 32", "relu"),
+    ),
+}
+_MAX_PX = {"alex": 3, "vgg": 2}  # side of the windows of the pools
+
+
+def stlpips(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    trunk: Trunk = "alex",
+    crop: int = 0,
+    y_channel: bool = False,
+    weights: Path | None = None,
+) -> Tensor:
+    """Return the ST-LPIPS distance, 0 for identical images. It can be differentiated, so it can be a loss.
+
+    Args:
+        prediction: (B, 3, H, W), uint8 or float RGB in [0, 1], neither rounded nor clamped.
+        target: The same shape.
+        trunk: The network whose features are compared.
+        crop: Pixels left out along each border.
+        y_channel: Must be off: the networks need colour.
+        weights: Folder with `stlpips_alex.safetensors` and `stlpips_vgg.safetensors`, or with the files of
+            the package. Without one, the installed package is searched.
+
+    Returns:
+        (B,) float32 on the device of the images, NaN where a side is below 64 px after the crop.
+
+    Raises:
+        MissingExtra: The package is not installed.
+        WeightsError: The file cannot be read, or lacks tensors.
+        ConfigError: `y_channel` is on, or the folder lacks the file.
+    """
+    if y_channel:
+        raise ConfigError("ST-LPIPS has no luma version", hint="use `--protocol challenge`")
+    height, width = (side - 2 * crop for side in prediction.shape[-2:])
+    if min(height, width) < SMALLEST_PX:
+        return torch.full((len(prediction),), torch.nan, device=prediction.device)
+    with _loading:
+        tensors = _load(trunk, find_stlpips(trunk, weights), prediction.device)
+    images = torch.cat([prediction, target])[..., crop : crop + height, crop : crop + width]
+    images = images.float() / (1 if images.is_floating_point() else 255) * 2 - 1
+    values = (images - tensors["scaling_layer.shift"]) / tensors["scaling_layer.scale"]
+    total = torch.zeros(len(prediction), device=prediction.device)
+    for number, layers in enumerate(_SLICES[trunk]):
+        for layer in layers:
+            values = _apply(layer, values, tensors, f"net.slice{number + 1}", trunk)
+        # The root of 0 has no gradient, and a flat region can leave features that are all 0.
+        norm = values.square().sum(1, keepdim=True).clamp(min=1e-20).sqrt()
+        a, b = (values / (norm + 1e-10)).chunk(2)
+        linear = tensors[f"lin{number}.model.1.weight"]
+        total = total + functional.conv2d((a - b).square(), linear).mean((1, 2, 3))
+    return total
+
+
+def find_stlpips(trunk: Trunk, weights: Path | None = None) -> Path:
+    """Return the file of the weights, without reading it or running any code of the package.
+
+    Raises:
+        MissingExtra: There is neither a folder nor the package.
+        ConfigError: The folder lacks the file.
+    """
+    folder = weights
+    if folder is None:
+        spec = find_spec(_PACKAGE)
+        if spec is None or spec.origin is None:
+            raise MissingExtra("metrics")
+        folder = Path(spec.origin).parent / "weights" / "vST0.0"
+    names = (f"stlpips_{trunk}.safetensors", f"{trunk}_shift_tolerant.pth")
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigError(
+        f"no {' or '.join(names)} in {folder}",
+        hint="give the folder that holds it with `--metric-weights`, or install the extra `metrics`",
+    )
+
+
+@cache
+def _load(trunk: Trunk, path: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".pth":
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            tensors = load_file(path)
+        names = [name for name in _names(trunk) if name not in tensors]
+    except Exception as error:  # of a damaged file, which has many kinds
+        raise WeightsError(f"{path}: cannot be read as the weights of ST-LPIPS ({error})") from error
+    if names:
+        raise WeightsError(f"{path}: lacks {names[0]}, so it does not hold the weights of ST-LPIPS {trunk}")
+    return {name: tensors[name].float().to(device) for name in _names(trunk)}
+
+
+def _names(trunk: Trunk) -> list[str]:
+    names = ["scaling_layer.shift", "scaling_layer.scale"]
+    for number, layers in enumerate(_SLICES[trunk]):
+        names.append(f"lin{number}.model.1.weight")
+        convolutions = [layer.split()[1] for layer in layers if layer.startswith("conv")]
+        prefixes = [f"net.slice{number + 1}.{index}" for index in convolutions]
+        names += [f"{prefix}.{part}" for prefix in prefixes for part in ("weight", "bias")]
+    return names
+
+
+def _apply(layer: str, values: Tensor, tensors: dict[str, Tensor], slice_name: str, trunk: Trunk) -> Tensor:
+    kind, _, index = layer.partition(" ")
+    if kind == "relu":
+        return functional.relu(values)
+    if kind == "max":
+        return functional.max_pool2d(values, _MAX_PX[trunk], stride=1)
+    if kind == "blur":
+        return _blur(values)
+    weight, bias = (tensors[f"{slice_name}.{index}.{part}"] for part in ("weight", "bias"))
+    side = weight.shape[-1]
+    return functional.conv2d(values, weight, bias, padding=2 if side == 11 else side // 2)
+
+
+def _blur(values: Tensor) -> Tensor:
+    channels = values.shape[1]
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=values.dtype, device=values.device)
+    kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
+    padded = functional.pad(values, (2, 2, 2, 2), mode="reflect")
+    return functional.conv2d(padded, kernel, stride=2, groups=channels)
