@@ -97,7 +97,8 @@ def enlarge_stream(
     Where memory runs out, the batch is halved, then smaller pieces are tried; a picture for which nothing
     helps fails alone.
     On the CPU, as many small pictures as there are cores are computed at once, each on one core, which is
-    faster than one after another on all cores; large ones and the last few have all cores.
+    faster than one after another on all cores; large ones have all cores. A picture's size alone decides,
+    since the last bits depend on the number of cores, and so not on the pictures beside it.
 
     Yields:
         One result a model, in their order, for each picture.
@@ -108,13 +109,12 @@ def enlarge_stream(
     device = models[0].device
     lanes = torch.get_num_threads() if device.type == "cpu" else 1
     in_flight: deque[_Flight[Item] | Future[Results[Item]]] = deque()
-    waiting: list[Group[Item]] = []
 
     def start(group: Group[Item]) -> _Flight[Item]:
         return _start(chosen(group[0].item), group, tile=tile, times=times)
 
-    def enlarge(group: Group[Item], threads: int) -> Results[Item]:
-        torch.set_num_threads(threads)  # of this thread alone
+    def enlarge(group: Group[Item]) -> Results[Item]:
+        torch.set_num_threads(1)  # of this thread alone
         return start(group).result()
 
     def land(left: int = 0) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
@@ -137,14 +137,8 @@ def enlarge_stream(
                 yield from land()
                 yield from start(group).result()
             else:
-                waiting.append(group)
-                if len(waiting) == lanes:
-                    in_flight.extend(executor.submit(enlarge, one, 1) for one in waiting)
-                    waiting.clear()
+                in_flight.append(executor.submit(enlarge, group))
                 yield from land(left=lanes)
-        yield from land()
-        cores = lanes // max(1, len(waiting))
-        in_flight.extend(executor.submit(enlarge, one, cores) for one in waiting)
         yield from land()
 
 

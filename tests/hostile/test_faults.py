@@ -20,7 +20,7 @@ from PIL import Image
 from facesr.files.listing import list_images
 from tests.conftest import Run, noise
 from tests.hostile.processes import (
-    assert_same_pictures,
+    assert_same_files,
     assert_whole,
     contents,
     facesr,
@@ -79,7 +79,7 @@ def test_upscale_killed_at_random_moments_finishes_later(
     done = facesr("upscale", faces, cut, *options, "--json", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert json.loads(done.stdout)["skipped"]
-    assert_same_pictures(whole, cut)
+    assert_same_files(whole, cut)
     assert not [source for source in list_images([cut]) if source.path in leftovers(cut)]
 
 
@@ -343,7 +343,7 @@ def test_a_disk_that_is_really_full_loses_nothing(
     assert leftovers(small_disk) == []
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
     assert run("upscale", faces, small_disk, *arguments).exit_code == 0
-    assert_same_pictures(tmp_path / "whole", small_disk)
+    assert_same_files(tmp_path / "whole", small_disk)
 
 
 def test_a_file_in_the_place_of_a_folder_is_named(

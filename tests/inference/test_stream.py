@@ -187,6 +187,22 @@ def test_pictures_side_by_side_equal_one_after_another(count: int, tiny_folder: 
 
 
 @pytest.mark.usefixtures("two_cores")
+def test_a_picture_has_the_same_bits_alone_and_among_others() -> None:
+    model = load_model("faceunet", device="cpu", dtype="fp32")
+    pixels = [noise(64, 64, seed=seed).astype(np.uint16) * 257 for seed in range(3)]
+    pictures = [Outcome(index, ImageData(rgb=one)) for index, one in enumerate(pixels)]
+
+    def results(some: list[Outcome[int, ImageData]]) -> list[np.ndarray]:
+        stream = enlarge_stream([model], some, runtime=RuntimeConfig(), warn=no_warning)
+        return [outcome.value[0].rgb for outcome in stream if isinstance(outcome.value, tuple)]
+
+    together = results(pictures)
+    assert together[0].dtype == np.uint16  # fine enough to show the last bits
+    for picture, result in zip(pictures, together, strict=True):
+        assert np.array_equal(results([picture])[0], result)
+
+
+@pytest.mark.usefixtures("two_cores")
 def test_an_error_in_one_lane_ends_the_run(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(network: object, pixels: torch.Tensor) -> torch.Tensor:
         raise ZeroDivisionError
