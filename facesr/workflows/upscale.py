@@ -13,7 +13,7 @@ from facesr.files.listing import list_images
 from facesr.files.paths import check_regular, exists, is_there
 from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
-from facesr.weights.find import WeightFiles, find_weights
+from facesr.weights.find import WeightFiles, find_blend
 
 STREAM = Path("-")  # as an input it is stdin, as the output it is stdout
 
@@ -35,7 +35,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     sources = list_images(
         config.inputs, recursive=config.recursive, exclude=[config.output], warn=reporter.warn
     )
-    weights = find_weights(config.model)
+    weights = find_blend(config.model, config.blend)
     (jobs,) = plan_jobs(
         sources,
         _place(config, weights),
@@ -111,7 +111,7 @@ def upscale_stream(
     """
     config, reporter = _checked_stream(config.resolved()), reporter or Reporter()
     source, output = config.inputs[0], config.output
-    weights = find_weights(config.model)
+    weights = find_blend(config.model, config.blend)
     if output != STREAM and not config.overwrite and is_there(output):
         return UpscaleResult((), (output,), (), output, weights.name)
     content = _read_stream(stdin) if source == STREAM else _read_file(source)
