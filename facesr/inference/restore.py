@@ -27,6 +27,13 @@ class Enlargement:
 
     scale: int
     outscale: float
+    face_px: int | None = None  # side of the faces that the network takes, where it takes nothing else
+
+    @classmethod
+    def of(cls, model: Model, outscale: float | None) -> "Enlargement":
+        traits = model.network.traits
+        face_px = traits.size.minimum if traits.purpose == "aligned-face" else None
+        return cls(traits.scale, outscale or traits.scale, face_px)
 
     def size(self, image: ImageData) -> tuple[int, int]:
         """Return (height, width) of the result for an image."""
@@ -69,10 +76,11 @@ def plan_photograph(
     """Find the faces of a photograph and cut those out that are to be restored by themselves."""
     if mode == "off":
         return Photograph(image)
+    is_for_faces = size.face_px is not None
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
-    for face in find_faces(image, threshold=threshold, unless_filled=mode == "auto"):
-        if mode == "auto" and fills(face.points, image.size):
+    for face in find_faces(image, threshold=threshold, unless_filled=mode == "auto" and not is_for_faces):
+        if mode == "auto" and not is_for_faces and fills(face.points, image.size):
             return Photograph(image, left_alone=((face, "it fills the image, which is enlarged as a whole"),))
         if face.width < min_face:
             left_alone.append((face, f"smaller than {min_face:g} px"))
@@ -80,8 +88,9 @@ def plan_photograph(
             left_alone.append((face, f"{MOST_FACES} larger ones were restored"))
         else:
             chosen.append(face)
-    crops = cut_faces(image, chosen, enlargement=size.outscale / size.scale)
-    return Photograph(image, tuple(crops), background == "model" and size.outscale != 1, tuple(left_alone))
+    crops = cut_faces(image, chosen, enlargement=size.outscale / size.scale, side=size.face_px)
+    has_background = background == "model" and size.outscale != 1 and not is_for_faces
+    return Photograph(image, tuple(crops), has_background, tuple(left_alone))
 
 
 def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargement) -> ImageData:
@@ -126,7 +135,6 @@ def restore_faces(
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
         return restore_faces(ImageData(image), model, outscale=outscale, threshold=threshold).rgb8
     model = model or default_model()
-    scale = model.network.traits.scale
-    size = Enlargement(scale, outscale or scale)
+    size = Enlargement.of(model, outscale)
     photo = plan_photograph(image, size, mode="always", threshold=threshold)
     return put_together(photo, [upscale_image(part, model) for part in photo.parts], size)

@@ -1,5 +1,6 @@
 """Networks of other authors, recognised and built by spandrel (extra `compat`)."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,15 @@ _KEYS = {
 _EXTRA = {"CodeFormer": "S-Lab License 1.0, non-commercial"}
 
 
+def _call_gfpgan(network: Any, x: Tensor) -> Tensor:
+    out: Tensor = network(2 * x - 1)[0]
+    return (out + 1) / 2
+
+
+# GFPGAN works in -1 to 1, which spandrel leaves to its callers.
+_CALLS = {"GFPGAN": _call_gfpgan}
+
+
 class ForeignNetwork(SRNetwork):
     """A network of spandrel's, with the facts that it states.
 
@@ -44,9 +54,8 @@ class ForeignNetwork(SRNetwork):
         super().__init__()
         self.arch: str = descriptor.architecture.name
         self.network = descriptor.model
-        self._call = (
-            descriptor._call_fn
-        )  # the descriptor's own call clamps, and pads otherwise than `enlarge`
+        # The descriptor's own call clamps, and pads otherwise than `enlarge`.
+        self._call = _CALLS.get(self.arch, descriptor._call_fn)
         rule = descriptor.size_requirements
         is_face = descriptor.purpose == "FaceSR"
         halves = ((descriptor.supports_half, torch.float16), (descriptor.supports_bfloat16, torch.bfloat16))
@@ -98,7 +107,9 @@ def build_foreign(state: Mapping[str, Tensor]) -> ForeignNetwork:
             hint="run `pip install spandrel_extra_arches` if its licence allows your use",
         )
     try:
-        descriptor = spandrel.MAIN_REGISTRY.load(dict(state))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside the networks concern no user
+            descriptor = spandrel.MAIN_REGISTRY.load(dict(state))
     except Exception as error:  # loaders read sizes from any tensors there are
         raise FacesrError(f"{found}, which spandrel cannot build") from error
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):

@@ -10,7 +10,7 @@ from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
 from facesr.processes import warn_of_repetition
-from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, check_scale
+from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, misfit, refuse_all
 from facesr.weights.find import WeightFiles, find_blend
 
 
@@ -29,9 +29,9 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     warn_of_repetition(reporter, "scores all images")
     pairs, scale = _list_pairs(config, reporter)
     files = [] if config.sr else [find_blend(name, config.blend) for name in config.model]
-    for one in files:
-        if one.config:
-            check_scale(one.name, one.config.scale, expected=scale)
+    reasons = [misfit(one.name, one.config.scale, expected=scale) for one in files if one.config]
+    if files and len(reasons) == len(files) and all(reasons):
+        refuse_all(reasons)
     methods = _name_methods(config, files)
     folders = _save_folders(config, methods)
     _check_outputs(config, folders, pairs, weights=[path for one in files for path in one.all_tensors])
