@@ -32,6 +32,4 @@ def blend(
             raise WeightsError(
                 f"{key} is {tuple(tensor.shape)} in one and {tuple(second[key].shape)} in the other"
             )
-    if share in {0, 1}:
-        return dict(second if share else first)
     return {key: torch.lerp(tensor.float(), second[key].float(), share) for key, tensor in first.items()}

@@ -31,6 +31,7 @@ class Painter(SRNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         assert x.shape[1:] == (3, 512, 512)
+        assert not torch.equal(x[..., -1], x[..., -2]), "the face was padded"
         return torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand_as(x)
 
 

@@ -1,6 +1,7 @@
 """The networks of Real-ESRGAN equal their sources, under every name that their tensors have had."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from facesr.models import ARCHITECTURES, build_network
 from facesr.models.base import Halo, Margin, enlarge
+from facesr.weights.find import WeightFiles
+from facesr.weights.load import read_network
 from facesr.weights.read import rename
 
 State = dict[str, Tensor]
@@ -162,6 +165,15 @@ def test_the_margin_of_rrdbnet_hides_its_pieces() -> None:
         whole = enlarge(network, image)
         piece = enlarge(network, image[..., 80 - view.px :])[..., 2 * view.px :]
     assert (255 * (piece - whole[..., 160:])).abs().max() < 1
+
+
+def test_a_file_in_the_first_layout_is_loaded(tmp_path: Path) -> None:
+    state = seeded("rrdbnet", RRDBNETS[0])
+    torch.save(as_first_esrgan(state, 1), tmp_path / "esrgan.pth")
+    network, config, _ = read_network(WeightFiles(tmp_path / "esrgan.pth", None))
+    assert (config.arch, config.scale) == ("rrdbnet", 4)
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(tensor, state[key])
 
 
 def test_srvgg_sees_one_pixel_for_each_convolution() -> None:
