@@ -17,6 +17,7 @@ EXAMPLES = (
 @config_options(ExportConfig)
 def export(config: ExportConfig, console: Console) -> None:
     """Write a model as an ONNX file, for any picture size (extra `onnx`)."""
-    result = workflow.export(config)
+    with console.progress() as reporter:
+        result = workflow.export(config, reporter)
     console.data(asdict(result), [result.written])
     console.end(f"{result.model} written to {result.written} ({result.bytes / 1e6:.1f} MB)")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from facesr.config.fields import Config, opt
-from facesr.config.model import DEFAULT_MODEL
+from facesr.config.model import BLEND, DEFAULT_MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
@@ -75,6 +75,7 @@ class EvalConfig(Config):
         short="-m",
         metavar="NAME|PATH",
     )
+    blend: str = BLEND
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     protocol: ProtocolName = opt(
         "challenge",
@@ -106,6 +107,12 @@ class EvalConfig(Config):
         elif self.lq is None and self.sr is None:
             raise ConfigError(
                 "nothing to score", hint="give LQ pictures to restore (`--lq`), or restored ones (`--sr`)"
+            )
+
+        if self.blend and len(self.model) > 1:
+            raise ConfigError(
+                f"`--blend {self.blend}` needs one `--model`, found {len(self.model)}",
+                hint="give one `--model` with `--blend`, or leave out `--blend`",
             )
 
     def _check_no_reference(self) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesr.config.fields import Config, arg, opt
+from facesr.config.model import BLEND
 from facesr.errors import ConfigError
 
 
@@ -13,6 +14,7 @@ class ExportConfig(Config):
 
     model: str = arg("As `upscale --model` takes it.", metavar="MODEL")
     output: Path = arg("The file, ending in .onnx.", metavar="OUTPUT")
+    blend: str = BLEND
     overwrite: bool = opt(False, "Replace a file that exists.", panel="Output")
 
     def __post_init__(self) -> None:

@@ -3,11 +3,19 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from facesr.config.fields import Config
+from facesr.config.fields import Config, opt
 
-Arch = Literal["msrresnet", "edsr", "faceunet"]
+Arch = Literal["msrresnet", "edsr", "faceunet", "rrdbnet", "srvgg"]
 
 DEFAULT_MODEL = "faceunet"
+
+# The option of every command that runs one model.
+BLEND: Any = opt(
+    "",
+    "Second model of the same architecture and its share of the weights, 0 to 1.",
+    panel="Model",
+    metavar="NAME|PATH=SHARE",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from annotated_types import Ge, Gt, Le
 
 from facesr.config.fields import Config, Count, WholeNumber, arg, opt
-from facesr.config.model import DEFAULT_MODEL
+from facesr.config.model import BLEND, DEFAULT_MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
@@ -43,6 +43,7 @@ class UpscaleConfig(Config):
         envvar="FACESR_MODEL",
         metavar="NAME|PATH",
     )
+    blend: str = BLEND
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     faces: FacesMode = opt(
         "auto",

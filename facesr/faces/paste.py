@@ -41,21 +41,25 @@ class Crop:
     placed: Similarity
 
 
-def cut_faces(photo: ImageData, faces: Sequence[Face], *, enlargement: float) -> list[Crop]:
+def cut_faces(
+    photo: ImageData, faces: Sequence[Face], *, enlargement: float, side: int | None = None
+) -> list[Crop]:
     """Cut faces out, each at a size at which its result is about as large as it will be put back.
 
     Args:
         photo: The photograph.
         faces: Faces in it.
         enlargement: How many times larger the result is than the photograph, over the network's scale.
+        side: Of every crop, pixels, for a network that takes one size alone.
     """
     crops = []
     for face in faces:
         frame = Similarity.fit(face.points, TEMPLATE)
         natural = TEMPLATE_SIDE / frame.scale * enlargement
-        side = int(np.clip(round(natural / _MULTIPLE) * _MULTIPLE, _SMALLEST_PX, _LARGEST_PX))
-        placed = frame.then(Similarity.scaling(side / TEMPLATE_SIDE))
-        pixels = sample(photo.rgb, placed, height=side, width=side)
+        fitting = int(np.clip(round(natural / _MULTIPLE) * _MULTIPLE, _SMALLEST_PX, _LARGEST_PX))
+        height = side or fitting
+        placed = frame.then(Similarity.scaling(height / TEMPLATE_SIDE))
+        pixels = sample(photo.rgb, placed, height=height, width=height)
         colour = Metadata(colour=photo.metadata.colour)
         crops.append(Crop(face, ImageData(pixels, photo.grey, icc=photo.icc, metadata=colour), placed))
     return crops

@@ -27,6 +27,13 @@ class Enlargement:
 
     scale: int
     outscale: float
+    face_px: int | None = None  # side of the faces that the network takes, where it takes nothing else
+
+    @classmethod
+    def of(cls, model: Model, outscale: float | None) -> "Enlargement":
+        traits = model.network.traits
+        face_px = traits.size.minimum if traits.purpose == "aligned-face" else None
+        return cls(traits.scale, outscale or traits.scale, face_px)
 
     def size(self, image: ImageData) -> tuple[int, int]:
         """Return (height, width) of the result for an image."""
@@ -79,14 +86,16 @@ def plan_photograph(
     """Find the faces of a photograph and cut those out that are to be restored by themselves."""
     if mode == "off":
         return Photograph(image, is_whole=True)
+    is_for_faces = size.face_px is not None
     # A network of scale 1 has nothing to enlarge, so it restores the whole.
-    has_background = background != "bicubic" and (size.outscale != 1 or size.scale == 1)
+    has_background = background != "bicubic" and (size.outscale != 1 or size.scale == 1) and not is_for_faces
     if min(image.size) < min_face:
         return Photograph(image, has_background=has_background)
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
-    faces = find_faces(image, threshold=threshold, unless_filled=mode == "auto")
-    if mode == "auto" and len(faces) == 1 and fills(faces[0].points, image.size):
+    may_be_crop = mode == "auto" and not is_for_faces
+    faces = find_faces(image, threshold=threshold, unless_filled=may_be_crop)
+    if may_be_crop and len(faces) == 1 and fills(faces[0].points, image.size):
         why = "it fills the image, which is enlarged as a whole"
         return Photograph(image, is_whole=True, left_alone=((faces[0], why),))
     for face in faces:
@@ -96,7 +105,7 @@ def plan_photograph(
             left_alone.append((face, f"{MOST_FACES} larger ones were restored"))
         else:
             chosen.append(face)
-    crops = cut_faces(image, chosen, enlargement=size.outscale / size.scale)
+    crops = cut_faces(image, chosen, enlargement=size.outscale / size.scale, side=size.face_px)
     return Photograph(image, tuple(crops), has_background, left_alone=tuple(left_alone))
 
 
@@ -142,7 +151,6 @@ def restore_faces(
             raise ImageError(f"expected an (h, w, 3) uint8 array, found {image.shape} {image.dtype}")
         return restore_faces(ImageData(image), model, outscale=outscale, threshold=threshold).rgb8
     model = model or default_model()
-    scale = model.network.traits.scale
-    size = Enlargement(scale, outscale or scale)
+    size = Enlargement.of(model, outscale)
     photo = plan_photograph(image, size, mode="always", threshold=threshold)
     return put_together(photo, [upscale_image(part, model) for part in photo.parts], size)

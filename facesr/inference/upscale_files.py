@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from facesr.config.upscale import UpscaleConfig
-from facesr.errors import ImageError
+from facesr.errors import ConfigError, ImageError
 from facesr.events import Failure, Reporter
 from facesr.files.jobs import Job
 from facesr.images.image import ImageData
@@ -173,8 +173,13 @@ def _with_note(photo: Photograph, image: ImageData, config: UpscaleConfig, suffi
 
 
 def _enlargement(config: UpscaleConfig, model: Model) -> Enlargement:
-    scale = model.network.traits.scale
-    return Enlargement(scale, config.outscale or scale)
+    size = Enlargement.of(model, config.outscale)
+    if size.face_px and config.faces == "off":
+        raise ConfigError(
+            f"`{model.config.name}` restores faces alone, {size.face_px}x{size.face_px} px each",
+            hint="find the faces with `--faces auto`",
+        )
+    return size
 
 
 def _plan(image: ImageData, config: UpscaleConfig, size: Enlargement) -> Photograph:

@@ -13,12 +13,16 @@ from facesr.models.base import SRNetwork
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
 from facesr.models.msrresnet import MSRResNet
+from facesr.models.rrdbnet import RRDBNet
+from facesr.models.srvgg import SRVGG
 
 # To add an architecture: write its file, add a line here and a name to `facesr.config.model.Arch`.
 ARCHITECTURES: dict[str, type[SRNetwork]] = {
     "msrresnet": MSRResNet,
     "edsr": EDSR,
     "faceunet": FaceUNet,
+    "rrdbnet": RRDBNet,
+    "srvgg": SRVGG,
 }
 
 

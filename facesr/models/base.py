@@ -70,10 +70,12 @@ class SRNetwork(nn.Module):
     The input is fp32; features run in the dtype of the weights, and the result is fp32 again, since
     half precision near 1 is coarser than a grey level. A constructor takes keyword arguments of JSON types
     only, all with defaults: they are the schema of `config.json` and of `train --set args.NAME=VALUE`.
-    `limits` holds the allowed values of those that have limits.
+    `limits` holds the allowed values of those that have limits. `aliases` turns the beginnings of other
+    layouts' tensor names, as regular expressions, into those of this one.
     """
 
     limits: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    aliases: ClassVar[Sequence[tuple[str, str]]] = ()
     traits: Traits
 
     @classmethod

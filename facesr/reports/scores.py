@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from facesr.config.evaluate import PROTOCOLS, RANKING_METRIC, EvalConfig, EvalProtocol
-from facesr.errors import ConfigError
+from facesr.errors import ConfigError, shorten
 from facesr.events import Failure
 from facesr.files.atomic import write_atomic
 
@@ -290,10 +290,14 @@ def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
     return {metric: value if math.isfinite(value) else None for metric, value in row.items()}
 
 
-def check_scale(name: str, scale: int, *, expected: int) -> None:
-    """Refuse a model of another enlargement than that of the pairs; either is 0 if unknown."""
+def misfit(name: str, scale: int, *, expected: int) -> str:
+    """Say why a model cannot be scored on pairs of another enlargement; nothing if it can. 0 is unknown."""
     if scale and expected and scale != expected:
-        raise ConfigError(
-            f"{name} enlarges {scale} times, but the HQ images are {expected} times as large as LQ",
-            hint="give pairs of its scale with `--hq` and `--lq`, or leave the model out",
-        )
+        return f"{name} enlarges {scale} times, but the HQ images are {expected} times as large as LQ"
+    return ""
+
+
+def refuse_all(reasons: Sequence[str]) -> NoReturn:
+    """Raise an error for models of which none can be scored."""
+    hint = "give pairs of its scale with `--hq` and `--lq`, or leave the model out"
+    raise ConfigError(shorten(reasons), hint=hint)

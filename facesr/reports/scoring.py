@@ -23,8 +23,9 @@ from facesr.reports.scores import (
     ImageScore,
     Method,
     ScoredPair,
-    check_scale,
     explain_missing,
+    misfit,
+    refuse_all,
     summarise_scores,
     write_csv,
 )
@@ -53,12 +54,21 @@ def score_files(
         folders: Method to folder for its images, empty if they are not saved.
         scale: How many times larger the HQ images are, 0 if unknown.
     """
-    models = [load_for(one, config.runtime) for one in files]
-    for model in models:
-        check_scale(model.config.name, model.network.traits.scale, expected=scale)
+    first = len(methods) - len(files)
+    models, kept, refused = [], list(methods[:first]), []
+    for method, one in zip(methods[first:], files, strict=True):
+        model = load_for(one, config.runtime)
+        if reason := _misfit(method.name, model, scale):
+            refused.append(reason)
+            continue
+        models.append(model)
+        kept.append(_describe(method, model))
+    if files and not models:
+        refuse_all(refused)
+    for reason in refused:
+        reporter.warn(f"{reason}, so it is left out")
+    methods = kept
     config = replace(config, metric=_usable(config, reporter))
-    first = len(methods) - len(models)
-    methods = [*methods[:first], *map(_describe, methods[first:], models)]
     names = [one.name for one in methods]
     page = Report(config.report, names, config.ranking) if config.report else nullcontext()
     with page as report:
@@ -84,6 +94,13 @@ def _usable(config: EvalConfig, reporter: Reporter) -> tuple[MetricChoice, ...]:
             missing.add(name)
             reporter.warn(f"{METRICS[name].label} is left out, {error.message}: {error.hint}")
     return tuple(name for name in config.metric if name not in missing)
+
+
+def _misfit(name: str, model: Model, scale: int) -> str:
+    traits = model.network.traits
+    if traits.purpose == "aligned-face":
+        return f"{name} restores aligned faces alone, which `upscale --faces auto` finds"
+    return misfit(name, traits.scale, expected=scale)
 
 
 def _describe(method: Method, model: Model) -> Method:

@@ -1,7 +1,7 @@
 """From what `--model` says to files on disk, without reading them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facesr.config.build import build
@@ -19,7 +19,7 @@ CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 _BUNDLED_DIR = Path(__file__).parent / "bundled"
 _MAX_CONFIG_BYTES = 1 << 20
-_SUFFIXES = (".safetensors", ".pth", ".pt")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,50 @@ class WeightFiles:
 
     tensors: Path
     config: ModelConfig | None
+    other: "WeightFiles | None" = None  # what is blended with them
+    share: float = 0.0  # of the other
 
     @property
     def name(self) -> str:
+        return f"{self.base_name}+{self.other.name}={self.share:g}" if self.other else self.base_name
+
+    @property
+    def base_name(self) -> str:
         return self.config.name if self.config else self.tensors.stem
+
+    @property
+    def blend_note(self) -> str:
+        """What is said once about blended weights."""
+        assert self.other
+        return (
+            f"weights are blended, {1 - self.share:g} {self.base_name} and {self.share:g} {self.other.name}"
+        )
+
+    @property
+    def all_tensors(self) -> list[Path]:
+        return [self.tensors, *([self.other.tensors] if self.other else [])]
+
+
+def find_blend(model: str, blend: str) -> WeightFiles:
+    """Resolve `--model` and `--blend`, which is empty or `NAME=SHARE`, each name as `find_weights` does.
+
+    Raises:
+        ConfigError: A share that is not a number from 0 to 1, or what `find_weights` raises.
+    """
+    files = find_weights(model)
+    if not blend:
+        return files
+    name, _, text = blend.rpartition("=")
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not name or not 0 <= share <= 1:
+        raise ConfigError(
+            f"`--blend {blend}` is not a model and a share from 0 to 1",
+            hint="write for example `--blend b.pth=0.3`",
+        )
+    return replace(files, other=find_weights(name), share=share)
 
 
 def find_weights(model: str) -> WeightFiles:
@@ -48,12 +88,12 @@ def find_weights(model: str) -> WeightFiles:
     if exists(path) and path.is_dir():
         return _folder(path)
     if exists(path) and path.is_file():
-        if path.suffix.lower() not in _SUFFIXES:
-            hint = _weights_near(path) or f"supported are {', '.join(_SUFFIXES)}"
+        if path.suffix.lower() not in WEIGHT_SUFFIXES:
+            hint = _weights_near(path) or f"supported are {', '.join(WEIGHT_SUFFIXES)}"
             raise WeightsError(f"{path}: not a weight file", hint=hint)
         return WeightFiles(tensors=path, config=None)
     reference = parse_reference(model)
-    if reference is not None and path.suffix.lower() not in _SUFFIXES:
+    if reference is not None and path.suffix.lower() not in WEIGHT_SUFFIXES:
         return _folder(download_folder(*reference, names=(CONFIG_NAME, WEIGHTS_NAME)))
     raise ConfigError(
         f"no model `{model}`",

@@ -4,16 +4,19 @@ import hashlib
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from facesr.config.model import DEFAULT_MODEL, ModelConfig
 from facesr.device import is_out_of_memory, pick_device, pick_dtype
-from facesr.errors import ConfigError, DeviceError, WeightsError
+from facesr.errors import ConfigError, DeviceError, FacesrError, WeightsError
 from facesr.models import build_network, resolve_args
 from facesr.models.base import SRNetwork, Window, enlarge
+from facesr.weights.blend import blend
 from facesr.weights.find import WeightFiles, find_weights
-from facesr.weights.read import check_state, identify, read_state, shapes_of
+from facesr.weights.read import check_finite, check_state, identify, read_state, shapes_of
 
 _RAMP_PX = 64
 
@@ -29,7 +32,7 @@ class Model:
         device: Where it lies.
         dtype: In which its weights are held.
         sha256: Of the file of its weights, hexadecimal.
-        notes: Why it does not run as was asked for, a few words each.
+        notes: What a user is to know, such as why it does not run as was asked for, a few words each.
         tf32: Whether fp32 is computed in tf32, on CUDA.
     """
 
@@ -69,13 +72,13 @@ def load_model(
     network, config, sha256 = read_network(files)
     precision = pick_dtype(dtype, place, network.traits.dtypes)
     network.requires_grad_(False).eval()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = (files.blend_note,) if files.other else ()
     try:
         if precision is not torch.float32 and not _is_usable(
             _place(deepcopy(network), place, precision), place
         ):
             half = str(precision).removeprefix("torch.")
-            notes = (f"{half} gives no usable picture on {place}, going on in fp32",)
+            notes += (f"{half} gives no usable picture on {place}, going on in fp32",)
             precision = torch.float32
         network = _place(network, place, precision)
     except (MemoryError, RuntimeError) as error:
@@ -112,7 +115,27 @@ def _is_usable(network: SRNetwork, device: torch.device) -> bool:
 
 
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
-    """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file."""
+    """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file.
+
+    The sha256 of blended weights is that of a line with both files' and the share.
+    """
+    sha256 = _checked_sha256(files)
+    state = read_state(files.tensors)
+    if files.other:
+        sha256 = hashlib.sha256(f"{sha256} {_checked_sha256(files.other)} {files.share}".encode()).hexdigest()
+        try:
+            state = blend(state, read_state(files.other.tensors), files.share)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{files.tensors} and {files.other.tensors} cannot be blended, {error.message}",
+                hint="blend weights of the same architecture and size",
+            ) from error
+    found = identify(shapes_of(state))
+    network, config = _build_foreign(files, state) if found is None else _build_own(files, state, *found)
+    return network, replace(config, name=files.name), sha256
+
+
+def _checked_sha256(files: WeightFiles) -> str:
     try:
         with files.tensors.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -124,8 +147,26 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
             f"{files.tensors}: sha256 is {sha256[:12]}…, config.json says {promised[:12]}…",
             hint="the file is damaged or was replaced; get the weight folder again",
         )
-    state = read_state(files.tensors)
-    arch, args = identify(shapes_of(state), path=files.tensors)
+    return sha256
+
+
+def _build_foreign(files: WeightFiles, state: dict[str, Tensor]) -> tuple[SRNetwork, ModelConfig]:
+    from facesr.models.foreign import build_foreign
+
+    if files.config:
+        raise WeightsError(f"{files.tensors}: holds no {files.config.arch}, which its config.json says")
+    check_finite(state, path=files.tensors)
+    try:
+        network = build_foreign(state)
+    except FacesrError as error:
+        raise WeightsError(f"{files.tensors}: holds {error.message}", hint=error.hint) from error
+    config = ModelConfig(name=files.name, arch=network.arch, args={}, scale=network.traits.scale)  # type: ignore[arg-type]
+    return network, config
+
+
+def _build_own(
+    files: WeightFiles, state: dict[str, Tensor], arch: str, args: dict[str, Any]
+) -> tuple[SRNetwork, ModelConfig]:
     config = files.config or ModelConfig(name=files.name, arch=arch, args=args)  # type: ignore[arg-type]
     try:
         resolved = resolve_args(config.arch, config.args)
@@ -151,4 +192,4 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
         )
     if isinstance(traits.view, Window) and config.patch_px >= traits.size.multiple_of:
         network.traits = replace(traits, view=Window(config.patch_px))
-    return network, replace(config, args=resolved, scale=traits.scale), sha256
+    return network, replace(config, args=resolved, scale=traits.scale)

@@ -1,8 +1,9 @@
 """Reading tensors from a weight file and telling whose they are."""
 
 import pickle
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +15,104 @@ from facesr.errors import WeightsError, reason_of
 from facesr.models import ARCHITECTURES
 from facesr.models.base import Shapes
 
-# Keys that give other people's networks away, so that the error can name what was found.
-_FOREIGN = {
-    "body.0.rdb1.conv1.weight": "RRDBNet (Real-ESRGAN, ESRGAN)",
-    "model.1.sub.0.RDB1.conv1.0.weight": "RRDBNet in the first ESRGAN layout",
-    "stylegan_decoder.style_mlp.1.weight": "GFPGAN",
-    "quantize.embedding.weight": "CodeFormer or another VQGAN",
-    "layers.0.residual_group.blocks.0.norm1.weight": "SwinIR",
-    "head.0.weight": "EDSR in the EDSR-PyTorch or super-image layout",
-    "upsample.0.upsample_conv.weight": "EDSR in the mmagic layout",
-    "generator.conv_first.weight": "a network in the mmagic layout",
-    "params_d": "a discriminator",
-    "body.1.weight": "SRVGGNetCompact (Real-ESRGAN)",
-}
+# How tensors are wrapped, preferred ones first: running averages, then those of one step.
+_WRAPPERS = (
+    "params_ema", "params-ema", "ema", "g_ema", "params",
+    "state_dict", "model_state_dict", "net_g", "generator", "model",
+)  # fmt: skip
+# What compilers and trainers put before every name.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net_g.", "generator.")
+
+_AGAIN = "download it again"
+# How a file starts that holds no tensors, what it is, and what to do.
+_NO_WEIGHTS = (
+    (rb"$", "an empty file", _AGAIN),
+    (rb"version https://git-lfs", "a Git LFS pointer, not the weights", "run `git lfs pull`"),
+    (rb"\s*<", "an HTML page, not weights", "download the file itself"),
+    (rb"\x1f\x8b|7z\xbc\xaf|Rar!", "an archive, not weights", "unpack it first"),
+)
+_HEAD_BYTES = 512
+_NOT_FINITE = "holds values that are not finite numbers"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from `.safetensors` or `.pth`, unwrapped and without `module.` prefixes.
+    """Read a state dict from a weight file, unwrapped, under the names that it has here.
 
-    In a `.pth` the tensors may stand under `params_ema` (preferred), under `params`, or bare, and in the
-    checkpoint of a run under `ema`. Code in a pickle is never run.
+    Known wrappers (`params_ema`, `state_dict`, `net_g` and so on) are opened one in another, and the prefixes
+    of compilers and trainers are taken off. What is beside the tensors is left out. Code in a pickle is never
+    run.
 
     Raises:
-        WeightsError: A damaged file, a pickle that holds more than tensors, no tensors in it, or tensors that
-            promise more than the file holds.
+        WeightsError: A damaged file, a pickle that holds more than tensors and plain values, no tensors in
+            it, or tensors that promise more than the file holds.
     """
+    _check_start(path)
     tree = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
-    for wrapper in ("params_ema", "params", "ema"):
-        if isinstance(tree, Mapping) and isinstance(tree.get(wrapper), Mapping):
-            tree = tree[wrapper]
+    while isinstance(tree, Mapping):
+        inner = next((tree[name] for name in _WRAPPERS if isinstance(tree.get(name), Mapping)), None)
+        if inner is None:
             break
-    if not isinstance(tree, Mapping) or not tree or not all(isinstance(v, Tensor) for v in tree.values()):
+        tree = inner
+    state = (
+        {str(key): value for key, value in tree.items() if isinstance(value, Tensor)}
+        if isinstance(tree, Mapping)
+        else {}
+    )
+    if not state:
         found = f"keys {_some(tree)}" if isinstance(tree, Mapping) else f"a {type(tree).__name__}"
         raise WeightsError(
             f"{path}: no state dict in it, found {found}",
-            hint="tensors are read from `params_ema`, `params` or the top level",
+            hint="save the network's `state_dict()` by itself or under `params`",
         )
     # A tensor of one value can pass for one of billions, which would be built and looked through.
-    if sum(tensor.numel() * tensor.element_size() for tensor in tree.values()) > path.stat().st_size:
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > path.stat().st_size:
         raise WeightsError(f"{path}: holds less than its tensors promise")
-    return {str(key).removeprefix("module."): tensor for key, tensor in tree.items()}
+    return rename(_without_prefixes(state))
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    while True:
+        # The first ESRGAN numbers the layers of its `model`, which is no prefix.
+        found = [
+            (prefix, [key for key in state if key.startswith(prefix) and not key[len(prefix)].isdigit()])
+            for prefix in _PREFIXES
+        ]
+        # A trainer's file may hold a discriminator beside `net_g`.
+        chosen = next(
+            (one for one in found if one[1] and (len(one[1]) == len(state) or one[0] == "net_g.")), None
+        )
+        if chosen is None:
+            return state
+        prefix, keys = chosen
+        state = {key[len(prefix) :]: state[key] for key in keys}
+
+
+def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names of our layout, where they have those of another one."""
+    for network in ARCHITECTURES.values():
+        patterns = [(re.compile(old), new) for old, new in network.aliases]
+        renamed = {_renamed(key, patterns): tensor for key, tensor in state.items()}
+        if len(renamed) == len(state) and network.infer_args(shapes_of(renamed)) is not None:
+            return renamed
+    return dict(state)
+
+
+def _renamed(key: str, patterns: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, new in patterns:
+        if match := pattern.match(key):
+            return match.expand(new) + key[match.end() :]
+    return key
+
+
+def _check_start(path: Path) -> None:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read, {reason_of(error)}") from error
+    for start, what, hint in _NO_WEIGHTS:
+        if re.match(start, head):
+            raise WeightsError(f"{path}: {what}", hint=hint)
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -63,13 +122,26 @@ def _read_safetensors(path: Path) -> Any:
         raise WeightsError(f"{path}: truncated or not a safetensors file ({reason_of(error)})") from error
 
 
+class _Inert:
+    """Stands for a NumPy type in a pickle, such as that of a score beside the tensors, and does nothing."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+_NUMPY = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+
+
 def _read_pickle(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-                    raise WeightsError(f"{path}: is compressed and might unpack to any size")
-        return torch.load(path, map_location="cpu", weights_only=True)
+                _check_archive(path, archive)
+        with torch.serialization.safe_globals([(_Inert, name) for name in _NUMPY]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
@@ -81,27 +153,36 @@ def _read_pickle(path: Path) -> Any:
         raise WeightsError(f"{path}: truncated or not a PyTorch checkpoint") from error
 
 
+def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
+    names = archive.namelist()
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise WeightsError(
+            f"{path}: a TorchScript program, not weights",
+            hint="use the file that it was made from, or save its `state_dict()` with torch.save",
+        )
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise WeightsError(
+            f"{path}: a zip with {_some(names)} in it", hint="unpack it and name the file inside"
+        )
+    if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+        raise WeightsError(f"{path}: is compressed and might unpack to any size")
+
+
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
     """Return the shape of every tensor, all that `identify` needs."""
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
-def identify(shapes: Shapes, *, path: Path) -> tuple[str, dict[str, Any]]:
+def identify(shapes: Shapes) -> tuple[str, dict[str, Any]] | None:
     """Return the architecture and its constructor's arguments from names and shapes of tensors.
 
-    Raises:
-        WeightsError: The tensors belong to no supported architecture.
+    Arguments that no tensor records are left out. None stands for a network that is not one of facesr's.
     """
     for arch, network in ARCHITECTURES.items():
         args = network.infer_args(shapes)
         if args is not None:
             return arch, args
-    foreign = next((name for key, name in _FOREIGN.items() if key in shapes), None)
-    found = foreign or f"tensors named {_some(shapes)}"
-    raise WeightsError(
-        f"{path}: not a supported network, found {found}",
-        hint=f"supported are {', '.join(ARCHITECTURES)}, 4x, in BasicSR's layout",
-    )
+    return None
 
 
 def check_state(state: Mapping[str, Tensor], expected: Shapes, *, path: Path, arch: str) -> None:
@@ -120,11 +201,29 @@ def check_state(state: Mapping[str, Tensor], expected: Shapes, *, path: Path, ar
         if shapes[key] != expected[key]:
             problems.append(f"{key} is {shapes[key]} instead of {expected[key]}")
             break
-        if not state[key].is_floating_point() or not bool(torch.isfinite(state[key]).all()):
-            problems.append(f"{key} holds values that are not finite numbers")
+        if not _is_finite(state[key]):
+            problems.append(f"{key} {_NOT_FINITE}")
             break
     if problems:
         raise WeightsError(f"{path}: does not fit {arch}: {'; '.join(problems)}")
+
+
+def check_finite(state: Mapping[str, Tensor], *, path: Path) -> None:
+    """Refuse tensors with values that are not finite. Whole numbers, such as counters, may be there.
+
+    Raises:
+        WeightsError: Names the first such tensor.
+    """
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not _is_finite(tensor):
+            raise WeightsError(f"{path}: {key} {_NOT_FINITE}")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    try:
+        return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
+    except RuntimeError:  # a shape that a header made up
+        return False
 
 
 def _some(names: Any, limit: int = 3) -> str:

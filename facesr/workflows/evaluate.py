@@ -10,8 +10,8 @@ from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import real
 from facesr.processes import warn_of_repetition
-from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, check_scale
-from facesr.weights.find import WeightFiles, find_weights
+from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, misfit, refuse_all
+from facesr.weights.find import WeightFiles, find_blend
 
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
@@ -30,13 +30,13 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     config, reporter = config.resolved(), reporter or Reporter()
     warn_of_repetition(reporter, "scores all images")
     pairs, scale = _list_pairs(config, reporter)
-    files = [] if config.sr else [find_weights(name) for name in config.model]
-    for one in files:
-        if one.config:
-            check_scale(one.name, one.config.scale, expected=scale)
+    files = [] if config.sr else [find_blend(name, config.blend) for name in config.model]
+    reasons = [misfit(one.name, one.config.scale, expected=scale) for one in files if one.config]
+    if files and len(reasons) == len(files) and all(reasons):
+        refuse_all(reasons)
     methods = _name_methods(config, files)
     folders = _save_folders(config, methods)
-    _check_outputs(config, folders, pairs, weights=[one.tensors for one in files])
+    _check_outputs(config, folders, pairs, weights=[path for one in files for path in one.all_tensors])
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
     from facesr.reports.scoring import score_files
 

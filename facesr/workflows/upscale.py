@@ -13,7 +13,7 @@ from facesr.files.listing import Source, list_images
 from facesr.files.paths import check_regular, exists, is_there, real
 from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
-from facesr.weights.find import WeightFiles, find_weights
+from facesr.weights.find import WeightFiles, find_blend, find_weights
 
 STREAM = Path("-")  # as an input it is stdin, as the output it is stdout
 
@@ -74,7 +74,7 @@ def _written_folders(config: UpscaleConfig) -> list[Path]:
 
 def _find_models(config: UpscaleConfig) -> tuple[WeightFiles, WeightFiles | None]:
     """Find the model for faces, and that for the rest of photographs if it is another one."""
-    weights = find_weights(config.model)
+    weights = find_blend(config.model, config.blend)
     if config.background in BACKGROUNDS or config.faces == "off":
         return weights, None
     try:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,17 @@ def refused(path: Path | str, *parts: str, error: type[Exception] = WeightsError
 )
 def test_another_architecture_is_named(tmp_path: Path, key: str, name: str) -> None:
     torch.save({"params_ema": {key: torch.zeros(2, 2)}}, tmp_path / "other.pth")
-    refused(tmp_path / "other.pth", "other.pth", name, "supported are msrresnet, edsr")
+    refused(tmp_path / "other.pth", "other.pth", name)
+
+
+def test_the_extra_that_runs_another_architecture_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    torch.save({"stylegan_decoder.style_mlp.1.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
+    refused(
+        tmp_path / "other.pth", "holds GFPGAN, which needs the extra `compat`", "pip install 'facesr[compat]'"
+    )
 
 
 def test_the_mmagic_edsr_is_not_taken_for_ours(tmp_path: Path) -> None:
