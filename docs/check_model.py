@@ -35,7 +35,7 @@ def main(name: str, hq: Path, *folders: Path) -> None:
     for folder in folders:
         pairs = list_pairs(folder, listed, scale=4, matching=Matching(), hint="check the path")
         lq, truths = ([read_image(path).rgb8 for path in paths] for paths in (pairs.lq, pairs.hq))
-        inputs = [bicubic(pixels, scale=4) for pixels in lq]
+        inputs = [bicubic(pixels, height=4 * len(pixels), width=4 * pixels.shape[1]) for pixels in lq]
         results = [np.asarray(facesr.upscale_image(pixels, model)) for pixels in lq]
         print(folder)
         print("  colour:", colour(results, inputs, truths))

@@ -64,7 +64,7 @@ def test_a_network_for_aligned_faces_restores_those_of_a_photograph(
 def test_such_a_network_is_refused_where_no_faces_are_looked_for(
     painter: Path, run: Run, faces: Path, tmp_path: Path
 ) -> None:
-    result = run("upscale", faces, tmp_path / "out", "-m", painter, "-d", "cpu")
+    result = run("upscale", faces, tmp_path / "out", "-m", painter, "-d", "cpu", "--faces", "off")
     assert result.exit_code == 2
     assert "`painter` restores faces alone, 512x512 px each" in result.stderr
     assert "--faces auto" in result.stderr
