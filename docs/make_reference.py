@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from facesr.config.degrade import DegradeConfig
+from facesr.config.demo import DemoConfig
 from facesr.config.evaluate import EvalConfig
 from facesr.config.export import ExportConfig
 from facesr.config.fields import Leaf, leaves
@@ -17,6 +18,7 @@ COMMANDS = {
     "train": TrainConfig,
     "degrade": DegradeConfig,
     "export": ExportConfig,
+    "demo": DemoConfig,
 }
 TARGET = Path(__file__).with_name("reference.md")
 

@@ -12,6 +12,7 @@ from importlinter.cli import lint_imports
 
 import facesr
 from facesr.config.degrade import DegradeConfig
+from facesr.config.demo import DemoConfig
 from facesr.config.evaluate import EvalConfig
 from facesr.config.fields import leaves
 from facesr.config.model import Arch
@@ -62,6 +63,9 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ["train", "--recipe", "none"],
         ["train", "--resume", "nowhere"],
         ["train", "--degradation", "none"],
+        ["demo", "--help"],
+        ["demo", "--port", "0"],
+        ["demo", "--model", "nothing"],
         ["nonsense"],
         [],
     ],
@@ -109,7 +113,7 @@ def test_every_architecture_has_its_name_in_the_configuration() -> None:
     assert set(typing.get_args(Arch)) == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("config", [UpscaleConfig, DegradeConfig, TrainConfig, EvalConfig])
+@pytest.mark.parametrize("config", [UpscaleConfig, DegradeConfig, TrainConfig, EvalConfig, DemoConfig])
 def test_a_command_has_few_options_with_names_of_their_own(config: type) -> None:
     shown = [leaf for leaf in leaves(config) if leaf.is_shown]
     assert len({leaf.name for leaf in shown}) == len(shown) <= (24 if config is UpscaleConfig else 20)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from facesr.cli import degrade, evaluate, export, models, train, upscale
+from facesr.cli import degrade, demo, evaluate, export, models, train, upscale
 from facesr.cli.stderr import print_errors
 from facesr.cli.usage import is_usage_error, usage_error
 from facesr.errors import FacesrError
@@ -123,6 +123,7 @@ app.command(epilog=_epilog(train.EXAMPLES))(train.train)
 app.command(epilog=_epilog(degrade.EXAMPLES))(degrade.degrade)
 app.command(epilog=_epilog(models.EXAMPLES))(models.models)
 app.command(epilog=_epilog(export.EXAMPLES))(export.export)
+app.command(epilog=_epilog(demo.EXAMPLES))(demo.demo)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Restoring the faces of photographs: what is sent through the network, and how it is put together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from facesr.weights.load import Model
 Photo = TypeVar("Photo", Image.Image, ImageData, Array)
 
 MOST_FACES = 200
+NOT_CHOSEN = "not chosen"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,17 @@ class Photograph:
         """Return those of the results for the parts that are faces."""
         return results[1:] if self.has_background else results
 
+    def restricted(self, chosen: Collection[int]) -> "Photograph":
+        """Leave faces alone whose numbers, from 1 in the order of the crops, are not chosen."""
+        numbered = list(enumerate(self.crops, start=1))
+        crops = tuple(crop for number, crop in numbered if number in chosen)
+        others = tuple((crop.face, NOT_CHOSEN) for number, crop in numbered if number not in chosen)
+        return replace(self, crops=crops, left_alone=(*self.left_alone, *others))
+
+    @property
+    def is_restricted(self) -> bool:
+        return any(why == NOT_CHOSEN for _, why in self.left_alone)
+
     def is_rest(self, part: int) -> bool:
         """Tell whether a part, by its index, is the rest of a photograph and not a face."""
         return part == 0 and self.has_background and not self.is_whole
@@ -82,8 +94,12 @@ def plan_photograph(
     background: str = "model",
     min_face: float = 0,
     threshold: float = FACE_THRESHOLD,
+    find: Callable[..., list[Face]] = find_faces,
 ) -> Photograph:
-    """Find the faces of a photograph and cut those out that are to be restored by themselves."""
+    """Find the faces of a photograph and cut those out that are to be restored by themselves.
+
+    `find` is `find_faces`, or a function like it that remembers what it found.
+    """
     if mode == "off":
         return Photograph(image, is_whole=True)
     is_for_faces = size.face_px is not None
@@ -94,7 +110,7 @@ def plan_photograph(
     chosen: list[Face] = []
     left_alone: list[tuple[Face, str]] = []
     may_be_crop = mode == "auto" and not is_for_faces
-    faces = find_faces(image, threshold=threshold, unless_filled=may_be_crop)
+    faces = find(image, threshold=threshold, unless_filled=may_be_crop)
     if may_be_crop and len(faces) == 1 and fills(faces[0].points, image.size):
         why = "it fills the image, which is enlarged as a whole"
         return Photograph(image, is_whole=True, left_alone=((faces[0], why),))

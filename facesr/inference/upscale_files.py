@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +11,7 @@ from pathlib import Path
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError, ImageError
 from facesr.events import Failure, Reporter
+from facesr.faces.find import Face, find_faces
 from facesr.files.jobs import Job
 from facesr.images.image import ImageData
 from facesr.images.note import WHOLE, add_note, read_note
@@ -53,7 +54,7 @@ def upscale_files(
         reporter: Told of the progress.
         rest: Weights of another model for the rest, of the same scale.
     """
-    models = _load(config, weights, rest)
+    models = load_models(config, weights, rest)
     size = _enlargement(config, models[0])
     times = StageTimes()
     notes: dict[str, list[Path]] = {}
@@ -146,7 +147,7 @@ class _Made:
     faces: Sequence[ImageData]  # restored, in the order of the crops
 
 
-def _load(config: UpscaleConfig, weights: WeightFiles, rest: WeightFiles | None) -> list[Model]:
+def load_models(config: UpscaleConfig, weights: WeightFiles, rest: WeightFiles | None) -> list[Model]:
     """Return the model for faces, and that for the rest of photographs if it is another one."""
     return [load_for(files, config.runtime) for files in (weights, rest) if files]
 
@@ -167,7 +168,9 @@ def _write(job: Job, made: _Made, config: UpscaleConfig) -> None:
 
 
 def _with_note(photo: Photograph, image: ImageData, config: UpscaleConfig, suffix: str) -> ImageData:
-    note = WHOLE if photo.is_whole else f"{config.face_options} restored={len(photo.crops)}"
+    # With faces left out it is not what the options alone would give, so `upscale` makes it again.
+    options = config.face_options + " chosen" * photo.is_restricted
+    note = WHOLE if photo.is_whole else f"{options} restored={len(photo.crops)}"
     exif = None if exif_is_too_long(image, suffix) else image.exif
     return replace(image, exif=add_note(exif, note))
 
@@ -182,7 +185,12 @@ def _enlargement(config: UpscaleConfig, model: Model) -> Enlargement:
     return size
 
 
-def _plan(image: ImageData, config: UpscaleConfig, size: Enlargement) -> Photograph:
+def _plan(
+    image: ImageData,
+    config: UpscaleConfig,
+    size: Enlargement,
+    find: Callable[..., list[Face]] = find_faces,
+) -> Photograph:
     return plan_photograph(
         image,
         size,
@@ -190,6 +198,7 @@ def _plan(image: ImageData, config: UpscaleConfig, size: Enlargement) -> Photogr
         background=config.background,
         min_face=config.min_face,
         threshold=config.face_threshold,
+        find=find,
     )
 
 
@@ -208,23 +217,56 @@ def _expected_pixels(job: Job) -> int:
         return 0
 
 
+@dataclass(frozen=True)
+class Enlarged:
+    """One encoded image, enlarged.
+
+    Attributes:
+        content: The encoded result.
+        suffix: Of its format, such as `.png`.
+        before: The decoded input.
+        after: The result's pixels.
+        result: How it was made.
+    """
+
+    content: bytes
+    suffix: str
+    before: ImageData
+    after: ImageData
+    result: UpscaleResult
+
+
 def upscale_bytes(
     config: UpscaleConfig,
     content: bytes,
-    weights: WeightFiles,
+    models: Sequence[Model],
     reporter: Reporter,
     *,
-    rest: WeightFiles | None = None,
-) -> tuple[bytes, UpscaleResult]:
-    """Enlarge one encoded image, in the format that the options ask for, and say how."""
+    chosen: Collection[int] | None = None,
+    find: Callable[..., list[Face]] = find_faces,
+) -> Enlarged:
+    """Enlarge one encoded image, in the format that the options ask for.
+
+    Args:
+        config: The options.
+        content: The encoded image.
+        models: From `load_models`.
+        reporter: Told of what is lost.
+        chosen: Numbers of the faces to restore, from 1, largest first. None restores all.
+        find: As for `plan_photograph`.
+
+    Raises:
+        ImageError: Not an image, one that is too large, or a result that its format cannot hold.
+    """
     start = time.perf_counter()
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels, truncated=config.truncated)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
-    models = _load(config, weights, rest)
     size = _enlargement(config, models[0])
     for note in check_result(image, Path(f"stdin{suffix}"), size):
         reporter.warn(note)
-    photo = _plan(image, config, size)
+    photo = _plan(image, config, size, find)
+    if chosen is not None:
+        photo = photo.restricted(chosen)
     parts = [Outcome(index, part) for index, part in enumerate(photo.parts)]
     results: dict[int, ImageData] = {}
     for outcome in enlarge_stream(
@@ -240,18 +282,19 @@ def upscale_bytes(
     enlarged = put_together(photo, [results[index] for index in range(len(parts))], size)
     enlarged = _with_note(photo, enlarged, config, suffix)
     encoded = encode_image(enlarged, suffix, quality=config.quality, compression=config.compression)
-    return encoded, UpscaleResult(
+    result = UpscaleResult(
         (),
         (),
         (),
         config.output,
-        weights.name,
+        models[0].config.name,
         device=str(models[0].device),
         dtype=models[0].precision,
         sha256=models[0].sha256,
         seconds=time.perf_counter() - start,
         faces=tuple(_found(config.inputs[0], photo)),
     )
+    return Enlarged(encoded, suffix, image, enlarged, result)
 
 
 def check_result(image: ImageData, target: Path, size: Enlargement) -> list[str]:

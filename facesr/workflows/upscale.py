@@ -173,21 +173,21 @@ def upscale_stream(
     if output != STREAM and _is_done(Job(Source(source, Path(source.name)), output), config):
         return UpscaleResult((), (output,), (), output, weights.name)
     content = _read_stream(stdin) if source == STREAM else _read_file(source)
-    from facesr.inference.upscale_files import upscale_bytes
+    from facesr.inference.upscale_files import load_models, upscale_bytes
 
     try:
-        encoded, result = upscale_bytes(config, content, weights, reporter, rest=rest)
+        made = upscale_bytes(config, content, load_models(config, weights, rest), reporter)
     except ImageError as error:
         file = error.file if source == STREAM else source
         raise ImageError(error.reason, file=file, hint=error.hint) from error
     if output == STREAM:
-        stdout.write(encoded)
-        return result
+        stdout.write(made.content)
+        return made.result
     try:
-        write_atomic(output, lambda stream: stream.write(encoded))
+        write_atomic(output, lambda stream: stream.write(made.content))
     except OSError as error:
         raise ImageError(f"cannot be written, {reason_of(error)}", file=output) from error
-    return replace(result, written=(output,))
+    return replace(made.result, written=(output,))
 
 
 def _checked_stream(config: UpscaleConfig) -> UpscaleConfig:

@@ -1,0 +1,1 @@
+"""The page of `facesr demo`. Only this package imports Gradio."""

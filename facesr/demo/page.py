@@ -1,0 +1,167 @@
+"""The page itself: what a visitor sees, and which function of the service each part calls."""
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from facesr.demo.service import Restored, Service, Wish, sentence
+from facesr.errors import FacesrError
+
+# Files are deleted this long after they were made, looked at every so often, seconds.
+_EVERY_S, _AGE_S = 30, 540
+_WAITING = 32  # requests in the queue
+_EXAMPLES = Path(__file__).parents[2] / "docs" / "example"  # only a checkout has it
+_FORMATS = [("Like the input", "auto"), ("PNG", "png"), ("JPEG", "jpg")]
+_BACKGROUNDS = [("With the model", "model"), ("Bicubic", "bicubic")]
+
+STYLE = """
+#faces .grid-container { grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); padding-top: 24px; }
+.gradio-container { max-width: 1100px !important; margin: auto !important; }
+@media (max-width: 500px) { .gradio-container { padding: 8px !important; } }
+"""
+
+# Pasted images go the way of those that are chosen.
+HEAD = """
+<script>
+document.addEventListener("paste", (event) => {
+  const input = document.querySelector("#images input[type=file]");
+  if (!input || !event.clipboardData.files.length) return;
+  const chosen = new DataTransfer();
+  for (const file of event.clipboardData.files) chosen.items.add(file);
+  input.files = chosen.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+  event.preventDefault();
+});
+</script>
+"""
+
+
+def make_theme() -> gr.themes.Base:
+    """Return a theme with the fonts of the visitor's machine, so that none is fetched."""
+    return gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def make_page(service: Service) -> gr.Blocks:
+    """Return the page, with a queue in which one request at a time uses the model."""
+    scale = service.scale
+    turn: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+    with gr.Blocks(title="facesr", analytics_enabled=False, delete_cache=(_EVERY_S, _AGE_S)) as page:
+        gr.Markdown(
+            "# facesr\nRestore the faces in a photograph. Images stay on the machine that runs this page, "
+            "which deletes them within ten minutes. A restored face is an estimate, not evidence of identity."
+        )
+        with gr.Row():
+            with gr.Column():
+                files = gr.File(label="Images", file_count="multiple", elem_id="images", height=180)
+                if _EXAMPLES.is_dir():
+                    examples = [[[str(path)]] for path in sorted(_EXAMPLES.glob("*.png"))]
+                    gr.Examples(examples, inputs=[files], label="Examples")
+                faces = gr.Gallery(
+                    label="Faces",
+                    visible=False,
+                    height="auto",
+                    object_fit="contain",
+                    buttons=[],
+                    elem_id="faces",
+                )
+                chosen = gr.CheckboxGroup(label="Faces to restore", visible=False, interactive=True)
+                outscale = gr.Radio(
+                    sorted({1, 2, scale}), value=scale, label="Enlargement", elem_id="outscale"
+                )
+                with gr.Row():
+                    background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of a photograph")
+                    format_ = gr.Radio(_FORMATS, value="auto", label="File format")
+                button = gr.Button("Restore", variant="primary", interactive=False, elem_id="restore")
+            with gr.Column():
+                slider = gr.ImageSlider(
+                    label="Before and after",
+                    elem_id="slider",
+                    buttons=["fullscreen"],
+                    interactive=False,
+                    type="filepath",
+                )
+                download = gr.DownloadButton("Download", visible=False, elem_id="download")
+                notes = gr.Markdown(elem_id="notes")
+
+        def look(paths: list[str] | None) -> tuple[Any, ...]:
+            waiting = gr.update(visible=False), gr.update(visible=False, choices=[], value=[])
+            if not paths or len(paths) > 1:
+                return *waiting, gr.update(interactive=bool(paths))
+            with _errors():
+                found = service.find(Path(paths[0]))
+            if not found:
+                return *waiting, gr.update(interactive=True)
+            numbers = [str(number) for number in range(1, len(found) + 1)]
+            return (
+                gr.update(visible=True, value=list(zip(found, numbers, strict=True))),
+                gr.update(visible=True, choices=numbers, value=numbers),
+                gr.update(interactive=True),
+            )
+
+        def restore(
+            paths: list[str] | None,
+            numbers: list[str],
+            times: float,
+            rest: Any,
+            form: Any,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008 (that is how Gradio is asked for it)
+        ) -> tuple[Any, ...]:
+            # Once the button can be used, the faces are known: without any, there is nothing to choose.
+            made = ask(paths, times, rest, form, {int(number) for number in numbers}, progress)
+            views = None if made.before is None else (str(made.before), str(made.after))
+            said = "\n\n".join(map(html.escape, made.notes))
+            label = f"Download {made.file.name}"
+            return views, gr.update(value=str(made.file), label=label, visible=True), said
+
+        def restore_all(paths: list[str] | None, times: float, rest: Any, form: Any) -> str:
+            """Restore one image, or several into a ZIP, with all their faces."""
+            return str(ask(paths, times, rest, form, None).file)
+
+        def ask(
+            paths: list[str] | None,
+            times: float,
+            rest: Any,
+            form: Any,
+            numbers: set[int] | None,
+            progress: gr.Progress | None = None,
+        ) -> Restored:
+            def tell(done: int, total: int) -> None:
+                if progress:
+                    progress((done, total), unit="images")
+
+            if progress:
+                progress(None, desc="Restoring")
+            wish = Wish(outscale=times, background=rest, format=form)
+            with _errors():
+                return service.restore(list(map(Path, paths or [])), wish, chosen=numbers, progress=tell)
+
+        options = [outscale, background, format_]
+        files.change(
+            lambda: gr.update(interactive=False), outputs=button, queue=False, api_visibility="private"
+        ).then(look, files, [faces, chosen, button], api_visibility="private", **turn)
+        button.click(
+            restore,
+            [files, chosen, *options],
+            [slider, download, notes],
+            api_name="click",
+            api_visibility="private",
+            **turn,
+        )
+        gr.Button(visible=False).click(
+            restore_all, [files, *options], gr.File(visible=False), api_name="restore", **turn
+        )
+    page.temp_file_sets.append(service.files)
+    return page.queue(max_size=_WAITING)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Show what goes wrong as a sentence on the page. It is shown as HTML, and names are the visitor's."""
+    try:
+        yield
+    except FacesrError as error:
+        raise gr.Error(html.escape(sentence(error)), print_exception=False) from error

@@ -1,0 +1,216 @@
+"""What the page does, without the page: find faces, restore files, keep the results for a while."""
+
+import hashlib
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from facesr.config.demo import DemoConfig
+from facesr.config.upscale import Format, UpscaleConfig
+from facesr.errors import FacesrError, ImageError, reason_of
+from facesr.events import Reporter
+from facesr.faces.find import Face, find_faces
+from facesr.images.image import Array, ImageData
+from facesr.images.read import read_image
+from facesr.images.write import encode_image
+from facesr.inference.restore import Enlargement, plan_photograph
+from facesr.inference.upscale_files import Enlarged, upscale_bytes
+from facesr.weights.load import Model
+
+_PREVIEW_PX = 1600
+_REMEMBERED = 32  # images of which the faces are known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a visitor asks for, as `facesr upscale` takes it."""
+
+    outscale: float | None = None
+    background: Literal["model", "bicubic"] = "model"
+    format: Format = "auto"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A result.
+
+    Attributes:
+        file: The bytes that `facesr upscale` writes, or a ZIP of several such files.
+        before: The image for the slider, at most 1600 px a side; None for a ZIP.
+        after: The result for the slider, of the same size.
+        notes: What happened on the way, a sentence each.
+    """
+
+    file: Path
+    before: Path | None
+    after: Path | None
+    notes: tuple[str, ...]
+
+
+class _Notes(Reporter):
+    """Keeps what is to be said to a visitor."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.all.append(message)
+
+
+class Service:
+    """One model, and the files of all visitors.
+
+    Attributes:
+        scale: Enlargement of the model.
+        files: Paths of the files that were made and may be deleted.
+    """
+
+    def __init__(self, config: DemoConfig, model: Model, folder: Path) -> None:
+        self._config, self._model, self._folder = config, model, folder
+        self._known: OrderedDict[str, list[Face]] = OrderedDict()
+        self.scale = model.network.traits.scale
+        self.files: set[str] = set()
+
+    def find(self, file: Path) -> list[Array]:
+        """Return the faces that can be chosen, largest first, as (side, side, 3) cut out of an image.
+
+        There are none in an image that one face fills, which is enlarged as a whole.
+
+        Raises:
+            ImageError: The file cannot be read, or is too large.
+        """
+        with _named(file):
+            image = read_image(file, max_pixels=self._config.max_pixels)
+        defaults = self._options(file, Wish())
+        photo = plan_photograph(
+            image,
+            Enlargement(self.scale, self.scale),
+            mode=defaults.faces,
+            min_face=defaults.min_face,
+            threshold=defaults.face_threshold,
+            find=self._find,
+        )
+        return [crop.image.rgb8 for crop in photo.crops]
+
+    def restore(
+        self,
+        files: Sequence[Path],
+        wish: Wish,
+        *,
+        chosen: Collection[int] | None = None,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> Restored:
+        """Restore one image, or several into a ZIP, of which broken ones are noted and left out.
+
+        Args:
+            files: The images.
+            wish: How.
+            chosen: Numbers, from 1, of the faces of a single image to restore; None for all.
+            progress: Called with how many files are done, and of how many.
+
+        Raises:
+            FacesrError: No file, or none that can be restored.
+        """
+        if not files:
+            raise FacesrError("there is no image yet", hint="choose one first")
+        if len(files) == 1:
+            return self._restore_one(files[0], wish, chosen)
+        results: dict[str, bytes] = {}
+        notes: list[str] = []
+        for done, file in enumerate(files):
+            progress(done, len(files))
+            try:
+                made, said = self._upscale(file, wish, None)
+            except ImageError as error:
+                notes.append(sentence(error))
+                continue
+            notes += said
+            results[_free_name(file.stem, made.suffix, results)] = made.content
+        if not results:
+            raise FacesrError(" ".join(notes).rstrip("."))
+        target = self._new_file("restored.zip")
+        with zipfile.ZipFile(target, "w") as archive:  # stored, since images are compressed already
+            for name, content in results.items():
+                archive.writestr(name, content)
+        return Restored(target, None, None, tuple(notes))
+
+    def _restore_one(self, file: Path, wish: Wish, chosen: Collection[int] | None) -> Restored:
+        made, notes = self._upscale(file, wish, chosen)
+        target = self._new_file(file.stem + made.suffix)
+        target.write_bytes(made.content)
+        size = _preview_size(made.after)
+        views = [self._new_file(f"{name}.png") for name in ("before", "after")]
+        for image, view in zip((made.before, made.after), views, strict=True):
+            view.write_bytes(encode_image(image.at_8_bits().resized(*size), ".png"))
+        return Restored(target, views[0], views[1], tuple(notes))
+
+    def _upscale(self, file: Path, wish: Wish, chosen: Collection[int] | None) -> tuple[Enlarged, list[str]]:
+        reporter = _Notes()
+        options = self._options(file, wish)
+        with _named(file):
+            made = upscale_bytes(
+                options, file.read_bytes(), [self._model], reporter, chosen=chosen, find=self._find
+            )
+        return made, [f"{file.name}: {note}." for note in reporter.all]
+
+    def _options(self, file: Path, wish: Wish) -> UpscaleConfig:
+        return UpscaleConfig(
+            inputs=(file,),
+            output=Path("-"),
+            model=self._config.model,
+            runtime=self._config.runtime,
+            max_pixels=self._config.max_pixels,
+            outscale=wish.outscale,
+            background=wish.background,
+            format=wish.format,
+        )
+
+    def _find(self, image: ImageData, *, threshold: float, unless_filled: bool) -> list[Face]:
+        """Find faces once for each image, since that takes seconds. Only the last ones are remembered."""
+        key = hashlib.sha256(image.rgb.data).hexdigest() + str(image.rgb.shape)
+        if key not in self._known:
+            self._known[key] = find_faces(image, threshold=threshold, unless_filled=unless_filled)
+        self._known.move_to_end(key)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return self._known[key]
+
+    def _new_file(self, name: str) -> Path:
+        """Return the path of a file that is deleted in the end, in a folder of its own."""
+        path = Path(tempfile.mkdtemp(dir=self._folder)) / name
+        self.files.add(str(path))
+        return path
+
+
+def sentence(error: FacesrError) -> str:
+    """Return an error and its hint as text for the page."""
+    return ". ".join(part for part in (error.message, error.hint) if part) + "."
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Name a file in errors as the visitor does, without its folder on this machine."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(error.reason, file=Path(file.name), hint=error.hint) from error
+    except OSError as error:
+        raise ImageError(f"cannot be read, {reason_of(error)}", file=Path(file.name)) from error
+
+
+def _free_name(stem: str, suffix: str, taken: Collection[str]) -> str:
+    """Return a file name that is not taken: a.png, a-2.png, and so on."""
+    names = (f"{stem}{f'-{number}' if number > 1 else ''}{suffix}" for number in count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _preview_size(image: ImageData) -> tuple[int, int]:
+    factor = min(1.0, _PREVIEW_PX / max(image.size))
+    height, width = (max(1, round(side * factor)) for side in image.size)
+    return height, width

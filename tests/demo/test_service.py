@@ -1,0 +1,178 @@
+"""What the page of `facesr demo` does, without a browser and without Gradio."""
+
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facesr.config.demo import DemoConfig
+from facesr.config.runtime import RuntimeConfig
+from facesr.demo import service as module
+from facesr.demo.service import Service, Wish
+from facesr.errors import FacesrError, ImageError
+from facesr.images.note import read_note
+from facesr.inference.stream import load_for
+from facesr.weights.find import find_weights
+from facesr.workflows.demo import demo
+from tests.conftest import Listener, Run, noise
+
+FACE = Path(__file__).parents[2] / "docs" / "example" / "face-128px.png"
+
+
+@pytest.fixture
+def service(tiny_folder: Path, tmp_path: Path) -> Service:
+    config = DemoConfig(model=str(tiny_folder), runtime=RuntimeConfig(device="cpu"), max_pixels=250_000)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    return Service(config, load_for(find_weights(config.model), config.runtime), folder)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Return a JPEG with EXIF of two faces."""
+    face = Image.open(FACE).convert("RGB")
+    sheet = Image.fromarray(noise(200, 400) // 4 + 90)
+    sheet.paste(face, (30, 36))
+    sheet.paste(face.resize((100, 100)), (250, 50))
+    exif = Image.Exif()
+    exif[271] = "a camera"
+    path = tmp_path / "two faces.jpg"
+    sheet.save(path, quality=92, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("wish", "options"),
+    [
+        (Wish(), ()),
+        (Wish(format="png", outscale=1), ("--format", "png", "--outscale", "1")),
+        (Wish(background="bicubic", outscale=2), ("--background", "bicubic", "--outscale", "2")),
+    ],
+)
+def test_a_result_has_the_bytes_of_the_command_line(
+    service: Service,
+    photo: Path,
+    tmp_path: Path,
+    tiny_folder: Path,
+    run: Run,
+    wish: Wish,
+    options: tuple[str],
+) -> None:
+    made = service.restore([photo], wish, chosen={1, 2})
+    out = tmp_path / "out"
+    assert run("upscale", photo, out, "--model", tiny_folder, "-d", "cpu", *options).exit_code == 0
+    assert made.file.name == next(out.iterdir()).name
+    assert made.file.read_bytes() == next(out.iterdir()).read_bytes()
+    with Image.open(made.file) as image:
+        assert image.getexif()[271] == "a camera"
+
+
+def test_faces_left_alone_keep_the_pixels_of_the_rest(
+    service: Service, photo: Path, tmp_path: Path, tiny_folder: Path, run: Run
+) -> None:
+    assert len(service.find(photo)) == 2
+    files = [service.restore([photo], Wish(format="png"), chosen=chosen).file for chosen in ({1}, None, ())]
+    target = tmp_path / "off.png"
+    assert run("upscale", photo, target, "--model", tiny_folder, "-d", "cpu", "--faces", "off").exit_code == 0
+    one, both, none, rest = (np.asarray(Image.open(path).convert("RGB")) for path in (*files, target))
+    assert (one[:, :900] == both[:, :900]).all()
+    assert (one[:, 900:] == rest[:, 900:]).all()
+    assert (both[:, 900:] != rest[:, 900:]).any()
+    assert (none == rest).all()
+    assert [read_note(path).partition("0.75")[2] for path in files] == [
+        " chosen restored=1",
+        " restored=2",
+        " chosen restored=0",
+    ]
+    # The command line does not take it for its own result, and makes it again.
+    copy = tmp_path / "one.png"
+    copy.write_bytes(files[0].read_bytes())
+    assert run("upscale", photo, copy, "--model", tiny_folder, "-d", "cpu").exit_code == 0
+    assert copy.read_bytes() == files[1].read_bytes()
+
+
+def test_faces_are_looked_for_once(service: Service, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.find(photo)
+    monkeypatch.setattr(module, "find_faces", lambda *_, **__: pytest.fail("looked again"))
+    service.restore([photo], Wish(outscale=2))
+
+
+def test_an_image_that_one_face_fills_offers_no_choice(service: Service) -> None:
+    assert service.find(FACE) == []
+    assert read_note(service.restore([FACE], Wish(), chosen=()).file) == "whole"
+
+
+def test_several_files_become_a_zip_without_the_broken_ones(service: Service, tmp_path: Path) -> None:
+    files = []
+    for number, name in enumerate(("a/x.png", "b/x.png", "c/bad.png")):
+        files.append(tmp_path / name)
+        files[-1].parent.mkdir()
+        Image.fromarray(noise(10 + number, 12)).save(files[-1])
+    files[2].write_text("no image")
+    counted: list[tuple[int, int]] = []
+    made = service.restore(files, Wish(), progress=lambda *done: counted.append(done))
+    with zipfile.ZipFile(made.file) as archive:
+        assert archive.testzip() is None
+        sizes = {name: Image.open(archive.open(name)).size for name in archive.namelist()}
+    assert sizes == {"x.png": (48, 40), "x-2.png": (48, 44)}
+    assert counted == [(0, 3), (1, 3), (2, 3)]
+    assert made.notes == (
+        "bad.png: not an image in a known format. facesr reads PNG, JPEG, WebP, TIFF, BMP, AVIF and HEIC.",
+    )
+    with pytest.raises(FacesrError, match=r"bad\.png"):
+        service.restore([files[2]] * 2, Wish())
+
+
+def test_errors_name_the_file_without_its_folder(service: Service, tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    Image.fromarray(noise(600, 600)).save(large)
+    for call in (lambda: service.find(large), lambda: service.restore([large], Wish())):
+        with pytest.raises(ImageError) as caught:
+            call()
+        assert caught.value.message == "large.png: 600x600 is more than 250,000 pixels"
+    with pytest.raises(FacesrError, match="no image yet"):
+        service.restore([], Wish())
+
+
+def test_what_is_shown_is_small_and_what_is_made_can_be_deleted(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    Image.fromarray(noise(20, 500)).save(path)
+    made = service.restore([path], Wish())
+    assert made.before is not None
+    assert made.after is not None
+    for view in (made.before, made.after):
+        with Image.open(view) as image:
+            assert image.size == (1600, 64)
+    assert service.files == {str(file) for file in (made.file, made.before, made.after)}
+
+
+def test_without_gradio_the_error_names_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run("demo")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: this needs the extra `demo`",
+        "hint: run `pip install 'facesr[demo]'`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("127.0.0.1", 0), ("::1", 0), ("localhost", 0), ("0.0.0.0", 1), ("::", 1), ("10.0.0.1", 1), ("a.b", 1)],
+)
+def test_an_address_that_others_reach_is_warned_of_once(
+    host: str, warns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ModuleType("facesr.demo.server")
+    served: list[str] = []
+    server.serve = lambda config, *_: served.append(config.host)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "facesr.demo.server", server)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: server)
+    listener = Listener()
+    demo(DemoConfig(host=host), print, listener)
+    assert served == [host]
+    assert len(listener.warnings) == warns
