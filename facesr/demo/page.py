@@ -8,17 +8,17 @@ from typing import Any
 
 import gradio as gr
 
+from facesr.demo import service as service_module
 from facesr.demo.service import Restored, Service, Wish, sentence
 from facesr.errors import FacesrError
 
-# Files are deleted this long after they were made, looked at every so often, seconds.
-_EVERY_S, _AGE_S = 30, 540
 _WAITING = 32  # requests in the queue
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "example"  # only a checkout has it
 _FORMATS = [("Like the input", "auto"), ("PNG", "png"), ("JPEG", "jpg")]
 _BACKGROUNDS = [("With the model", "model"), ("Bicubic", "bicubic")]
 
 STYLE = """
+#faces, #faces div { min-height: 0 !important; }
 #faces .grid-container { grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); padding-top: 24px; }
 .gradio-container { max-width: 1100px !important; margin: auto !important; }
 @media (max-width: 500px) { .gradio-container { padding: 8px !important; } }
@@ -49,7 +49,9 @@ def make_page(service: Service) -> gr.Blocks:
     """Return the page, with a queue in which one request at a time uses the model."""
     scale = service.scale
     turn: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-    with gr.Blocks(title="facesr", analytics_enabled=False, delete_cache=(_EVERY_S, _AGE_S)) as page:
+    with gr.Blocks(
+        title="facesr", analytics_enabled=False, delete_cache=(service_module.EVERY_S, service_module.AGE_S)
+    ) as page:
         gr.Markdown(
             "# facesr\nRestore the faces in a photograph. Images stay on the machine that runs this page, "
             "which deletes them within ten minutes. A restored face is an estimate, not evidence of identity."
@@ -117,9 +119,9 @@ def make_page(service: Service) -> gr.Blocks:
             label = f"Download {made.file.name}"
             return views, gr.update(value=str(made.file), label=label, visible=True), said
 
-        def restore_all(paths: list[str] | None, times: float, rest: Any, form: Any) -> str:
-            """Restore one image, or several into a ZIP, with all their faces."""
-            return str(ask(paths, times, rest, form, None).file)
+        def restore_all(images: list[str] | None, outscale: float, background: Any, format: Any) -> str:  # noqa: A002
+            """Restore one image, or several into a ZIP, with all their faces. The API has these names."""
+            return str(ask(images, outscale, background, format, None).file)
 
         def ask(
             paths: list[str] | None,

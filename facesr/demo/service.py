@@ -23,6 +23,9 @@ from facesr.inference.restore import Enlargement, plan_photograph
 from facesr.inference.upscale_files import Enlarged, upscale_bytes
 from facesr.weights.load import Model
 
+# Files are deleted this long after they were made, looked at every so often, seconds.
+EVERY_S, AGE_S = 30, 540
+
 _PREVIEW_PX = 1600
 _REMEMBERED = 32  # images of which the faces are known
 

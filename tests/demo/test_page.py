@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +30,35 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(180)]
 
 
-@pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a page, and check that Ctrl-C ends it and leaves no file."""
-    folder = tmp_path_factory.mktemp("uploads")
-    command = [sys.executable, "-m", "facesr", "demo", "--no-browser", "--quiet", "--device", "cpu"]
-    command += ["--model", str(tiny_folder), "--max-pixels", "250000"]
-    environment = {
-        "TMPDIR": str(folder),
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(folder),
-    }
+@contextmanager
+def served(folder: Path, model: Path, *, before: str = "pass") -> Iterator[str]:
+    """Give the address of a page, end it with Ctrl-C, and check that it leaves no file in `folder`."""
+    arguments = ["demo", "--no-browser", "--quiet", "--device", "cpu", "--max-pixels", "250000"]
+    code = f"import sys; {before}; from facesr.cli.app import main; main()"
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
+        [sys.executable, "-c", code, *arguments, "--model", str(model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
     )
     assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    yield url
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    try:
+        yield process.stdout.readline().strip()
+        assert list(folder.glob("facesr-demo-*"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
-    assert "Traceback" not in errors
+    assert errors == ""
     assert not list(folder.glob("facesr-demo-*"))
+
+
+@pytest.fixture(scope="module")
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(tmp_path_factory.mktemp("uploads"), tiny_folder) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +213,23 @@ def test_a_pasted_image_is_taken(visit: Any, tmp_path: Path) -> None:
     )
     with Image.open(io.BytesIO(restore(page, tmp_path / "got.png"))) as image:
         assert image.size == (80, 40)
+
+
+def test_old_uploads_and_results_are_deleted_while_it_runs(
+    browser: Any, tiny_folder: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(noise(30, 40)).save(tmp_path / "mine.png")
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    before = "import facesr.demo.service as service; service.EVERY_S, service.AGE_S = 1, 2"
+    with served(folder, tiny_folder, before=before) as url:
+        page = browser.new_page()
+        page.goto(url)
+        drop(page, tmp_path / "mine.png")
+        restore(page, tmp_path / "got.png")
+        (served_in,) = folder.glob("facesr-demo-*")
+        end = time.monotonic() + 15
+        while left := [path for path in served_in.rglob("*") if path.stem in {"mine", "before", "after"}]:
+            assert time.monotonic() < end, left
+            time.sleep(0.2)
+        page.close()
