@@ -47,7 +47,6 @@ def make_theme() -> gr.themes.Base:
 
 def make_page(service: Service) -> gr.Blocks:
     """Return the page, with a queue in which one request at a time uses the model."""
-    scale = service.scale
     turn: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
     with gr.Blocks(
         title="facesr", analytics_enabled=False, delete_cache=(service_module.EVERY_S, service_module.AGE_S)
@@ -72,7 +71,10 @@ def make_page(service: Service) -> gr.Blocks:
                 )
                 chosen = gr.CheckboxGroup(label="Faces to restore", visible=False, interactive=True)
                 outscale = gr.Radio(
-                    sorted({1, 2, scale}), value=scale, label="Enlargement", elem_id="outscale"
+                    sorted({1, 2, service.outscale}),
+                    value=service.outscale,
+                    label="Enlargement",
+                    elem_id="outscale",
                 )
                 with gr.Row():
                     background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of a photograph")

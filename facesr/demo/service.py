@@ -70,14 +70,14 @@ class Service:
     """One model, and the files of all visitors.
 
     Attributes:
-        scale: Enlargement of the model.
+        outscale: Enlargement by the model.
         files: Paths of the files that were made and may be deleted.
     """
 
     def __init__(self, config: DemoConfig, model: Model, folder: Path) -> None:
         self._config, self._model, self._folder = config, model, folder
         self._known: OrderedDict[str, list[Face]] = OrderedDict()
-        self.scale = model.network.traits.scale
+        self.outscale = Enlargement.of(model, None).outscale
         self.files: set[str] = set()
 
     def find(self, file: Path) -> list[Array]:
@@ -93,7 +93,7 @@ class Service:
         defaults = self._options(file, Wish())
         photo = plan_photograph(
             image,
-            Enlargement(self.scale, self.scale),
+            Enlargement.of(self._model, None),
             mode=defaults.faces,
             min_face=defaults.min_face,
             threshold=defaults.face_threshold,
