@@ -158,7 +158,6 @@ def make_page(service: Service) -> gr.Blocks:
         gr.Button(visible=False).click(
             restore_all, [files, *options], gr.File(visible=False), api_name="restore", **turn
         )
-    page.temp_file_sets.append(service.files)
     return page.queue(max_size=_WAITING)
 
 

@@ -71,14 +71,12 @@ class Service:
 
     Attributes:
         outscale: Enlargement by the model.
-        files: Paths of the files that were made and may be deleted.
     """
 
     def __init__(self, config: DemoConfig, model: Model, folder: Path) -> None:
         self._config, self._model, self._folder = config, model, folder
         self._known: OrderedDict[str, list[Face]] = OrderedDict()
         self.outscale = Enlargement.of(model, None).outscale
-        self.files: set[str] = set()
 
     def find(self, file: Path) -> list[Array]:
         """Return the faces that can be chosen, largest first, as (side, side, 3) cut out of an image.
@@ -185,10 +183,8 @@ class Service:
         return self._known[key]
 
     def _new_file(self, name: str) -> Path:
-        """Return the path of a file that is deleted in the end, in a folder of its own."""
-        path = Path(tempfile.mkdtemp(dir=self._folder)) / name
-        self.files.add(str(path))
-        return path
+        """Return the path of a file in a folder of its own, which Gradio deletes once it was shown."""
+        return Path(tempfile.mkdtemp(dir=self._folder)) / name
 
 
 def sentence(error: FacesrError) -> str:
