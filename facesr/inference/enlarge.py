@@ -67,13 +67,10 @@ def enlarge_pixels(
 def _first_pieces(network: SRNetwork, pixels: Tensor, device: torch.device, tile: int | None) -> _Pieces:
     """Return the largest pieces that may be tried."""
     side = piece_side(network) if tile is None else tile
-    multiple = network.traits.size.multiple_of
-    side = (
-        max(multiple, side - side % multiple) if side else 0
-    )  # pieces begin where the network's own grid does
     if not side or max(pixels.shape[1:3]) <= side:
         return _Pieces(len(pixels), 0)
-    return _Pieces(_windows_at_once(network, pixels, device), side)
+    multiple = network.traits.size.multiple_of  # pieces begin where the network's own grid does
+    return _Pieces(_windows_at_once(network, pixels, device), max(multiple, side - side % multiple))
 
 
 def _windows_at_once(network: SRNetwork, pixels: Tensor, device: torch.device) -> int:

@@ -1,17 +1,18 @@
 """What is said about a wrong value: once for each key, in one plain phrase."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from facesr.config.build import build
 from facesr.config.degrade import DegradeConfig
-from facesr.config.evaluate import EvalConfig
+from facesr.config.evaluate import EvalConfig, MetricChoice
 from facesr.config.fields import Config
 from facesr.config.train import TrainConfig
 from facesr.config.upscale import UpscaleConfig
 from facesr.errors import ConfigError
 
+CHOICES = get_args(MetricChoice)
 BASE: dict[str, Any] = {"inputs": ["a"], "output": "o"}
 PAIRS: dict[str, Any] = {"hq": "a", "lq": "b"}
 
@@ -51,7 +52,12 @@ def steps(**values: Any) -> dict[str, Any]:
             "runtime.batch",
             "a whole number of at least 1, or auto, found 0",
         ),
-        (EvalConfig, {**PAIRS, "metric": ["x"]}, "metric.0", "psnr, ssim or lpips, found x"),
+        (
+            EvalConfig,
+            {**PAIRS, "metric": ["x"]},
+            "metric.0",
+            f"{', '.join(CHOICES[:-1])} or {CHOICES[-1]}, found x",
+        ),
         (TrainConfig, {"data": {"zoom": [1.2, 0.8]}}, "data.zoom", "low not above high, found [1.2, 0.8]"),
         (TrainConfig, {"data": {"zoom": [1, 2, 3]}}, "data.zoom", "at most 2 entries, found [1, 2, 3]"),
         (

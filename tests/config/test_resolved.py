@@ -48,11 +48,15 @@ def test_what_is_named_is_filled_in() -> None:
 HOMES = [
     (UpscaleConfig, {"inputs": ["~/in", "b"], "output": "~/out", "save_faces": "~/faces"}),
     (DegradeConfig, dict.fromkeys(("hq", "lq", "replay", "hq_out", "params_out", "preview"), "~/a")),
-    (EvalConfig, dict.fromkeys(("hq", "lq", "sr", "save", "csv", "report"), "~/a")),
+    (EvalConfig, dict.fromkeys(("hq", "lq", "sr", "save", "csv", "report", "metric_weights"), "~/a")),
     (ExportConfig, {"model": "faceunet", "output": "~/a.onnx"}),
     (
         TrainConfig,
-        {"out": "~/a", "data": {"train_hq": ["~/a"], "train_lq": ["~/b"], "val_hq": "~", "val_lq": ["~/a"]}},
+        {
+            "out": "~/a",
+            "metric_weights": "~/m",
+            "data": {"train_hq": ["~/a"], "train_lq": ["~/b"], "val_hq": "~", "val_lq": ["~/a"]},
+        },
     ),
 ]
 

@@ -344,16 +344,18 @@ def test_the_configuration_and_log_of_each_stage_of_a_bundled_model_are_kept(nam
         args = build(TrainConfig, read_toml(path)).args
         log = path.with_name(path.name.replace("training", "metrics")).with_suffix(".jsonl")
         lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        steps += [line["best"]["step"] for line in lines if "best" in line][-1]
+        last = lines[-1]  # where the next stage went on from a checkpoint, the log ends with its step
+        best = [line["best"]["step"] for line in lines if "best" in line]
+        steps += last["step"] if "checkpoint" in last else best[-1]
     assert steps == config.iterations > 0
     assert resolve_args(config.arch, args) == config.args
 
 
 def test_the_default_gains_what_was_aimed_at() -> None:
     second_order, first_order, clean = (score.gain for score in bundled_models()[0].scores)
-    assert second_order >= 1.5
-    assert first_order >= 1.5
-    assert clean >= 1.0
+    assert second_order >= 1.6
+    assert first_order >= 1.65
+    assert clean >= 1.45
 
 
 def test_the_default_beats_the_network_of_ten_times_its_work_on_every_set() -> None:
