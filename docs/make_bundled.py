@@ -72,7 +72,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def best_step(lines: list[dict[str, Any]]) -> int:
-    """Return the step whose weights a run kept: the best, or a checkpoint that the next stage went on from."""
+    """Return the step whose weights a run kept: the best, or a checkpoint that the next stage began with."""
     if "checkpoint" in lines[-1]:
         return int(lines[-1]["step"])
     return int(next(line["best"]["step"] for line in reversed(lines) if "best" in line))
