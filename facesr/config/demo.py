@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from facesr.config.fields import Config, Count, opt
-from facesr.config.model import DEFAULT_MODEL
+from facesr.config.model import MODEL
 from facesr.config.runtime import RuntimeConfig
 
 
@@ -24,14 +24,7 @@ class DemoConfig(Config):
         None, "Port to listen on.", panel="Page", metavar="N", shown_default="the first free one from 7860"
     )
     browser: bool = opt(True, "Open the page in your browser.", panel="Page")
-    model: str = opt(
-        DEFAULT_MODEL,
-        "A bundled name (see `facesr models`), a weight folder, a .safetensors or .pth file, or user/repo.",
-        panel="Model",
-        short="-m",
-        envvar="FACESR_MODEL",
-        metavar="NAME|PATH",
-    )
+    model: str = MODEL
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     max_pixels: Count = opt(
         25_000_000, "Reject images with more pixels than this, before decoding them.", panel="Input"

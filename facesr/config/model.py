@@ -9,7 +9,15 @@ Arch = Literal["msrresnet", "edsr", "faceunet", "rrdbnet", "srvgg"]
 
 DEFAULT_MODEL = "faceunet"
 
-# The option of every command that runs one model.
+# Options of commands that run one model.
+MODEL: Any = opt(
+    DEFAULT_MODEL,
+    "A bundled name (see `facesr models`), a weight folder, a .safetensors or .pth file, or user/repo.",
+    panel="Model",
+    short="-m",
+    envvar="FACESR_MODEL",
+    metavar="NAME|PATH",
+)
 BLEND: Any = opt(
     "",
     "Second model of the same architecture and its share of the weights, 0 to 1.",

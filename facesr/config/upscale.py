@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from annotated_types import Ge, Gt, Le
 
 from facesr.config.fields import Config, Count, WholeNumber, arg, opt
-from facesr.config.model import BLEND, DEFAULT_MODEL
+from facesr.config.model import BLEND, MODEL
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
@@ -35,14 +35,7 @@ class UpscaleConfig(Config):
         "Folder for the results, made if missing, or file for the result of one image. - writes to stdout.",
         metavar="OUTPUT",
     )
-    model: str = opt(
-        DEFAULT_MODEL,
-        "A bundled name (see `facesr models`), a weight folder, a .safetensors or .pth file, or user/repo.",
-        panel="Model",
-        short="-m",
-        envvar="FACESR_MODEL",
-        metavar="NAME|PATH",
-    )
+    model: str = MODEL
     blend: str = BLEND
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     faces: FacesMode = opt(

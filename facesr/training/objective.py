@@ -63,10 +63,7 @@ class Objective:
                 values[name] = hq.new_zeros(())
             else:
                 values[name] = self._functions[name](*_part(results, targets[one.target], one.part_px))
-        weighted = [
-            values[name] * one.weight for name, one in self._losses.items() if name not in self._shares
-        ]
-        total = reduce(add, weighted)
+        total = self.total(values)
         if self._shares:
             total = (prediction * self._gradient(results, total, values)).sum()
         if self.adversary:

@@ -195,11 +195,12 @@ class Trainer:
 
 def can_be_graphed(config: TrainConfig, device: torch.device, *, several: bool) -> bool:
     """Tell whether a step can be one CUDA graph: where nothing in it waits, and all of it is captured."""
-    # Losses that see a part of a result, or begin later, are drawn and chosen by the host.
-    plain = not any(one.share or one.start or one.part_px for one in config.loss.values())
-    plain = plain and not config.compile and config.dtype != "fp16"
-    whole = not several and config.optim.accumulate == 1 and plain and "gan" not in config.loss
-    return config.graph and device.type == "cuda" and whole
+    # The host draws the parts that losses see and chooses when they begin. A discriminator learns by itself.
+    counted = {name: one for name, one in config.loss.items() if one.counts}
+    moving = any(one.share or one.start or one.part_px for one in counted.values())
+    still = not moving and "gan" not in counted
+    whole = not several and config.optim.accumulate == 1 and not config.compile and config.dtype != "fp16"
+    return config.graph and device.type == "cuda" and whole and still
 
 
 def _stored(place: float | Tensor, value: float) -> float | Tensor:

@@ -93,20 +93,6 @@ def visit(browser: Any, server: str) -> Iterator[Any]:
     assert [url for url in requests if not url.startswith((server, "data:", "blob:"))] == []
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """Return a JPEG with EXIF of two faces."""
-    face = Image.open(ROOT / "docs" / "example" / "face-128px.png").convert("RGB")
-    sheet = Image.fromarray(noise(200, 400) // 4 + 90)
-    sheet.paste(face, (30, 36))
-    sheet.paste(face.resize((100, 100)), (250, 50))
-    exif = Image.Exif()
-    exif[271] = "a camera"
-    path = tmp_path / "two faces.jpg"
-    sheet.save(path, quality=92, exif=exif)
-    return path
-
-
 def drop(page: Any, *files: Path) -> None:
     page.locator("#images input[type=file]").set_input_files([str(file) for file in files])
 

@@ -19,8 +19,7 @@ from facesr.inference.stream import load_for
 from facesr.weights.find import find_weights
 from facesr.workflows.demo import demo
 from tests.conftest import Listener, Run, noise
-
-FACE = Path(__file__).parents[2] / "docs" / "example" / "face-128px.png"
+from tests.demo.conftest import FACE
 
 
 @pytest.fixture
@@ -29,20 +28,6 @@ def service(tiny_folder: Path, tmp_path: Path) -> Service:
     folder = tmp_path / "served"
     folder.mkdir()
     return Service(config, load_for(find_weights(config.model), config.runtime), folder)
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """Return a JPEG with EXIF of two faces."""
-    face = Image.open(FACE).convert("RGB")
-    sheet = Image.fromarray(noise(200, 400) // 4 + 90)
-    sheet.paste(face, (30, 36))
-    sheet.paste(face.resize((100, 100)), (250, 50))
-    exif = Image.Exif()
-    exif[271] = "a camera"
-    path = tmp_path / "two faces.jpg"
-    sheet.save(path, quality=92, exif=exif)
-    return path
 
 
 @pytest.mark.parametrize(

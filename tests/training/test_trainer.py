@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from facesr.config.data import DataConfig
+from facesr.config.loss import LossConfig, LossName
 from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config
 from facesr.data.batches import Batch
@@ -69,6 +70,21 @@ def test_a_graph_is_used_on_cuda_where_a_step_waits_for_nothing() -> None:
     accumulated = replace(config, optim=OptimConfig(accumulate=2))
     for other in (replace(config, dtype="fp16"), replace(config, graph=False), accumulated):
         assert not can_be_graphed(other, cuda, several=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("gan", LossConfig()),
+        ("mse", LossConfig(share=0.5)),
+        ("mse", LossConfig(start=3)),
+        ("mse", LossConfig(part_px=32)),
+    ],
+)
+def test_no_graph_is_made_of_a_step_that_the_host_decides_in(name: LossName, loss: LossConfig) -> None:
+    for one, graphed in ((loss, False), (replace(loss, weight=0), True)):
+        config = TrainConfig(loss={"l1": LossConfig(), name: one})
+        assert can_be_graphed(config, torch.device("cuda"), several=False) == graphed
 
 
 def test_a_state_of_another_device_is_taken_with_the_options_of_this_one() -> None:
