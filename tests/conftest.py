@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from facesr.cli.app import app
@@ -188,3 +189,32 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         return CliRunner().invoke(app, [str(arg) for arg in args], prog_name="facesr")
 
     return invoke
+
+
+# Of the trunk's kernels: where each is, its outputs, its inputs, its side.
+_ALEX = [
+    ("1.0", 64, 3, 11),
+    ("2.5", 192, 64, 5),
+    ("3.9", 384, 192, 3),
+    ("4.11", 256, 384, 3),
+    ("5.13", 256, 256, 3),
+]
+
+
+@pytest.fixture
+def stlpips_weights(tmp_path: Path) -> Path:
+    """Return a folder with random weights of ST-LPIPS by AlexNet."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "scaling_layer.shift": torch.full((1, 3, 1, 1), -0.1),
+        "scaling_layer.scale": torch.ones(1, 3, 1, 1),
+    }
+    for number, (name, out, inner, side) in enumerate(_ALEX):
+        size = (out, inner, side, side)
+        tensors[f"net.slice{name}.weight"] = torch.randn(size, generator=generator) / (inner * side**2) ** 0.5
+        tensors[f"net.slice{name}.bias"] = torch.zeros(out)
+        tensors[f"lin{number}.model.1.weight"] = torch.rand(1, out, 1, 1, generator=generator) / out
+    folder = tmp_path / "stlpips"
+    folder.mkdir()
+    save_file(tensors, folder / "stlpips_alex.safetensors")
+    return folder

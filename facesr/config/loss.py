@@ -10,7 +10,9 @@ from facesr.config.build import merge
 from facesr.config.fields import Config, Count, Decay, Positive, WholeNumber, key
 from facesr.errors import ConfigError
 
-LossName = Literal["l1", "charbonnier", "mse", "psnr", "pooled", "phase", "texture", "gan"]
+LossName = Literal[
+    "l1", "charbonnier", "mse", "psnr", "pooled", "phase", "texture", "stlpips_alex", "stlpips_vgg", "gan"
+]
 DiscriminatorKind = Literal["haar", "unet"]
 
 

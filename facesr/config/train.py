@@ -48,9 +48,9 @@ class TrainConfig(Config):
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: Mapping[LossName, LossConfig] = key(
-        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `pooled`, `phase`, `texture`, `gan`), each with"
-        " `weight` (1, and 0 leaves it out) or `share`, `cap`, `start`, `part_px`, and `target` (`hq` or"
-        " `sharpened`).",
+        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `pooled`, `phase`, `texture`, `stlpips_alex`,"
+        " `stlpips_vgg`, `gan`), each with `weight` (1, and 0 leaves it out) or `share`, `cap`, `start`,"
+        " `part_px`, and `target` (`hq` or `sharpened`).",
         make=lambda: {"l1": LossConfig()},
     )
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -85,7 +85,7 @@ class TrainConfig(Config):
     validate_every: WholeNumber = key("Iterations between validations; 0 never validates.", default=5000)
     best_by: MetricName = key("Metric on the validation images by which `best/` is chosen.", default="psnr")
     metric_weights: Path | None = key(
-        "Folder of the weights of ST-LPIPS, where the package of the extra `metrics` is not used.",
+        "Folder with the weights of ST-LPIPS. Without it, those of the extra `metrics` are used.",
         default=None,
     )
     sample_count: WholeNumber = key("Validation faces in the sample sheets.", default=4)

@@ -5,6 +5,7 @@ Its figures are not comparable with those of LPIPS. The weights are read as data
 """
 
 import threading
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,19 +79,25 @@ def stlpips(
         return torch.full((len(prediction),), torch.nan, device=prediction.device)
     with _loading:
         tensors = _load(trunk, find_stlpips(trunk, weights), prediction.device)
-    images = torch.cat([prediction, target])[..., crop : crop + height, crop : crop + width]
+    rows, columns = slice(crop, crop + height), slice(crop, crop + width)
+    both = [_features(images[..., rows, columns], tensors, trunk) for images in (prediction, target)]
+    total = torch.zeros(len(prediction), device=prediction.device)
+    for number, (a, b) in enumerate(zip(*both, strict=True)):
+        linear = tensors[f"lin{number}.model.1.weight"]
+        total = total + functional.conv2d((a - b).square(), linear).mean((1, 2, 3))
+    return total
+
+
+def _features(images: Tensor, tensors: dict[str, Tensor], trunk: Trunk) -> Iterator[Tensor]:
+    """Yield what each slice of the trunk makes of (B, 3, H, W), of length 1 at each place."""
     images = images.float() / (1 if images.is_floating_point() else 255) * 2 - 1
     values = (images - tensors["scaling_layer.shift"]) / tensors["scaling_layer.scale"]
-    total = torch.zeros(len(prediction), device=prediction.device)
     for number, layers in enumerate(_SLICES[trunk]):
         for layer in layers:
             values = _apply(layer, values, tensors, f"net.slice{number + 1}", trunk)
         # The root of 0 has no gradient, and a flat region can leave features that are all 0.
         norm = values.square().sum(1, keepdim=True).clamp(min=1e-20).sqrt()
-        a, b = (values / (norm + 1e-10)).chunk(2)
-        linear = tensors[f"lin{number}.model.1.weight"]
-        total = total + functional.conv2d((a - b).square(), linear).mean((1, 2, 3))
-    return total
+        yield values / (norm + 1e-10)
 
 
 def find_stlpips(trunk: Trunk, weights: Path | None = None) -> Path:

@@ -20,6 +20,7 @@ from facesr.models import resolve_args
 from facesr.processes import Rank
 from facesr.training.best import Best, choose_best, chosen_by, write_best
 from facesr.training.bound import Bound
+from facesr.training.collapse import CollapseWatch
 from facesr.training.curves import EventWriter, draw_curve
 from facesr.training.layout import BEST
 from facesr.training.run_folder import RunFolder, explain_write_errors
@@ -55,6 +56,7 @@ class TrainingLoop:
         self._facts: dict[str, str] = {}
         self._events: EventWriter | None = None
         self._validation_due = False
+        self._collapse = CollapseWatch()
 
     def resume(self) -> None:
         """Go back to the folder's last checkpoint."""
@@ -170,14 +172,16 @@ class TrainingLoop:
         """Look at the losses of the step before, which the device has finished by now."""
         if self._pending is None:
             return
-        step, losses, batch = self._pending
+        step, values, batch = self._pending
         self._pending = None
-        for name, value in zip(self.trainer.objective.names, losses.wait().tolist(), strict=True):
+        losses = dict(zip(self.trainer.objective.names, values.wait().tolist(), strict=True))
+        for name, value in losses.items():
             if not math.isfinite(value):
                 raise RunError(
                     f"the loss `{name}` at step {step} is {value}, with the images {', '.join(batch.names)}",
                     hint="lower `--lr` or check these images, then `--resume` from the last checkpoint",
                 )
+        self._collapse.see_step(losses)
 
     def _log(self, waited: float) -> None:
         learning_rate = self.trainer.learning_rate
@@ -226,6 +230,8 @@ class TrainingLoop:
             network = self.trainer.ema_network if best["weights"] == "ema" else self.trainer.network
             write_best(self.folder, network, self.config, validator, best, scores, patch_px=self.patch_px)
         self._record_validation(validator, scores)
+        if self.trainer.objective.adversary:
+            self._collapse.see_validation(scores["ema"])
 
     def _record_validation(self, validator: Validator, scores: dict[str, Table]) -> None:
         validation = {**scores, "bicubic": validator.bicubic}

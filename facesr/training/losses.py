@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from functools import cache, reduce
 from operator import add
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from facesr.errors import ConfigError
+from facesr.metrics.shift_tolerant import SMALLEST_PX, Trunk, find_stlpips, stlpips
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -101,6 +105,37 @@ def _filters(device: torch.device) -> Tensor:
     drawn -= drawn.mean((1, 2, 3), keepdim=True)
     return (drawn / drawn.square().sum((1, 2, 3), keepdim=True).sqrt()).to(device)
 
+
+def _perceptual(name: str, trunk: Trunk, weights: Path | None) -> Loss:
+    find_stlpips(trunk, weights)  # refused now if there are none
+
+    def loss(prediction: Tensor, target: Tensor) -> Tensor:
+        side = min(prediction.shape[-2:])
+        if side < SMALLEST_PX:
+            raise ConfigError(
+                f"the loss `{name}` needs {SMALLEST_PX} px a side, and sees {side}",
+                hint=f"raise `--crop` or `loss.{name}.part_px`",
+            )
+        return stlpips(prediction, target, trunk=trunk, weights=weights).mean()
+
+    return loss
+
+
+def make_loss(name: str, *, weights: Path | None = None) -> Loss:
+    """Return a loss by its name, `gan` excepted.
+
+    Args:
+        name: As in `facesr.config.loss.LossName`.
+        weights: Folder of the weights of ST-LPIPS, where they are not those of the extra `metrics`.
+
+    Raises:
+        MissingExtra: The loss needs weights, and there are none.
+    """
+    return _perceptual(name, _TRUNKS[name], weights) if name in _TRUNKS else LOSSES[name]
+
+
+# Losses that are metrics too, by their names there.
+_TRUNKS: dict[str, Trunk] = {"stlpips_alex": "alex", "stlpips_vgg": "vgg"}
 
 # To add a loss: write its function, add a line here and a name to `facesr.config.loss.LossName`.
 LOSSES: dict[str, Loss] = {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from facesr.config.loss import DiscriminatorConfig, LossConfig, LossName
 from facesr.degradation.kernels import usm_sharpen
 from facesr.training.adversary import Adversary
-from facesr.training.losses import LOSSES
+from facesr.training.losses import make_loss
 
 Value = TypeVar("Value", Tensor, float)
 
@@ -31,10 +32,12 @@ class Objective:
         losses: Mapping[LossName, LossConfig],
         discriminator: DiscriminatorConfig | None = None,
         device: torch.device | None = None,
+        *,
+        weights: Path | None = None,
     ) -> None:
         self._losses: dict[str, LossConfig] = {name: one for name, one in losses.items() if one.counts}
         self._shares = {name: one for name, one in self._losses.items() if one.share}
-        self._functions = {name: LOSSES[name] for name in self._losses if name != "gan"}
+        self._functions = {name: make_loss(name, weights=weights) for name in self._losses if name != "gan"}
         self.adversary: Adversary | None = None
         if "gan" in self._losses:
             self.adversary = Adversary(discriminator or DiscriminatorConfig(), device or torch.device("cpu"))

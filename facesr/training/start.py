@@ -20,6 +20,7 @@ from facesr.models import resolve_args
 from facesr.models.base import Traits, Window
 from facesr.processes import rank_from_environment
 from facesr.results import TrainResult
+from facesr.training.collapse import GRIDS
 from facesr.training.distributed import join_processes, worker_count
 from facesr.training.initial import initial_network
 from facesr.training.loop import TrainingLoop
@@ -66,7 +67,12 @@ def start(
         folder = RunFolder(config.out or Path())
         validator = None
         if sets and ranks.rank == 0:
-            validator = Validator.prepare(sets, best_by=config.best_by, metric_weights=config.metric_weights)
+            validator = Validator.prepare(
+                sets,
+                best_by=config.best_by,
+                also=GRIDS if trainer.objective.adversary else (),
+                metric_weights=config.metric_weights,
+            )
         loop = TrainingLoop(
             config, folder, trainer, validator, reporter, ranks, data=fingerprint(folders), patch_px=max(size)
         )

@@ -35,7 +35,7 @@ class Trainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # With averaged weights, for validation and for keeping.
         self.ema_network = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.objective = Objective(config.loss, config.discriminator, device)
+        self.objective = Objective(config.loss, config.discriminator, device, weights=config.metric_weights)
         self.step = 0  # steps done
         self._loss_sums = torch.zeros(len(self.objective.names), device=device)
         self._loss_count = 0

@@ -44,20 +44,28 @@ class Validator:
 
     sets: tuple[PairSet, ...]
     bicubic: Table
-    metrics: tuple[str, ...]  # PSNR, SSIM and what the best weights are chosen by
+    metrics: tuple[str, ...]  # PSNR, SSIM, what the best weights are chosen by, and what is watched
     metric_weights: Path | None = None  # folder of the weights of ST-LPIPS, None for the installed package
 
     @classmethod
     def prepare(
-        cls, sets: Iterable[PairSet], *, best_by: str = "psnr", metric_weights: Path | None = None
+        cls,
+        sets: Iterable[PairSet],
+        *,
+        best_by: str = "psnr",
+        also: Iterable[str] = (),
+        metric_weights: Path | None = None,
     ) -> "Validator":
-        """Score bicubic on each set once, and refuse a `best_by` that ranks nothing or lacks a value."""
+        """Score bicubic on each set once, and refuse a `best_by` that ranks nothing or lacks a value.
+
+        The metrics in `also` are scored too.
+        """
         if not METRICS[best_by].has_best:
             raise ConfigError(
                 f"`best_by` is {best_by}, of which neither high nor low values are better",
                 hint="choose another metric, such as `--set best_by=niqe`",
             )
-        sets, metrics = tuple(sets), tuple(dict.fromkeys(("psnr", "ssim", best_by)))
+        sets, metrics = tuple(sets), tuple(dict.fromkeys(("psnr", "ssim", best_by, *also)))
         baseline = {
             one.name: mean_scores(
                 measure(enlarge_like(lq, hq), hq, names=metrics, weights=metric_weights)

@@ -16,26 +16,10 @@ from facesr.errors import ConfigError, MissingExtra, WeightsError
 from facesr.metrics import shift_tolerant, stlpips
 from facesr.metrics.shift_tolerant import Trunk
 
-SHAPES = {
-    "alex": {"1.0": (64, 3, 11), "2.5": (192, 64, 5), "3.9": (384, 192, 3), "4.11": (256, 384, 3),
-             "5.13": (256, 256, 3)},
-}  # fmt: skip
-
 
 @pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    generator = torch.Generator().manual_seed(0)
-    tensors = {
-        "scaling_layer.shift": torch.full((1, 3, 1, 1), -0.1),
-        "scaling_layer.scale": torch.ones(1, 3, 1, 1),
-    }
-    for number, (name, (out, inner, side)) in enumerate(SHAPES["alex"].items()):
-        size = (out, inner, side, side)
-        tensors[f"net.slice{name}.weight"] = torch.randn(size, generator=generator) / (inner * side**2) ** 0.5
-        tensors[f"net.slice{name}.bias"] = torch.zeros(out)
-        tensors[f"lin{number}.model.1.weight"] = torch.rand(1, out, 1, 1, generator=generator) / out
-    save_file(tensors, tmp_path / "stlpips_alex.safetensors")
-    return tmp_path
+def weights(stlpips_weights: Path) -> Path:
+    return stlpips_weights
 
 
 def pictures() -> tuple[Tensor, Tensor]:

@@ -1,11 +1,15 @@
 import math
 import typing
+from pathlib import Path
 
 import pytest
 import torch
 
 from facesr.config.loss import LossConfig, LossName
+from facesr.config.train import train_recipe
 from facesr.degradation.kernels import usm_sharpen
+from facesr.errors import ConfigError, MissingExtra
+from facesr.metrics import stlpips
 from facesr.metrics.fidelity import psnr
 from facesr.training.losses import LOSSES, phase
 from facesr.training.objective import Objective
@@ -41,7 +45,7 @@ def test_each_loss_has_a_target_of_its_own() -> None:
 
 
 def test_every_loss_has_its_name_in_the_configuration() -> None:
-    assert {*LOSSES, "gan"} == set(typing.get_args(LossName))
+    assert {*LOSSES, "stlpips_alex", "stlpips_vgg", "gan"} == set(typing.get_args(LossName))
 
 
 @pytest.mark.parametrize(
@@ -87,3 +91,34 @@ def test_the_phase_loss_finds_lattices_and_nothing_else(period: int, size: tuple
     assert float(phase(flat + lattice.roll((1, 3), (0, 1)), flat + lattice)) > 0.3 * found
     assert float(phase(smooth, flat)) < 0.02
     assert float(phase(smooth + lattice, smooth)) == pytest.approx(found, rel=0.2)
+
+
+def test_a_metric_as_a_loss_has_its_value_and_is_lowered_by_following_it(stlpips_weights: Path) -> None:
+    losses = {"l1": LossConfig(weight=1e-6), "stlpips_alex": LossConfig(part_px=128)}
+    objective = Objective(losses, weights=stlpips_weights)  # type: ignore[arg-type]
+    prediction, hq = torch.rand(2, 2, 3, 96, 80, generator=torch.Generator().manual_seed(0))
+    prediction.requires_grad_()
+    values, total = objective(prediction, hq)
+    before = stlpips(prediction, hq, weights=stlpips_weights).mean()
+    assert torch.equal(values["stlpips_alex"], before)
+    (gradient,) = torch.autograd.grad(total, prediction)
+    moved = prediction - 0.05 * gradient / gradient.abs().max()
+    assert stlpips(moved, hq, weights=stlpips_weights).mean() < before
+
+
+def test_a_metric_as_a_loss_says_what_it_lacks(
+    stlpips_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {"l1": LossConfig(), "stlpips_alex": LossConfig(part_px=48)}
+    objective = Objective(losses, weights=stlpips_weights)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="`stlpips_alex` needs 64 px a side, and sees 48"):
+        objective(PREDICTION, HQ)
+    monkeypatch.setattr("facesr.metrics.shift_tolerant.find_spec", lambda name: None)
+    for recipe in ("sharp", "sharp-cpu"):
+        with pytest.raises(MissingExtra, match="metrics"):
+            Objective(train_recipe(recipe).loss)
+
+
+def test_the_sharp_recipes_choose_by_what_they_do_not_train_with() -> None:
+    for recipe in map(train_recipe, ("sharp", "sharp-cpu")):
+        assert recipe.best_by not in {*recipe.loss, "psnr"}
