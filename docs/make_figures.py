@@ -40,7 +40,7 @@ def main() -> None:
     rows = [
         [
             ("64 px, blurred and JPEG, bicubic", _bicubic(bad)),
-            ("facesr", facesr.upscale_image(bad, model)),
+            ("facesr", facesr.restore_faces(bad, model)),
             ("truth", truth),
         ],
         [("128 px crop, bicubic", _bicubic(small)), ("facesr", facesr.upscale_image(small, model)), None],
