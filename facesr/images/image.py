@@ -17,6 +17,8 @@ SameDepth = TypeVar("SameDepth", Array, Deep, Pixels)
 # Pillow's own threshold for a suspicious size; larger files are refused before they are decoded.
 MAX_PIXELS = 89_478_485
 
+_BAND_PX = 1024  # rows
+
 
 @final
 @dataclass(frozen=True)
@@ -94,13 +96,27 @@ def _resample(pixels: SameDepth, size: tuple[int, int], kernel: Image.Resampling
     """Resize (h, w) or (h, w, 3) pixels of 8 or 16 bits to (width, height)."""
     resized: Any
     if pixels.dtype == np.uint8:
-        resized = np.asarray(Image.fromarray(pixels).resize(size, kernel))
+        resized = _resample_8_bits(pixels, size, kernel)
     elif pixels.ndim == 3:
         resized = np.stack([_resample(pixels[..., index], size, kernel) for index in range(3)], axis=2)
     else:
         plane = np.asarray(Image.fromarray(pixels.astype(np.float32)).resize(size, kernel))
         resized = plane.round().clip(0, 65_535).astype(np.uint16)
     return resized  # type: ignore[no-any-return]
+
+
+def _resample_8_bits(pixels: Array, size: tuple[int, int], kernel: Image.Resampling) -> Array:
+    image, (width, height) = Image.fromarray(pixels), size
+    if height <= _BAND_PX:
+        return np.asarray(image.resize(size, kernel))
+    # Pillow's own image of the whole would take more memory than the result.
+    wide = image.resize((width, image.height), kernel)
+    resized = np.empty((height, width, *pixels.shape[2:]), np.uint8)
+    for top in range(0, height, _BAND_PX):
+        band = resized[top : top + _BAND_PX]
+        first, last = (edge * image.height / height for edge in (top, top + len(band)))
+        band[:] = np.asarray(wide.resize((width, len(band)), kernel, box=(0, first, width, last)))
+    return resized
 
 
 def to_pil(image: ImageData) -> Image.Image:

@@ -96,7 +96,7 @@ def encode_image(
         with _memory_file(name) as stream:
             image.save(stream, name, **options)
             stream.seek(0)
-            encoded = stream.read()
+            encoded = stream.getvalue() if isinstance(stream, io.BytesIO) else stream.read()  # without a copy
         if is_plain:
             return encoded
         pixels = picture.channels.astype(np.uint16)

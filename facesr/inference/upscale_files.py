@@ -13,7 +13,7 @@ from facesr.errors import ConfigError, ImageError
 from facesr.events import Failure, Reporter
 from facesr.faces.find import Face, find_faces
 from facesr.files.jobs import Job
-from facesr.images.image import ImageData
+from facesr.images.image import MAX_PIXELS, ImageData
 from facesr.images.note import WHOLE, add_note, read_note
 from facesr.images.read import read_image
 from facesr.images.write import (
@@ -32,6 +32,9 @@ from facesr.processes import own_cores
 from facesr.results import FoundFace, UpscaleResult
 from facesr.weights.find import WeightFiles
 from facesr.weights.load import Model
+
+# A result may have this many times the pixels that an input may have, and takes about so much memory a pixel.
+_MOST_GROWTH, _BYTES = 8, 9
 
 
 def upscale_files(
@@ -62,7 +65,7 @@ def upscale_files(
     def decode(job: Job) -> tuple[Photograph, bool]:
         with times.measure("decode"):
             image = read_image(job.source.path, max_pixels=config.max_pixels, truncated=config.truncated)
-        for note in check_result(image, job.target, size):
+        for note in check_result(image, job.target, size, max_pixels=config.max_pixels):
             notes.setdefault(note, []).append(job.source.path)
         with times.measure("faces"):
             photo = _plan(image, config, size)
@@ -262,7 +265,7 @@ def upscale_bytes(
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels, truncated=config.truncated)
     suffix = sniff_suffix(content) if config.format == "auto" else f".{config.format}"
     size = _enlargement(config, models[0])
-    for note in check_result(image, Path(f"stdin{suffix}"), size):
+    for note in check_result(image, Path(f"stdin{suffix}"), size, max_pixels=config.max_pixels):
         reporter.warn(note)
     photo = _plan(image, config, size, find)
     if chosen is not None:
@@ -297,10 +300,19 @@ def upscale_bytes(
     return Enlarged(encoded, suffix, image, enlarged, result)
 
 
-def check_result(image: ImageData, target: Path, size: Enlargement) -> list[str]:
-    """Refuse, before the network runs, a result that its format cannot hold, else say what is lost."""
+def check_result(image: ImageData, target: Path, size: Enlargement, *, max_pixels: int) -> list[str]:
+    """Refuse, before the network runs, a result that is too large or its format cannot hold.
+
+    Otherwise say what is lost. `max_pixels` is the limit for inputs.
+    """
     height, width = size.size(image)
     check_writable(target, height=height, width=width)
+    wanted = -(-height * width // _MOST_GROWTH)
+    if wanted > max(max_pixels, MAX_PIXELS):
+        raise ImageError(
+            f"the result would be {width}x{height} and need {height * width * _BYTES / 2**30:.0f} GiB",
+            hint=f"choose a smaller `--outscale`, such as 1, or allow it with `--max-pixels {wanted}`",
+        )
     notes = list(image.notes)
     if image.alpha is not None and not holds_alpha(target.suffix):
         notes.append("transparency is laid on white")

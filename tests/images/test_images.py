@@ -72,6 +72,17 @@ def test_16_bit_grey_is_resized_at_its_depth(size: tuple[int, int]) -> None:
     assert np.abs(out - exact.clip(0, 65_535)[..., None]).max() <= 0.6
 
 
+@pytest.mark.parametrize("size", [(80, 60), (33, 41), (7, 5), (20, 28)])
+def test_bands_of_a_resized_image_join_without_a_seam(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = ImageData(noise(20, 28))
+    whole = image.resized(*size).rgb
+    monkeypatch.setattr("facesr.images.image._BAND_PX", 8)
+    banded = image.resized(*size).rgb
+    assert np.array_equal(whole, banded)
+
+
 def test_float_grey_in_the_unit_range_becomes_16_bit_grey(tmp_path: Path) -> None:
     ramp = np.linspace(0, 1, 4 * 6, dtype=np.float32).reshape(4, 6)
     Image.fromarray(ramp).save(tmp_path / "a.tiff")

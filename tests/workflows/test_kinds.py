@@ -127,6 +127,19 @@ def test_max_pixels_and_templates_are_checked(awkward: Path, tmp_path: Path, tin
             run(awkward, tmp_path / "out", tiny_folder, name=name)
 
 
+def test_a_result_that_needs_much_memory_is_refused_unless_more_pixels_are_allowed(
+    awkward: Path, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facesr.inference.upscale_files.MAX_PIXELS", 10)
+    result, _ = run(awkward / "rgb.png", tmp_path / "out", tiny_folder, max_pixels=140)
+    (failure,) = result.failed
+    assert "the result would be 56x40" in failure.reason
+    assert "`--outscale`, such as 1, or allow it with `--max-pixels 280`" in failure.hint
+    for changes in ({"max_pixels": 280}, {"max_pixels": 140, "outscale": 2.0}):
+        result, _ = run(awkward / "rgb.png", tmp_path / "out", tiny_folder, overwrite=True, **changes)
+        assert not result.failed
+
+
 def test_shards_write_together_what_one_run_writes(awkward: Path, tmp_path: Path, tiny_folder: Path) -> None:
     whole, _ = run(awkward, tmp_path / "whole", tiny_folder)
     parts = [run(awkward, tmp_path / "parts", tiny_folder, shard=f"{index}/3")[0] for index in range(3)]
