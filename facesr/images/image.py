@@ -96,7 +96,7 @@ def _resample(pixels: SameDepth, size: tuple[int, int], kernel: Image.Resampling
     """Resize (h, w) or (h, w, 3) pixels of 8 or 16 bits to (width, height)."""
     resized: Any
     if pixels.dtype == np.uint8:
-        resized = _resample_8_bits(pixels, size, kernel)
+        resized = _resample_8_bits(pixels, size, kernel)  # type: ignore[arg-type]
     elif pixels.ndim == 3:
         resized = np.stack([_resample(pixels[..., index], size, kernel) for index in range(3)], axis=2)
     else:
