@@ -31,9 +31,9 @@ RESAMPLES = 10_000
 def main(name: str, hq: Path, *folders: Path) -> None:
     """Print a line for each measure of each folder."""
     model = facesr.load_model(name)
-    listed = list_hq(hq, hint="check the path")
+    listed = list_hq(hq, hint="name an existing path")
     for folder in folders:
-        pairs = list_pairs(folder, listed, scale=4, matching=Matching(), hint="check the path")
+        pairs = list_pairs(folder, listed, scale=4, matching=Matching(), hint="name an existing path")
         lq, truths = ([read_image(path).rgb8 for path in paths] for paths in (pairs.lq, pairs.hq))
         inputs = [bicubic(pixels, height=4 * len(pixels), width=4 * pixels.shape[1]) for pixels in lq]
         results = [np.asarray(facesr.upscale_image(pixels, model)) for pixels in lq]

@@ -86,7 +86,7 @@ def map_ahead(
         except ImageError as error:
             return Outcome(item, error)
         except MemoryError:
-            return Outcome(item, ImageError("needs more memory than there is"))
+            return Outcome(item, ImageError("needs more memory than is available"))
 
     for item in items:
         pending.append((item, executor.submit(function, item)))

@@ -59,7 +59,7 @@ def warn_of_repetition(reporter: Reporter, work: str) -> None:
     count = max(ranks.world_size, step_tasks())
     is_first = ranks.rank == 0 and (step_tasks() == 1 or _number("SLURM_PROCID") == 0)
     if count > 1 and is_first:
-        reporter.warn(f"{count} processes were started, and each of them {work}, so start one instead")
+        reporter.warn(f"{count} processes were started, and each of them {work}. Start one instead")
 
 
 def leave_if_unguarded() -> None:
@@ -95,8 +95,8 @@ def refuse_lone_tasks() -> None:
     tasks = step_tasks()
     if tasks > 1:
         raise ConfigError(
-            f"SLURM started {tasks} tasks, each of which would train on its own",
-            hint="start one a node, and the processes by torchrun: `srun --ntasks-per-node=1 torchrun …`",
+            f"SLURM started {tasks} tasks, and each of them would train separately",
+            hint="start one task per node, and processes by torchrun: `srun --ntasks-per-node=1 torchrun …`",
         )
 
 

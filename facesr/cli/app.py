@@ -20,11 +20,11 @@ from facesr.version import __version__
 
 # What the next run makes of one that was broken off. Others keep nothing.
 _AFTER_STOP = {
-    "upscale": "run the same command again to go on",
-    "degrade": "run the same command again to go on",
-    "train": "a run that has begun goes on with `--resume` and its folder",
+    "upscale": "run the same command again to continue",
+    "degrade": "run the same command again to continue",
+    "train": "continue a run that has begun with `--resume` and its folder",
 }
-_NOTHING_KEPT = "nothing is kept to go on with, the same command starts anew"
+_NOTHING_KEPT = "nothing was saved. Run the same command again"
 
 
 class Terminated(BaseException):
@@ -89,7 +89,7 @@ def _stop_behind(error: BaseException | None) -> tuple[str, int] | None:
 
 app = typer.Typer(
     cls=_Group,
-    help="4x blind face super-resolution: small or bad pictures of faces become large and clean ones.",
+    help="4x blind face super-resolution: restores faces in photographs and enlarges small or bad images.",
     epilog="A restored face is an estimate, not evidence of identity.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,

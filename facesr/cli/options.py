@@ -25,7 +25,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one key of the configuration; may be repeated.",
+        help="Override one key of the configuration. May be repeated.",
         rich_help_panel=_FILE_PANEL,
     ),
 ]

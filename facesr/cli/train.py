@@ -41,5 +41,5 @@ def _summary(result: TrainResult) -> str:
         best = f", best {result.best_psnr:.2f} dB ({gain:+.2f} over bicubic) in {result.run / 'best'}"
     if result.stopped_by:
         how = f"stopped by {result.stopped_by} at step {result.step} of {result.iterations}"
-        return f"{how}{best}; go on with `facesr train --resume {result.run}`"
+        return f"{how}{best}. Continue with `facesr train --resume {result.run}`"
     return f"{result.step} steps done{best}"

@@ -73,7 +73,7 @@ def _rate(result: UpscaleResult) -> float:
 def _summary(result: UpscaleResult) -> str:
     done = _counts(result)
     if not result.device:
-        why = f"all results are already in {result.output}" if result.skipped else "no pictures in this shard"
+        why = f"all results are already in {result.output}" if result.skipped else "no images in this shard"
         return f"{done}; {why}"
     speed = f"{_rate(result):.1f} images/s with {result.model} on {result.device} ({result.dtype})"
     return f"{done} to {result.output} at {speed}"

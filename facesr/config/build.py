@@ -19,7 +19,7 @@ def read_toml(path: Path) -> Tree:
     try:
         return tomllib.loads(expand_home(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {path}", hint="check the path") from None
+        raise ConfigError(f"no such configuration file: {path}", hint="name an existing path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except (ValueError, RecursionError) as error:  # the latter from a thousand brackets

@@ -50,7 +50,7 @@ class DataConfig(Config):
         metavar="NAME[=SHARE]",
     )
     degradations: Mapping[str, Degradation] = key(
-        "The degradations themselves by the names in `degradation`, read from there if not given.", make=dict
+        "Degradations by the names in `degradation` (default: read from there).", make=dict
     )
     lq_suffix: str = key(
         "Ending of the names in `train_lq` and `val_lq`, such as x4, ignored when matching.", default=""
@@ -59,27 +59,27 @@ class DataConfig(Config):
         "Crop HQ images whose sides the scale does not divide, as BasicSR does.", default=False
     )
     usm_source: bool = key("Sharpen the HQ image before it is degraded, as Real-ESRGAN does.", default=False)
-    flip_chance: Chance = key("Probability of a mirror image.", default=0.5)
-    rotate_chance: Chance = key("Probability of a turn by 90, 180 or 270 degrees.", default=0.0)
+    flip_chance: Chance = key("Probability of mirroring.", default=0.5)
+    rotate_chance: Chance = key("Probability of rotating by 90, 180 or 270 degrees.", default=0.0)
     brightness_chance: Chance = key("Probability of a change of brightness.", default=0.5)
-    brightness: Range = key("Range of its factor.", default=(0.7, 1.3))
+    brightness: Range = key("Range of the factor.", default=(0.7, 1.3))
     contrast_chance: Chance = key("Probability of a change of contrast.", default=0.5)
-    contrast: Range = key("Range of its factor.", default=(0.7, 1.3))
+    contrast: Range = key("Range of the factor.", default=(0.7, 1.3))
     zoom_chance: Chance = key("Probability of a random zoom and shift of the whole image.", default=0.0)
     zoom: PositiveRange = key(
-        "Range of its factor. Below 1 it reduces, with mirrored borders unless crops are taken.",
+        "Range of the zoom. Below 1 the image shrinks, with mirrored borders unless `crop_px` is set.",
         default=(0.8, 1.3),
     )
-    shift: Chance = key("Largest shift with it, as a part of the side.", default=0.1)
+    shift: Chance = key("Largest shift with a zoom, relative to the side.", default=0.1)
     reuse: Count = key("How often each degraded image is used, from a ring.", default=1)
-    ring: Count = key("Pictures that the ring holds, if `reuse` is above 1.", default=256)
+    ring: Count = key("Number of images that the ring holds, if `reuse` is above 1.", default=256)
     resident: Literal["auto", "yes", "no"] = key(
         "Keep HQ images on the device and make LQ there. auto does on CUDA if they take less than half of its"
         " free memory.",
         default="auto",
     )
     workers: WholeNumber | Auto = key(
-        "Processes that prepare images, auto is 8, or the cores that each process has if they are fewer.",
+        "Number of processes that prepare images. auto uses up to 8, one per core.",
         default="auto",
     )
 

@@ -17,38 +17,41 @@ from facesr.errors import ConfigError
 class DegradeConfig(Config):
     """Make LQ images from HQ ones."""
 
-    hq: Path | None = arg("An HQ image, or a folder of them.", metavar="HQ", default=None)
+    hq: Path | None = arg("HQ image, or folder of HQ images.", metavar="HQ", default=None)
     lq: Path | None = arg(
-        "Folder for the LQ images, made if missing, or PNG file for that of one HQ image.",
+        "Folder for the LQ images, created if missing, or a PNG file for a single HQ image.",
         metavar="LQ",
         default=None,
     )
     preset: Preset | None = opt(
-        None, "A bundled degradation, `default` unless a file brings steps.", panel="Degradation", short="-p"
+        None,
+        "Bundled degradation (default: `default`, unless a file defines the steps).",
+        panel="Degradation",
+        short="-p",
     )
-    scale: Count = opt(DEFAULT_SCALE, "How many times smaller the LQ side is.", panel="Degradation")
+    scale: Count = opt(DEFAULT_SCALE, "Factor by which LQ is smaller.", panel="Degradation")
     seed: int = opt(0, "Random seed.", panel="Degradation")
-    copies: Count = opt(1, "LQ images of each HQ one, each with its own draws.", panel="Degradation")
+    copies: Count = opt(1, "Number of LQ images per HQ image, each with its own draws.", panel="Degradation")
     replay: Path | None = opt(
         None,
         "Repeat the draws in a file of --params-out, or in LQ PNGs, instead of drawing.",
         panel="Degradation",
     )
     recursive: bool = opt(
-        False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
+        False, "Include sub-folders, and mirror them in the output.", panel="Input", short="-r"
     )
     size_px: Annotated[int, Ge(1), Le(16_384)] | None = opt(
         None,
-        "First cut the middle square and resize it to this side.",
+        "Cut the middle square and resize it to this side first.",
         panel="Input",
         flag="--size",
         metavar="PX",
     )
     strict: bool = opt(
-        False, "Refuse images whose sides the scale does not divide, instead of cropping.", panel="Input"
+        False, "Reject images whose sides the scale does not divide, instead of cropping them.", panel="Input"
     )
     hq_out: Path | None = opt(
-        None, "Folder for the HQ images as they were degraded, or PNG file for one.", panel="Output"
+        None, "Folder for the HQ images as they were degraded, or a PNG file for one.", panel="Output"
     )
     params_out: Path | None = opt(
         None, "JSON Lines file that lists what was drawn for each result.", panel="Output"
@@ -56,14 +59,14 @@ class DegradeConfig(Config):
     preview: Path | None = opt(
         None, "PNG file for a sheet of some inputs and several draws of each.", panel="Output"
     )
-    overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
+    overwrite: bool = opt(False, "Replace existing results instead of skipping them.", panel="Output")
     workers: Count | Auto = opt(
-        "auto", "Threads, auto is one for each core.", panel="Output", metavar="auto|N"
+        "auto", "Number of threads. auto uses one per core.", panel="Output", metavar="auto|N"
     )
     print_config: bool = opt(
         False, "Print the resolved configuration as TOML and exit.", panel="Configuration"
     )
-    degradation: Degradation = key("The degradation itself, the preset's if not given.", default=None)
+    degradation: Degradation = key("Degradation with its steps (default: the preset's).", default=None)
 
     def resolved(self) -> Self:
         """Take the preset's degradation where none is given."""

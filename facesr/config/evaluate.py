@@ -106,7 +106,7 @@ class EvalConfig(Config):
             self._check_no_reference()
         elif self.lq is None and self.sr is None:
             raise ConfigError(
-                "nothing to score", hint="give LQ pictures to restore (`--lq`), or restored ones (`--sr`)"
+                "nothing to score", hint="give LQ images to restore (`--lq`), or restored ones (`--sr`)"
             )
 
         if self.blend and len(self.model) > 1:
@@ -149,6 +149,6 @@ class EvalConfig(Config):
         """Refuse a model beside pictures that are restored already; the default one is not meant."""
         if {"sr", "model"} <= file.keys() | given.keys():
             raise ConfigError(
-                "both restored pictures and a model to restore some", hint="leave out `--sr` or `--model`"
+                "both restored images and a model to restore some", hint="leave out `--sr` or `--model`"
             )
         return {}

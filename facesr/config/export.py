@@ -12,8 +12,8 @@ from facesr.errors import ConfigError
 class ExportConfig(Config):
     """Write a model as an ONNX file."""
 
-    model: str = arg("As `upscale --model` takes it.", metavar="MODEL")
-    output: Path = arg("The file, ending in .onnx.", metavar="OUTPUT")
+    model: str = arg("Model to export, as in `upscale --model`.", metavar="MODEL")
+    output: Path = arg("ONNX file to write, ending in .onnx.", metavar="OUTPUT")
     blend: str = BLEND
     overwrite: bool = opt(False, "Replace a file that exists.", panel="Output")
 

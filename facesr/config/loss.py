@@ -20,16 +20,20 @@ DiscriminatorKind = Literal["haar", "unet"]
 class LossConfig(Config):
     """One loss of the sum."""
 
-    weight: Annotated[float, Ge(0)] = key("Its factor in the sum. 0 leaves it out.", default=1.0)
+    weight: Annotated[float, Ge(0)] = key("Factor in the sum. 0 leaves the loss out.", default=1.0)
     share: Annotated[float, Ge(0)] = key(
-        "Instead of a weight, the norm of its gradient on the result over that of the weighted losses.",
+        "Norm of its gradient on the result relative to that of the weighted losses. Replaces the weight.",
         default=0.0,
     )
-    cap: Annotated[float, Ge(0)] = key("The largest weight that a share may come to. 0: any.", default=0.0)
-    start: WholeNumber = key("The step from which it counts.", default=0)
-    part_px: WholeNumber = key("Side of the random part of each result that it sees. 0: all.", default=0)
+    cap: Annotated[float, Ge(0)] = key(
+        "Largest weight that a share may come to. 0 sets no limit.", default=0.0
+    )
+    start: WholeNumber = key("Step from which the loss counts.", default=0)
+    part_px: WholeNumber = key(
+        "Side of the random part of each result that the loss sees. 0 takes all of it.", default=0
+    )
     target: Literal["hq", "sharpened"] = key(
-        "What the result is compared with: HQ, or HQ sharpened as Real-ESRGAN does, which costs PSNR.",
+        "Image to compare with: HQ, or HQ sharpened as in Real-ESRGAN, which costs PSNR.",
         default="hq",
     )
 
@@ -49,9 +53,9 @@ class DiscriminatorConfig(Config):
     kind: DiscriminatorKind = key(
         "haar: small, sees the finest detail apart. unet: Real-ESRGAN's, scores each pixel.", default="haar"
     )
-    features: Count = key("Its channels.", default=32)
-    learning_rate: Positive = key("Of its Adam. It does not change.", default=4e-4)
-    betas: tuple[Decay, Decay] = key("Its Adam's decay rates.", default=(0.5, 0.99))
+    features: Count = key("Channels of the discriminator.", default=32)
+    learning_rate: Positive = key("Learning rate of the discriminator's Adam. It is constant.", default=4e-4)
+    betas: tuple[Decay, Decay] = key("Decay rates of the discriminator's Adam.", default=(0.5, 0.99))
 
 
 def has_old_losses(tree: Mapping[str, Any]) -> bool:

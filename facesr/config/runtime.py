@@ -23,7 +23,7 @@ class RuntimeConfig(Config):
 
     device: Device = opt(
         "auto",
-        "Where the network runs. auto takes CUDA, then MPS, then the CPU.",
+        "Device that runs the network. auto takes CUDA, then MPS, then the CPU.",
         panel="Model",
         short="-d",
         envvar="FACESR_DEVICE",
@@ -40,10 +40,10 @@ class RuntimeConfig(Config):
     )
     tile: WholeNumber | Auto = opt(
         "auto",
-        "Pictures up to this side, input pixels, are taken whole, larger ones in pieces; 0 takes all whole.",
+        "Largest side, in input pixels, to process in one piece. Larger images are tiled. 0 disables tiling.",
         panel="Model",
         metavar="auto|0|N",
     )
     self_ensemble: bool = key(
-        "Take the mean with the result for the mirror image: about 0.05 dB for twice the time.", default=False
+        "Average with the result of the mirror image. Gains about 0.05 dB for twice the time.", default=False
     )

@@ -30,20 +30,18 @@ class TrainConfig(Config):
         panel="Training",
         metavar="NAME|PATH",
     )
-    arch: Arch = opt("msrresnet", "The network.", panel="Training")
-    blocks: Count | None = opt(
-        None, "Its residual blocks; the network's default if not given.", panel="Training"
-    )
+    arch: Arch = opt("msrresnet", "Network architecture.", panel="Training")
+    blocks: Count | None = opt(None, "Number of residual blocks (default: by the network).", panel="Training")
     scale: Count | None = opt(
-        None, "Its enlargement.", panel="Training", shown_default="the network's default"
+        None, "Enlargement of the network.", panel="Training", shown_default="the network's default"
     )
-    features: Count | None = key("Its channels. The network's default if not given.", default=None)
+    features: Count | None = key("Channels of the network (default: by the network).", default=None)
     args: Mapping[str, Any] = key("Constructor arguments of the network.", make=dict)
     iterations: Count = opt(
-        300_000, "Steps of the optimiser.", panel="Training", shown_default="by the recipe"
+        300_000, "Number of optimiser steps.", panel="Training", shown_default="by the recipe"
     )
     batch: Count = opt(
-        8, "Pictures a step, over all processes.", panel="Training", shown_default="by the recipe"
+        8, "Images per step, over all processes.", panel="Training", shown_default="by the recipe"
     )
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -55,23 +53,21 @@ class TrainConfig(Config):
     )
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     init: str | None = opt(
-        None, "Weights to start from, as `upscale --model` takes them.", panel="Training", metavar="NAME|PATH"
+        None, "Weights to start from, as in `upscale --model`.", panel="Training", metavar="NAME|PATH"
     )
     device: Device = opt(
         "auto",
-        "Where to train; auto takes CUDA, then MPS, then the CPU.",
+        "Device to train on. auto takes CUDA, then MPS, then the CPU.",
         panel="Run",
         short="-d",
         envvar="FACESR_DEVICE",
         metavar="auto|cpu|cuda|cuda:N|mps",
     )
-    seed: int = opt(0, "Changes every draw.", panel="Run")
+    seed: int = opt(0, "Random seed.", panel="Run")
     deterministic: bool = opt(False, "Refuse operations whose results vary on CUDA.", panel="Run")
-    out: Path | None = opt(
-        None, "Run folder; runs/<arch>-<time> if not given.", panel="Run", metavar="FOLDER"
-    )
+    out: Path | None = opt(None, "Run folder (default: runs/<arch>-<time>).", panel="Run", metavar="FOLDER")
     resume: Path | None = opt(
-        None, "Go on with this run, with its configuration.", panel="Run", metavar="RUN"
+        None, "Run folder to continue, with its configuration.", panel="Run", metavar="RUN"
     )
     dtype: Dtype = key("Precision of the forward pass (autocast). auto is fp32.", default="auto")
     compile: bool = key("Compile the network with torch.compile.", default=False)
@@ -82,7 +78,7 @@ class TrainConfig(Config):
     )
     log_every: Count = key("Iterations between lines of metrics.", default=100)
     save_every: Count = key("Iterations between checkpoints.", default=1000)
-    validate_every: WholeNumber = key("Iterations between validations; 0 never validates.", default=5000)
+    validate_every: WholeNumber = key("Iterations between validations. 0 never validates.", default=5000)
     best_by: MetricName = key("Metric on the validation images by which `best/` is chosen.", default="psnr")
     metric_weights: Path | None = key(
         "Folder with the weights of ST-LPIPS. Without it, those of the extra `metrics` are used.",
@@ -156,9 +152,7 @@ def recipe_tree(name: str) -> dict[str, Any]:
     if name in RECIPES:
         return read_toml(_RECIPE_DIR / f"{name}.toml")
     if not is_file(name):
-        raise ConfigError(
-            f"no recipe `{name}`", hint=f"bundled are {', '.join(RECIPES)}; or name a TOML file"
-        )
+        raise ConfigError(f"no recipe `{name}`", hint=f"use one of {', '.join(RECIPES)}, or a TOML file")
     return translate_losses(read_toml(Path(name)))
 
 

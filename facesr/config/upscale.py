@@ -30,9 +30,11 @@ _PLACEHOLDERS = ("{stem}", "{ext}", "{scale}")
 class UpscaleConfig(Config):
     """Enlarge images of faces."""
 
-    inputs: tuple[Path, ...] = arg("Images, or folders of images. - reads one from stdin.", metavar="INPUT")
+    inputs: tuple[Path, ...] = arg(
+        "Images, or folders of images. - reads one image from stdin.", metavar="INPUT"
+    )
     output: Path = arg(
-        "Folder for the results, made if missing, or file for the result of one image. - writes to stdout.",
+        "Folder for the results, created if missing, or a file for a single image. - writes to stdout.",
         metavar="OUTPUT",
     )
     model: str = MODEL
@@ -40,30 +42,30 @@ class UpscaleConfig(Config):
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     faces: FacesMode = opt(
         "auto",
-        "Restore each face of a photograph by itself. auto enlarges an image that one face fills as a whole.",
+        "Restore each face of a photograph separately. auto does not where one face fills the image.",
         panel="Faces",
     )
     background: str = opt(
         "model",
-        "What enlarges the rest of a photograph: model is that of --model, bicubic resamples, or name "
-        "another model of the same scale. At --outscale 1 the rest stays as it is.",
+        "Model for the rest of a photograph: model is that of --model, bicubic resamples, or name another "
+        "model of the same scale. At --outscale 1 the rest is unchanged.",
         panel="Faces",
         metavar="model|bicubic|NAME|PATH",
     )
     min_face: WholeNumber = opt(
-        20, "Width in input pixels of the smallest face that is restored.", panel="Faces", metavar="PX"
+        20, "Width of the smallest face to restore, in input pixels.", panel="Faces", metavar="PX"
     )
     face_threshold: Annotated[float, Ge(0), Le(1)] = opt(
-        FACE_THRESHOLD, "Score from which something is a face, 0 to 1.", panel="Faces", metavar="SCORE"
+        FACE_THRESHOLD, "Lowest score that counts as a face, 0 to 1.", panel="Faces", metavar="SCORE"
     )
     save_faces: Path | None = opt(
         None,
-        "Folder for each face cut out of a photograph, before (-lq.png) and after it was restored.",
+        "Folder for each face cut out of a photograph, before (-lq.png) and after restoring it.",
         panel="Faces",
         metavar="DIR",
     )
     recursive: bool = opt(
-        False, "Look into sub-folders too, and mirror them in the output.", panel="Input", short="-r"
+        False, "Include sub-folders, and mirror them in the output.", panel="Input", short="-r"
     )
     max_pixels: Count = opt(
         89_000_000,
@@ -75,20 +77,20 @@ class UpscaleConfig(Config):
     )
     shard: str = opt(
         "",
-        "Process every N-th image, from the I-th. auto reads torchrun or SLURM.",
+        "Process every N-th image, starting at I. auto reads torchrun or SLURM.",
         panel="Input",
         metavar="auto|I/N",
         shown_default="everything, or a share under torchrun and srun",
     )
     name: str = opt(
         "{stem}",
-        "Name of the results without extension, from {stem} and {ext} of the input and the {scale}.",
+        "Name of the results without extension, with {stem}, {ext} and {scale}.",
         panel="Output",
         metavar="TEMPLATE",
     )
     outscale: Annotated[float, Gt(0), Le(16)] | None = opt(
         None,
-        "Final enlargement. Other than the network's, the result is resampled.",
+        "Final enlargement. The result is resampled if it differs from the network's scale.",
         panel="Output",
         metavar="F",
         shown_default="the network's scale",
@@ -102,9 +104,9 @@ class UpscaleConfig(Config):
         95, "Quality of JPEG and lossy WebP, 1 to 100.", panel="Output"
     )
     compression: Annotated[int, Ge(0), Le(9)] = opt(
-        1, "Compression of PNG, 0 to 9. Higher takes longer and makes smaller files.", panel="Output"
+        1, "Compression of PNG, 0 to 9. Higher is slower and gives smaller files.", panel="Output"
     )
-    overwrite: bool = opt(False, "Redo results that exist instead of skipping them.", panel="Output")
+    overwrite: bool = opt(False, "Replace existing results instead of skipping them.", panel="Output")
 
     def __post_init__(self) -> None:
         unknown = [found for found in re.findall("{[^{}]*}", self.name) if found not in _PLACEHOLDERS]

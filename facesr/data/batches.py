@@ -119,9 +119,7 @@ def _push(ring: deque[TrainingPair], pair: TrainingPair, failed: list[str]) -> N
     if pair.error:
         raise pair.error
     if not len(pair.lq):
-        raise ImageError(
-            f"{len(pair.failed)} pictures in a row could not be read, the last: {pair.failed[-1]}"
-        )
+        raise ImageError(f"{len(pair.failed)} images in a row could not be read, the last: {pair.failed[-1]}")
     ring.append(pair)
     failed += pair.failed
 

@@ -133,7 +133,7 @@ def match_pairs(
     images, hq_images = tables
     problems += [f"{images[name]} has no matching HQ image" for name in images.keys() - hq_images.keys()]
     problems += [f"{hq_images[name]} has no matching image" for name in hq_images.keys() - images.keys()]
-    hint = f"{FIX}; names that occur twice need the same sub-folders on both sides" if by_path else FIX
+    hint = f"{FIX}. Names that occur twice need the same sub-folders on both sides" if by_path else FIX
     suffix, count = _common_suffix(lq, hq) if problems else ("", 0)
     if suffix not in {"", matching.suffix} and 2 * count > len(lq):
         option = matching.suffix_option.format(shlex.quote(suffix))

@@ -96,14 +96,12 @@ def plan_jobs(
     """
     for place in places:
         if exists(place.folder) and not place.folder.is_dir():
-            raise ConfigError(
-                f"output is not a folder: {place.folder}", hint="name a folder, made if missing"
-            )
+            raise ConfigError(f"output is not a folder: {place.folder}", hint="name a folder")
     sources = list(sources)
     seen = set()
     for source in sources:
         if source in seen:
-            raise ConfigError(f"{source.path} is named twice", hint="name it once")
+            raise ConfigError(f"{source.path} is named twice", hint="name each image once")
         seen.add(source)
     numbers = [f"_{copy}" for copy in range(copies)] if copies > 1 else [""]
     plans = [
@@ -154,10 +152,10 @@ def check_targets(
         elif rival is not job and is_readable(job.source.path):
             raise ConfigError(
                 f"{rival.source.path} and {job.source.path} would both be written to {job.target}",
-                hint="rename one of them, or write them to different folders",
+                hint="rename one of them, or use different output folders",
             )
         if target in inputs:
-            hint = "choose another output, inputs are never overwritten"
+            hint = "choose another output folder"
             raise ConfigError(f"{job.target} would overwrite an input", hint=hint)
 
 

@@ -63,7 +63,7 @@ def list_images(
     inputs, exclude = list(inputs), {real(path) for path in exclude}
     for path in inputs:
         if not exists(path):
-            raise ConfigError(f"no such file or folder: {path}", hint="check the path")
+            raise ConfigError(f"no such file or folder: {path}", hint="name an existing path")
         if path.is_dir():
             children = list(_walk(path, recursive, exclude))
             found += [Source(child, child.relative_to(path)) for child in children if _is_image(child)]
@@ -81,7 +81,7 @@ def list_images(
         hint = left_out or f"files ending in {', '.join(sorted(IMAGE_SUFFIXES))} are read"
         if not recursive and any(_is_image(child) for path in inputs for child in _walk(path, True, exclude)):
             hint = "`--recursive` looks into the folders below too"
-        raise ConfigError(f"no pictures in {', '.join(map(str, inputs))}", hint=hint)
+        raise ConfigError(f"no images in {', '.join(map(str, inputs))}", hint=hint)
     if left_out and warn:
         warn(left_out)
     return found
@@ -114,5 +114,5 @@ def _reads_heic() -> bool:
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
     raise ConfigError(
-        f"cannot list {error.filename}: {error.strerror}", hint="mend its permissions, or leave it out"
+        f"cannot list {error.filename}: {error.strerror}", hint="fix its permissions, or leave it out"
     ) from error

@@ -60,7 +60,7 @@ def read_image(
     except ImageError as error:
         raise ImageError(error.reason, file=error.file or file, hint=error.hint) from error
     except Image.DecompressionBombError:
-        reason = f"more than {2 * MAX_PIXELS:,} pixels, the most that are ever read"
+        reason = f"more than {2 * MAX_PIXELS:,} pixels, the largest that facesr reads"
         raise ImageError(reason, file=file) from None
     except Exception as error:  # Pillow's decoders raise any kind for damaged files
         raise ImageError(f"cannot be read, {reason_of(error)}", file=file) from error
@@ -82,7 +82,7 @@ def _read(stream: BinaryIO, max_pixels: int, truncated: bool) -> ImageData:
         except Exception:
             raise error from None
         if not is_whole and not truncated:
-            hint = "copy or download it again, or use `facesr upscale --truncated` to take what is there"
+            hint = "copy or download it again, or use `facesr upscale --truncated` to keep what is there"
             raise ImageError(f"cannot be read, {reason_of(error)}", hint=hint) from error
         note = MISSING_END if is_whole else CUT_OFF
         return replace(image, notes=(*image.notes, note))
@@ -94,7 +94,7 @@ def _decode_stream(stream: BinaryIO, max_pixels: int) -> ImageData:
         if height * width > max_pixels:
             raise ImageError(f"{width}x{height} is more than {max_pixels:,} pixels")
         if file:
-            notes = ("only the first page is taken",) if file.tags.next else ()
+            notes = ("only the first page is used",) if file.tags.next else ()
             return _complete(tiff.read_pixels(file), image, notes, stream)
         channels = deep_png.read_deep(image)
         if channels is None:
@@ -217,4 +217,4 @@ def _skipped_frames(image: Image.Image) -> tuple[str, ...]:
     if getattr(image, "n_frames", 1) == 1 or image.format == "MPO":  # the others are previews there
         return ()
     what = "page" if image.format == "TIFF" else "frame of an animation"
-    return (f"only the first {what} is taken",)
+    return (f"only the first {what} is used",)

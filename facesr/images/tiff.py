@@ -77,7 +77,7 @@ def read_pixels(tiff: Tiff) -> ImageData:
         converted = cmyk_to_rgb(
             Image.frombytes("CMYK", eight.shape[1::-1], eight.tobytes()), tiff.tags.get(Tag.ICC)
         )
-        notes = () if levels.dtype == np.uint8 else ("16-bit CMYK is taken at 8 bits",)
+        notes = () if levels.dtype == np.uint8 else ("16-bit CMYK is read at 8 bits",)
         return ImageData(np.asarray(converted), notes=notes)
     if photometric == _INVERTED_GREY:
         rgb = opaque - rgb

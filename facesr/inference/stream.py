@@ -62,7 +62,7 @@ class _Flight(Generic[Item]):
                 for image, *results in zip(self.images, *batches, strict=True)
             ]
         except MemoryError:
-            return replace(self, error=ImageError("needs more memory than there is")).result()
+            return replace(self, error=ImageError("needs more memory than is available")).result()
         return [Outcome(outcome.item, value) for outcome, value in zip(self.group, enlarged, strict=True)]
 
 

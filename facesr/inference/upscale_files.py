@@ -315,7 +315,7 @@ def check_result(image: ImageData, target: Path, size: Enlargement, *, max_pixel
         )
     notes = list(image.notes)
     if image.alpha is not None and not holds_alpha(target.suffix):
-        notes.append("transparency is laid on white")
+        notes.append("transparency is replaced by white")
     if exif_is_too_long(image, target.suffix):
         notes.append("EXIF is too long for JPEG and left out")
     return notes + metadata_losses(image, target.suffix)

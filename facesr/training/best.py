@@ -57,9 +57,9 @@ def write_best(
         args=dict(config.args),
         summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
         data=", ".join(map(str, config.data.train_hq))
-        + "; its terms"
+        + ". Its terms"
         + (" and those of the weights that it began with" if config.init else "")
-        + " decide the licence of these weights",
+        + " determine the licence of these weights",
         degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
         training=f"{config.optim.method.capitalize()}, {_describe(config.loss)}, "
         + ("averaged" if best["weights"] == "ema" else "raw")

@@ -37,7 +37,7 @@ def join_processes(config: TrainConfig) -> Iterator[torch.device]:
         return
     if device.type == "cuda":
         if ranks.local_rank >= torch.cuda.device_count():
-            raise DeviceError(f"process {ranks.local_rank} of this node has no CUDA device of its own")
+            raise DeviceError(f"process {ranks.local_rank} of this node has no CUDA device")
         device = torch.device("cuda", ranks.local_rank)
         torch.cuda.set_device(device)
     # Its functions take the group that exists when they are imported as a default, and DDP imports them: it
@@ -47,8 +47,8 @@ def join_processes(config: TrainConfig) -> Iterator[torch.device]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"cannot join the other processes: {str(error).splitlines()[0]}",
-            hint="start all of them with torchrun",
+            f"cannot connect to the other processes: {str(error).splitlines()[0]}",
+            hint="start all processes with torchrun",
         ) from error
     try:
         yield device

@@ -55,7 +55,7 @@ def initial_network(config: TrainConfig, reporter: Reporter) -> SRNetwork:
             nn.init.zeros_(module.last.weight)
             nn.init.zeros_(module.last.bias)  # type: ignore[arg-type]
     reporter.warn(
-        f"{difference}: {share:.0%} of its weights are taken"
+        f"{difference}: {share:.0%} of its weights are used"
         + _listed("new layers", [name for name in own if name in new])
         + _listed("not used", [name for name in weights if name not in fitting])
     )

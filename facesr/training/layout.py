@@ -12,9 +12,9 @@ BEST = "best"
 def refuse_used(run: Path) -> None:
     """Refuse to begin a run where there is a checkpoint, or what was best; one with neither starts again."""
     if (run / CHECKPOINT).exists():
-        raise ConfigError(f"{run} holds a run already", hint=f"go on with `--resume {run}`")
+        raise ConfigError(f"{run} already contains a run", hint=f"continue with `--resume {run}`")
     if (run / BEST).exists():
         raise ConfigError(
-            f"{run} holds `{BEST}`, but no checkpoint to go on from",
-            hint=f"begin another run with `--init {run / BEST}`, or remove the folder",
+            f"{run} contains `{BEST}`, but no checkpoint to resume from",
+            hint=f"start a new run with `--init {run / BEST}`, or remove the folder",
         )

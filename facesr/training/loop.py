@@ -79,8 +79,8 @@ class TrainingLoop:
             raise self.folder.damaged(error) from error
         if state.get("data") != self.data:
             self.reporter.warn(
-                "the training pictures or their shares are not those that the run began with: it goes on,"
-                " but not as if it had never been stopped"
+                "the training data changed since this run started, so the resumed run will differ from an"
+                " uninterrupted one"
             )
         before = chosen_by(self.best)
         if self._is_first and self.best and before != self.config.best_by and not self.finished:
@@ -133,14 +133,14 @@ class TrainingLoop:
                     self._save()
                     break
                 raise RunError(
-                    "a process that prepares pictures ended; it may have been killed for its memory",
+                    "a process that prepares images ended, perhaps killed for using too much memory",
                     hint="use fewer `data.workers` or a smaller `data.ring`, then `--resume`",
                 ) from error
             waiting = time.perf_counter() - start
             waited += waiting
             for message in set(batch.failed) - known_failures:
                 known_failures.add(message)
-                self.reporter.warn(f"{message}; another picture takes its place")
+                self.reporter.warn(f"{message}. Another image is used instead")
             losses = send_to_host(trainer.train_step(batch))
             self._check_pending()
             self._pending = (trainer.step, losses, batch)
@@ -258,7 +258,7 @@ class TrainingLoop:
         if not self.trainer.is_finite():
             raise RunError(
                 f"the weights at step {self.trainer.step} are no longer finite numbers",
-                hint="lower `--lr`; a checkpoint, if there is one, is from before",
+                hint="lower `--lr` or check these images, then `--resume` from the last checkpoint",
             )
         if self._is_first:
             extra = {"best": self.best, "validation_due": self._validation_due, "data": self.data}

@@ -1,4 +1,4 @@
-"""Explaining to a user that a training run needs more memory than there is."""
+"""Explaining to a user that a training run needs more memory than is available."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

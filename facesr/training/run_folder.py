@@ -70,7 +70,7 @@ class RunFolder:
             except Timeout:
                 raise ConfigError(
                     f"another process is training in {self.path}",
-                    hint="wait for it, or choose another `--out`",
+                    hint="wait for that process, or choose another `--out`",
                 ) from None
         try:
             yield
@@ -190,5 +190,5 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="make room or mend permissions; `--resume` goes on with what was saved before",
+            hint="free disk space or fix the permissions, then `--resume` from the last checkpoint",
         ) from error

@@ -170,7 +170,7 @@ class Trainer:
     def load_state(self, state: TrainState) -> None:
         """Go back to what `state` returned, if it is of a run with this optimiser."""
         if len(state["optimizers"]) != len(self._optimizers):
-            raise ConfigError("the run uses another `optim.method`", hint="leave it as it was")
+            raise ConfigError("the run uses another `optim.method`", hint="leave `optim.method` out")
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.ema_network.load_state_dict(state["ema"])

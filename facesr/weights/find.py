@@ -97,7 +97,7 @@ def find_weights(model: str) -> WeightFiles:
         return _folder(download_folder(*reference, names=(CONFIG_NAME, WEIGHTS_NAME)))
     raise ConfigError(
         f"no model `{model}`",
-        hint=f"bundled are {', '.join(BUNDLED)}; or name a weight folder, a file, or user/repo on the Hub",
+        hint=f"use one of {', '.join(BUNDLED)}, a weight folder, a file, or user/repo on the Hub",
     )
 
 

@@ -36,14 +36,14 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
         paths = [huggingface_hub.hf_hub_download(repo, name, revision=revision) for name in names]
     except errors.GatedRepoError as error:
         raise WeightsError(
-            f"{label}: access must be asked for on the Hub", hint="ask for it there, then set HF_TOKEN"
+            f"{label}: access must be requested on the Hub", hint="request access there, then set HF_TOKEN"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise WeightsError(f"{label}: the repository has no such revision") from error
     except errors.RepositoryNotFoundError as error:
         raise WeightsError(
             f"{label}: no such repository on the Hub, or it is private",
-            hint="check the name; for a private one set HF_TOKEN",
+            hint="check the name. For a private one, set HF_TOKEN",
         ) from error
     except errors.LocalEntryNotFoundError as error:
         raise WeightsError(
@@ -65,6 +65,6 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
                 hint="set HF_HOME to a folder that you can write to",
             ) from error
         raise WeightsError(
-            f"{label}: the download failed ({type(error).__name__})", hint="try again; nothing half is kept"
+            f"{label}: the download failed ({type(error).__name__})", hint="run the same command again"
         ) from error
     return Path(paths[0]).parent

@@ -78,7 +78,7 @@ def load_model(
             _place(deepcopy(network), place, precision), place
         ):
             half = str(precision).removeprefix("torch.")
-            notes += (f"{half} gives no usable picture on {place}, going on in fp32",)
+            notes += (f"{half} gives no usable image on {place}, so fp32 is used",)
             precision = torch.float32
         network = _place(network, place, precision)
     except (MemoryError, RuntimeError) as error:
@@ -145,7 +145,7 @@ def _checked_sha256(files: WeightFiles) -> str:
     if promised and promised != sha256:
         raise WeightsError(
             f"{files.tensors}: sha256 is {sha256[:12]}…, config.json says {promised[:12]}…",
-            hint="the file is damaged or was replaced; get the weight folder again",
+            hint="the file is damaged or was replaced. Download the weight folder again",
         )
     return sha256
 

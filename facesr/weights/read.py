@@ -66,7 +66,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         )
     # A tensor of one value can pass for one of billions, which would be built and looked through.
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > path.stat().st_size:
-        raise WeightsError(f"{path}: holds less than its tensors promise")
+        raise WeightsError(f"{path}: the file is truncated: its tensors need more bytes than it has")
     return rename(_without_prefixes(state))
 
 
@@ -146,7 +146,7 @@ def _read_pickle(path: Path) -> Any:
         raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: holds more than plain tensors, or is damaged; nothing in it was run",
+            f"{path}: contains more than plain tensors, or is damaged. Nothing in it was run",
             hint="re-save only its state dict with torch.save, or convert it to .safetensors",
         ) from error
     except Exception as error:  # the bytes of a pickle drive a machine that fails in many ways

@@ -48,7 +48,9 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     )
     index, count = pick_shard(config.shard)
     if not config.shard and step_tasks() > 1 and index == 0:
-        reporter.warn(f"each of the {count} SLURM tasks upscales its share, `--shard 0/1` upscales all")
+        reporter.warn(
+            f"each of the {count} SLURM tasks processes its share of the images, `--shard 0/1` processes all"
+        )
     for faces in face_jobs:
         jobs = [replace(job, faces=face.target) for job, face in zip(jobs, faces, strict=True)]
     todo, done = split_done(jobs[index::count], lambda job: _is_done(job, config))
@@ -82,7 +84,7 @@ def _find_models(config: UpscaleConfig) -> tuple[WeightFiles, WeightFiles | None
     except ConfigError as error:
         raise ConfigError(
             f"`--background {config.background}`: {error.message}",
-            hint=f"{error.hint}; or use model or bicubic",
+            hint=f"{error.hint}, or use `model` or `bicubic`",
         ) from error
     scales = _scale_of(weights), _scale_of(rest)
     if scales[0] != scales[1]:
@@ -135,7 +137,7 @@ def _check_file_options(config: UpscaleConfig) -> None:
     if config.format not in {"auto", FORMATS[output.suffix[1:].lower()]}:
         raise ConfigError(
             f"`--format {config.format}` contradicts the output file {output}",
-            hint="leave out `--format`, the name of the file chooses",
+            hint="leave out `--format`",
         )
 
 
@@ -196,7 +198,7 @@ def _checked_stream(config: UpscaleConfig) -> UpscaleConfig:
     if source != STREAM and not exists(source):
         raise ConfigError(f"no such file: {source}", hint="name an existing file, or `-` for stdin")
     if len(config.inputs) > 1 or (source != STREAM and source.is_dir()):
-        raise ConfigError("`-` goes with one image alone", hint="name one file and `-`")
+        raise ConfigError("`-` takes a single image", hint="name one file and `-`")
     if config.name != "{stem}":
         raise ConfigError(f"`--name {config.name}` cannot be combined with `-`", hint="leave out `--name`")
     if config.save_faces:

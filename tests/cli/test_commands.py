@@ -150,7 +150,7 @@ def test_a_format_has_other_names_in_options_and_files(
 def test_a_shard_without_pictures_says_so(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:
     result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder, "--shard", "98/99")
     assert result.exit_code == 0
-    assert "no pictures in this shard" in result.stderr
+    assert "no images in this shard" in result.stderr
 
 
 def test_unreadable_weights_exit_1(run: Run, faces: Path, tmp_path: Path) -> None:
@@ -197,18 +197,18 @@ def test_progress_off_a_terminal_is_plain_lines(
 @pytest.mark.parametrize(
     ("arguments", "workflow", "hint"),
     [
-        (("upscale", "in", "out"), "upscale.upscale", "run the same command again to go on"),
-        (("degrade", "hq", "lq"), "degrade.degrade", "run the same command again to go on"),
-        (("train",), "train.train", "a run that has begun goes on with `--resume` and its folder"),
+        (("upscale", "in", "out"), "upscale.upscale", "run the same command again to continue"),
+        (("degrade", "hq", "lq"), "degrade.degrade", "run the same command again to continue"),
+        (("train",), "train.train", "continue a run that has begun with `--resume` and its folder"),
         (
             ("eval", "--hq", "a", "--lq", "b"),
             "evaluate.evaluate",
-            "nothing is kept to go on with, the same command starts anew",
+            "nothing was saved. Run the same command again",
         ),
         (
             ("export", "a", "b.onnx"),
             "export.export",
-            "nothing is kept to go on with, the same command starts anew",
+            "nothing was saved. Run the same command again",
         ),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_signal_leaves_whole_files_and_the_next_run_finishes(
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == code
     assert "Traceback" not in stderr
-    assert "run the same command again to go on" in stderr
+    assert "run the same command again to continue" in stderr
     written = list(out.iterdir())
     assert 0 < len(written) < 40
     for path in written:

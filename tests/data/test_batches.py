@@ -197,9 +197,7 @@ def test_nothing_readable_is_one_clear_error(hq: Path, workers: int) -> None:
     draws = make_draws(hq)
     for path in hq.iterdir():
         path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(
-        ImageError, match=r"8 pictures in a row could not be read, the last: .*\.png"
-    ) as caught:
+    with pytest.raises(ImageError, match=r"8 images in a row could not be read, the last: .*\.png") as caught:
         take(draws, 1, workers=workers)
     assert not multiprocessing.active_children()  # though the traceback is still held
     assert "\n" not in str(caught.value)

@@ -76,7 +76,7 @@ def test_missing_folders_say_how_to_make_them(root: Path) -> None:
     (root / "empty").mkdir()
     refused(
         lambda: list_training(config(root, train_hq=(root / "empty",))),
-        f"training images: no pictures in {root / 'empty'}",
+        f"training images: no images in {root / 'empty'}",
         ".png",
     )
 

@@ -151,7 +151,7 @@ def test_the_first_frame_of_an_animation_is_taken_with_a_note(suffix: str, tmp_p
     frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **options)
     picture = read_image(tmp_path / f"a{suffix}")
     what = "page" if suffix == ".tiff" else "frame of an animation"
-    assert picture.notes == (f"only the first {what} is taken",)
+    assert picture.notes == (f"only the first {what} is used",)
     assert np.array_equal(picture.rgb, noise(8, 8))
 
 

@@ -237,7 +237,7 @@ def test_pages_after_the_first_are_named(layout: str, tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for _ in range(2):
             file.write(pixels, photometric="rgb", planarconfig=layout, metadata=None)
-    assert read_image(tmp_path / "a.tif").notes == ("only the first page is taken",)
+    assert read_image(tmp_path / "a.tif").notes == ("only the first page is used",)
 
 
 def test_a_size_beyond_the_limit_is_refused_before_decoding(tmp_path: Path) -> None:

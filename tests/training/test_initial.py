@@ -80,7 +80,7 @@ def test_a_network_with_fewer_blocks_says_what_it_leaves(tmp_path: Path) -> None
     network, (warning,) = begin(tmp_path, "msrresnet", ARGS)
     for key, tensor in network.state_dict().items():
         assert torch.equal(tensor, given[key])
-    assert "100% of its weights are taken, not used: body.1.conv1; " in warning
+    assert "100% of its weights are used, not used: body.1.conv1; " in warning
 
 
 def test_weights_of_another_architecture_are_taken_where_most_of_them_fit(tmp_path: Path) -> None:

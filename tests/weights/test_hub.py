@@ -150,7 +150,7 @@ def test_a_repository_that_changes_is_taken_anew_only_when_asked_for(
     [
         ("user/missing", {}, "no such repository on the Hub"),
         ("user/private", {}, "no such repository on the Hub, or it is private"),
-        ("user/gated", {}, "access must be asked for on the Hub"),
+        ("user/gated", {}, "access must be requested on the Hub"),
         ("user/tiny@v9", {}, "no such revision"),
         ("user/empty", {}, "not a weight folder, it needs config.json and model.safetensors"),
         ("user/broken", {}, "the download failed"),

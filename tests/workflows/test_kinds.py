@@ -106,7 +106,7 @@ def test_flattening_alpha_for_jpeg_is_said(awkward: Path, tmp_path: Path, tiny_f
         awkward / "alpha.png", tmp_path / "out", tiny_folder, format="jpg", name="{stem}_big"
     )
     assert [path.name for path in result.written] == ["alpha_big.jpg"]
-    assert warnings == [f"transparency is laid on white: {awkward / 'alpha.png'}"]
+    assert warnings == [f"transparency is replaced by white: {awkward / 'alpha.png'}"]
 
 
 @pytest.mark.parametrize(("scale", "size"), [(2.0, (20, 28)), (1.0, (10, 14)), (6.5, (65, 91))])

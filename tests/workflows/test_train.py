@@ -448,7 +448,7 @@ def test_a_resumed_run_says_when_its_pictures_have_changed(change: str, data: di
         Image.fromarray(noise(48, 48, seed=99)).save(last)
     listener = Listener()
     train(resumed_config(tmp_path / "run"), listener)
-    assert any("not those that the run began with" in warning for warning in listener.warnings)
+    assert any("training data changed since this run started" in warning for warning in listener.warnings)
 
 
 def test_training_goes_on_from_weights(data: dict, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""What a user reads follows the rules of plain words, as far as a test can tell."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_docs import ROOT
+
+SOURCES = sorted(path for path in (ROOT / "facesr").rglob("*.py") if path.name not in {"html.py", "page.py"})
+
+# Each with what to write instead.
+WORDS = {
+    r";(\s|$)": "two sentences",
+    r"\bpictures?\b": "image",
+    r"(?<!ground )(?<!ground-)\btruths?\b": "ground truth",
+    r"\bmend(s|ed)?\b": "fix",
+    r"\bgo(es)? on\b": "continue",
+    r"\bpartners?\b": "matching image",
+    r"\bto be had\b": "not available",
+    r"\bpromis(e|es|ed)\b": "declares",
+    r"\bbeside\b": "compared with, next to",
+    r"\b(is|are) none\b": "is not one",
+    r"\b(is|are|were|was) taken\b": "processed, used",
+    r"\btold\b": "reported",
+    r"\bin any unit\b": "relative",
+    r"\bcheck the path\b": "say what to do",
+}
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each text of three words or more that is no docstring, with its line."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    blocks = [node.body for node in ast.walk(tree) if hasattr(node, "body") and isinstance(node.body, list)]
+    skipped = {id(body[0].value) for body in blocks if body and isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part for part in node.values if isinstance(part, ast.Constant)]
+            skipped.update(map(id, parts))
+            yield node.lineno, "{}".join(str(part.value) for part in parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "facesr")))
+def test_messages_and_help_use_plain_words(path: Path) -> None:
+    found = [
+        f"line {line}: {text!r} has {match[0]!r}, write {better}"
+        for line, text in texts(path)
+        for word, better in WORDS.items()
+        if text.count(" ") >= 2 and (match := re.search(word, text, re.IGNORECASE))
+    ]
+    assert not found
+
+
+def test_the_rules_find_what_they_are_about() -> None:
+    for text in ("one; two", "the pictures", "a truth", "mend it", "goes on", "check the path"):
+        assert any(re.search(word, text) for word in WORDS), text
+    assert not any(re.search(word, "the ground truth of an image") for word in WORDS)
