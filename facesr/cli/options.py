@@ -64,7 +64,7 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
             for text in overrides:
                 names.pop(text.partition("=")[0].strip(), None)
             names |= {leaf.key: leaf.flag for leaf in given}
-            tree = merge([cls.base(in_file, said), in_file, said])
+            tree = merge([cls.defaults(in_file, said), in_file, said])
             body(build(cls, tree, names=names, hint=f"see `facesr {ctx.info_name} --help`"), console)
 
         parameters = [

@@ -74,7 +74,7 @@ class DegradeConfig(Config):
         return replace(self, degradation=self.degradation or degradation_preset(self.preset or "default"))
 
     @classmethod
-    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the preset beneath, unless the file brings its own steps."""
         preset = given.get("preset", file.get("preset"))
         inside = file.get("degradation")

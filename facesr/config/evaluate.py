@@ -145,7 +145,7 @@ class EvalConfig(Config):
         return replace(self, metric=tuple(dict.fromkeys(names)))
 
     @classmethod
-    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Refuse a model beside pictures that are restored already; the default one is not meant."""
         if {"sr", "model"} <= file.keys() | given.keys():
             raise ConfigError(

@@ -24,7 +24,7 @@ class Config:
         return dict(tree)
 
     @classmethod
-    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Return what lies beneath the file, and beneath what environment, overrides and options give."""
         return {}
 

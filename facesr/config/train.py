@@ -115,7 +115,7 @@ class TrainConfig(Config):
         return replace(self, args=args, blocks=None, features=None, scale=None, data=self.data.resolved())
 
     @classmethod
-    def base(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
         asked = {**file, **given}
         if has_old_losses(merge([file, given])) and "loss" in asked:

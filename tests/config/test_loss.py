@@ -16,7 +16,7 @@ SHARP = LossConfig(target="sharpened")
 def layered(given: dict[str, Any], *, file: dict[str, Any] | None = None) -> TrainConfig:
     """Build as the command line does."""
     file = file or {}
-    return build(TrainConfig, merge([TrainConfig.base(file, given), file, given]))
+    return build(TrainConfig, merge([TrainConfig.defaults(file, given), file, given]))
 
 
 def test_training_lowers_l1_unless_told_otherwise() -> None:

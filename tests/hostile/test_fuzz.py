@@ -73,7 +73,7 @@ def test_any_tree_is_a_configuration_or_a_config_error(cls: type[Config], data: 
     tree = merge(nest(key, data.draw(values)) for key in keys)
 
     def resolve() -> Config:
-        return build(cls, merge([cls.base(tree, {}), cls.base({}, tree), tree]))
+        return build(cls, merge([cls.defaults(tree, {}), cls.defaults({}, tree), tree]))
 
     only(ConfigError, resolve)
 
@@ -95,7 +95,10 @@ def test_any_text_is_toml_or_a_config_error(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text(text, encoding="utf-8")
     for cls in CONFIGS:
-        only(ConfigError, lambda cls=cls: build(cls, merge([cls.base(read_toml(path), {}), read_toml(path)])))
+        only(
+            ConfigError,
+            lambda cls=cls: build(cls, merge([cls.defaults(read_toml(path), {}), read_toml(path)])),
+        )
     only(ConfigError, lambda: parse_override(text))
     only(ConfigError, lambda: parse_override(f"a.b={text}"))
 

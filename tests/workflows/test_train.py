@@ -227,7 +227,7 @@ def test_whole_images_that_the_scale_does_not_divide_are_cropped_if_asked(data: 
 def test_a_curve_goes_on_with_other_validation_pictures(data: dict, tmp_path: Path) -> None:
     train(make(data, tmp_path / "run", iterations=3))
     (tmp_path / "lq").rename(tmp_path / "other")
-    tree = {**TrainConfig.base({}, {"resume": tmp_path / "run"}), "resume": str(tmp_path / "run")}
+    tree = {**TrainConfig.defaults({}, {"resume": tmp_path / "run"}), "resume": str(tmp_path / "run")}
     tree |= {"iterations": 6, "data": {**tree["data"], "val_lq": [str(tmp_path / "other")]}}
     assert train(build(TrainConfig, tree)).step == 6
 
@@ -485,7 +485,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(data: 
     out = tmp_path / "run"
     train(make(data, out, iterations=4))
     kept = (out / "last" / "checkpoint.pt").read_bytes()
-    tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 20}
+    tree = {**TrainConfig.defaults({}, {"resume": out}), "resume": str(out), "iterations": 20}
     tree["optim"]["learning_rate"] = 1e18
     with pytest.raises(RunError, match=r"the loss `l1` at step \d+ is (nan|inf), .*\.png") as caught:
         train(build(TrainConfig, tree))
@@ -506,7 +506,7 @@ def test_a_full_disk_is_one_clear_error_and_keeps_the_checkpoint(
     monkeypatch.setattr(
         "facesr.files.paths.os.fsync", full
     )  # writing is buffered; this is where a disk says no
-    tree = {**TrainConfig.base({}, {"resume": out}), "resume": str(out), "iterations": 8}
+    tree = {**TrainConfig.defaults({}, {"resume": out}), "resume": str(out), "iterations": 8}
     with pytest.raises(RunError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
         train(build(TrainConfig, tree))
     same(state(out), kept)
