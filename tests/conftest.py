@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,23 @@ def noise(height: int, width: int, *, seed: int = 0) -> NDArray[np.uint8]:
     return (np.asarray(small).astype(int) + grain).clip(0, 255).astype(np.uint8)
 
 
-def tiny_state(seed: int = 0, arch: str = "msrresnet") -> dict[str, torch.Tensor]:
+def tiny_state(seed: int = 0, arch: str = "msrresnet", **args: Any) -> dict[str, torch.Tensor]:
     """Return random tensors of a small network, large enough in effect to be told from bilinear."""
     torch.manual_seed(seed)
-    network = build_network(arch, TINY)
+    network = build_network(arch, {**TINY, **args})
     return {key: tensor.detach() * 3 for key, tensor in network.state_dict().items()}
+
+
+def save_pair(folder: Path, **sharp: Any) -> tuple[Path, Path]:
+    """Write `faceunet` and its sharp sibling `faceunet-sharp`, with noise and tensors of its own."""
+    paths = folder / "faceunet", folder / "faceunet-sharp"
+    args = {**TINY, "detail_blocks": 1}
+    config = ModelConfig(name="faceunet", arch="faceunet", args=args, patch_px=48)
+    base = save_folder(paths[0], tiny_state(1, "faceunet", detail_blocks=1), config)
+    named = {"name": "faceunet-sharp", "base": "faceunet", "base_sha256": base.sha256, **sharp}
+    state = tiny_state(2, "faceunet", detail_blocks=1, noise=True)
+    save_folder(paths[1], state, replace(config, args={**args, "noise": True}, **named))
+    return paths
 
 
 class Listener(Reporter):

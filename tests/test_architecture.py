@@ -58,6 +58,7 @@ def test_imports_go_one_way(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ["eval", "--hq", "nowhere", "--lq", "nowhere"],
         ["eval", "--hq", "docs/example", "--lq", "docs/example"],
         ["eval", "--hq", "docs/example", "--sr", "docs/example", "--save", "docs/example"],
+        ["export", "msrresnet-b20", "x.onnx", "--sharpness", "0.5"],
         ["train", "--help"],
         ["train"],
         ["train", "--recipe", "none"],

@@ -75,6 +75,12 @@ class EvalConfig(Config):
         short="-m",
         metavar="NAME|PATH",
     )
+    sharpness: tuple[float, ...] = opt(
+        (),
+        "Sharpness of the models, as in `upscale --sharpness`. Repeat it to compare several.",
+        panel="Model",
+        shown_default="the model's own",
+    )
     blend: str = BLEND
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     protocol: ProtocolName = opt(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesr.config.fields import Config, arg, opt
-from facesr.config.model import BLEND
+from facesr.config.model import BLEND, SHARPNESS
 from facesr.errors import ConfigError
 
 
@@ -14,6 +14,7 @@ class ExportConfig(Config):
 
     model: str = arg("Model to export, as in `upscale --model`.", metavar="MODEL")
     output: Path = arg("ONNX file to write, ending in .onnx.", metavar="OUTPUT")
+    sharpness: float | None = SHARPNESS
     blend: str = BLEND
     overwrite: bool = opt(False, "Replace a file that exists.", panel="Output")
 

@@ -1,7 +1,9 @@
 """What a weight folder says about itself (`config.json`)."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from facesr.config.fields import Config, opt
 
@@ -23,6 +25,12 @@ BLEND: Any = opt(
     "Second model of the same architecture and its share of the weights, 0 to 1.",
     panel="Model",
     metavar="NAME|PATH=SHARE",
+)
+SHARPNESS: Any = opt(
+    None,
+    "How far to go from the most faithful result, 0, to the sharpest, 1.",
+    panel="Model",
+    shown_default="the model's own",
 )
 
 
@@ -62,4 +70,7 @@ class ModelConfig(Config):
     patch_px: int = 0  # side of a training input in LQ pixels
     limits: str = ""  # what it does badly
     scores: tuple[Score, ...] = ()
+    base: str = ""  # name of the weights that these were sharpened from, for `--sharpness`
+    base_sha256: str = ""  # of their `model.safetensors`
+    sharpness: Annotated[float, Ge(0), Le(1)] = 1  # on the way from the base to these, unless told otherwise
     sha256: str = ""  # of `model.safetensors`, hexadecimal, empty when the file is not to be checked

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from annotated_types import Ge, Gt, Le
 
 from facesr.config.fields import Config, Count, WholeNumber, arg, opt
-from facesr.config.model import BLEND, MODEL
+from facesr.config.model import BLEND, MODEL, SHARPNESS
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
@@ -38,6 +38,7 @@ class UpscaleConfig(Config):
         metavar="OUTPUT",
     )
     model: str = MODEL
+    sharpness: float | None = SHARPNESS
     blend: str = BLEND
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     faces: FacesMode = opt(
@@ -125,13 +126,22 @@ class UpscaleConfig(Config):
             )
 
     @property
+    def whole_note(self) -> str:
+        """What results note that were enlarged as without a search for faces."""
+        return f"whole{self._sharpness_note}"
+
+    @property
     def face_options(self) -> str:
         """The options by which faces are restored, as results note them, without private names."""
         background = self.background
         if background not in BACKGROUNDS:
             background = hashlib.sha256(background.encode(errors="surrogateescape")).hexdigest()[:16]
         limits = f"min-face={self.min_face} threshold={self.face_threshold}"
-        return f"faces={self.faces} background={background} {limits}"
+        return f"faces={self.faces} background={background} {limits}{self._sharpness_note}"
+
+    @property
+    def _sharpness_note(self) -> str:
+        return f" sharpness={self.sharpness:g}" if self.sharpness else ""
 
     @classmethod
     def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from PIL import Image
 
 from facesr.images.formats import opened
 
-WHOLE = "whole"  # of a result that is as without a search for faces
 TAG = 11  # ProcessingSoftware, which every format that is written can hold
 PREFIX = "facesr "
 

@@ -14,7 +14,7 @@ from facesr.events import Failure, Reporter
 from facesr.faces.find import Face, find_faces
 from facesr.files.jobs import Job
 from facesr.images.image import MAX_PIXELS, ImageData
-from facesr.images.note import WHOLE, add_note, read_note
+from facesr.images.note import add_note, read_note
 from facesr.images.read import read_image
 from facesr.images.write import (
     check_writable,
@@ -71,7 +71,7 @@ def upscale_files(
             photo = _plan(image, config, size)
         if config.faces == "always" and not photo.crops and not photo.left_alone:
             notes.setdefault("no face was found", []).append(job.source.path)
-        is_done = photo.is_whole and not config.overwrite and read_note(job.target) == WHOLE
+        is_done = photo.is_whole and not config.overwrite and read_note(job.target) == config.whole_note
         return photo, is_done
 
     def join(decoded: tuple[Photograph, bool], results: Sequence[tuple[ImageData, ...]]) -> _Made | None:
@@ -173,7 +173,7 @@ def _write(job: Job, made: _Made, config: UpscaleConfig) -> None:
 def _with_note(photo: Photograph, image: ImageData, config: UpscaleConfig, suffix: str) -> ImageData:
     # With faces left out it is not what the options alone would give, so `upscale` makes it again.
     options = config.face_options + " chosen" * photo.is_restricted
-    note = WHOLE if photo.is_whole else f"{options} restored={len(photo.crops)}"
+    note = config.whole_note if photo.is_whole else f"{options} restored={len(photo.crops)}"
     exif = None if exif_is_too_long(image, suffix) else image.exif
     return replace(image, exif=add_note(exif, note))
 

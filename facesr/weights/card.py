@@ -29,6 +29,8 @@ def model_card(config: ModelConfig) -> str:
         ("Iterations", f"{config.iterations:,}" if config.iterations else ""),
         ("Batch", config.batch or ""),
         ("Training input", f"{config.patch_px} px" if config.patch_px else ""),
+        ("Sharpened from", f"{config.base}, sha256 `{config.base_sha256}`" if config.base else ""),
+        ("Sharpness", f"{config.sharpness:g} unless told otherwise" if config.base else ""),
         ("Licence", config.license),
         ("sha256", f"`{config.sha256}`"),
     ]

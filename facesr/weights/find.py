@@ -28,39 +28,105 @@ class WeightFiles:
 
     tensors: Path
     config: ModelConfig | None
-    other: "WeightFiles | None" = None  # what is blended with them
-    share: float = 0.0  # of the other
+    ends: "tuple[WeightFiles, WeightFiles] | None" = None  # between which the weights are interpolated
+    share: float = 0.0  # of the second end
+    sharpness: float = 0.0  # how far they are from a base to its sharp sibling, 0 to 1
 
     @property
     def name(self) -> str:
-        return f"{self.base_name}+{self.other.name}={self.share:g}" if self.other else self.base_name
+        if not self.ends:
+            return self.config.name if self.config else self.tensors.stem
+        first, second = (one.name for one in self.ends)
+        return f"{second}={self.share:g}" if self.sharpness else f"{first}+{second}={self.share:g}"
 
     @property
-    def base_name(self) -> str:
-        return self.config.name if self.config else self.tensors.stem
-
-    @property
-    def blend_note(self) -> str:
-        """What is said once about blended weights."""
-        assert self.other
-        return (
-            f"weights are blended, {1 - self.share:g} {self.base_name} and {self.share:g} {self.other.name}"
-        )
+    def note(self) -> str:
+        """What is said once about blended weights, else nothing."""
+        if not self.ends or self.sharpness:
+            return ""
+        first, second = (one.name for one in self.ends)
+        return f"weights are blended, {1 - self.share:g} {first} and {self.share:g} {second}"
 
     @property
     def all_tensors(self) -> list[Path]:
-        return [self.tensors, *([self.other.tensors] if self.other else [])]
+        return [one.tensors for one in self.ends or (self,)]
 
 
-def find_blend(model: str, blend: str) -> WeightFiles:
-    """Resolve `--model` and `--blend`, which is empty or `NAME=SHARE`, each name as `find_weights` does.
+def find_model(model: str, *, blend: str = "", sharpness: float | None = None) -> WeightFiles:
+    """Resolve `--model` with `--blend` or `--sharpness` to the weights that run.
+
+    Args:
+        model: As for `find_weights`.
+        blend: Empty or `NAME=SHARE`, the name as for `find_weights`.
+        sharpness: From a base, 0, to its sharp sibling, 1. Without it, a model that names a base runs at
+            the sharpness in its configuration, and others as they are.
 
     Raises:
-        ConfigError: A share that is not a number from 0 to 1, or what `find_weights` raises.
+        ConfigError: A share or a sharpness that is not from 0 to 1, both together, a sharpness for a model
+            without a sharp sibling, or what `find_weights` raises.
+        WeightsError: The base is not there, or what `find_weights` raises.
     """
     files = find_weights(model)
     if not blend:
-        return files
+        return _sharpened(files, sharpness)
+    if sharpness is not None:
+        raise ConfigError("`--sharpness` cannot be combined with `--blend`", hint="leave out one of them")
+    return _blended(files, blend)
+
+
+def default_sharpness(files: WeightFiles) -> float | None:
+    """Return the sharpness at which a model runs unless told otherwise, None for one without that choice."""
+    if files.config and files.config.base:
+        return files.config.sharpness
+    return 0.0 if _sharp_end(files) else None
+
+
+def _sharpened(files: WeightFiles, sharpness: float | None) -> WeightFiles:
+    if sharpness is None:
+        if not files.config or not files.config.base:
+            return files
+        sharpness = files.config.sharpness
+    if not 0 <= sharpness <= 1:
+        raise ConfigError(
+            f"`--sharpness {sharpness:g}` is not from 0 to 1", hint="write for example `--sharpness 0.5`"
+        )
+    sharp = _sharp_end(files)
+    if sharp is None:
+        raise ConfigError(
+            f"`--sharpness {sharpness:g}`: `{files.name}` has no sharp sibling",
+            hint="leave out `--sharpness`, or use a model whose config.json names its `base`",
+        )
+    if sharpness == 1:
+        return replace(sharp, sharpness=1.0)
+    base = _base_of(sharp)
+    return replace(sharp, ends=(base, sharp), share=sharpness, sharpness=sharpness) if sharpness else base
+
+
+def _sharp_end(files: WeightFiles) -> WeightFiles | None:
+    """Return the weights at a sharpness of 1: these if they name a base, else bundled ones that name them."""
+    config = files.config
+    if config is None or config.base:
+        return files if config else None
+    siblings = [one.name for one in bundled_models() if one.base_sha256 == config.sha256 != ""]
+    return _folder(_BUNDLED_DIR / siblings[0]) if siblings else None
+
+
+def _base_of(sharp: WeightFiles) -> WeightFiles:
+    assert sharp.config
+    name = Path(sharp.config.base).name  # from a stranger it may be a path, and is to lead nowhere else
+    beside = sharp.tensors.parent.parent / name
+    for folder in (_BUNDLED_DIR / name, beside):
+        base = _folder(folder) if exists(folder / CONFIG_NAME) else None
+        if base and base.config and base.config.sha256 == sharp.config.base_sha256 != "":
+            return base
+    raise WeightsError(
+        f"{sharp.tensors.parent}: its base `{name}` with sha256 {sharp.config.base_sha256[:12]}… is neither "
+        "bundled nor beside it",
+        hint=f"put that weight folder at {beside}, or use `--sharpness 1`",
+    )
+
+
+def _blended(files: WeightFiles, blend: str) -> WeightFiles:
     name, _, text = blend.rpartition("=")
     try:
         share = float(text)
@@ -71,7 +137,7 @@ def find_blend(model: str, blend: str) -> WeightFiles:
             f"`--blend {blend}` is not a model and a share from 0 to 1",
             hint="write for example `--blend b.pth=0.3`",
         )
-    return replace(files, other=find_weights(name), share=share)
+    return replace(files, ends=(files, find_weights(name)), share=share)
 
 
 def find_weights(model: str) -> WeightFiles:

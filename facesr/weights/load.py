@@ -15,7 +15,7 @@ from facesr.errors import ConfigError, DeviceError, FacesrError, WeightsError
 from facesr.models import build_network, resolve_args
 from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.weights.blend import blend
-from facesr.weights.find import WeightFiles, find_weights
+from facesr.weights.find import WeightFiles, find_model
 from facesr.weights.read import check_finite, check_state, identify, read_state, shapes_of
 
 _RAMP_PX = 64
@@ -51,7 +51,11 @@ class Model:
 
 
 def load_model(
-    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL, *, device: str = "auto", dtype: str = "auto"
+    name_or_path: str | Path | WeightFiles = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    sharpness: float | None = None,
 ) -> Model:
     """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
 
@@ -61,18 +65,23 @@ def load_model(
         name_or_path: As `facesr upscale --model` takes it.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto`, `fp32`, `tf32`, `fp16` or `bf16`.
+        sharpness: As `facesr upscale --sharpness` takes it, for a name or a path; None is the model's own.
 
     Raises:
-        ConfigError: No such model.
+        ConfigError: No such model, or a sharpness that it does not have.
         WeightsError: Damaged, foreign or tampered weights.
         DeviceError: The device or the precision is not available, or the device has too little memory.
     """
-    files = name_or_path if isinstance(name_or_path, WeightFiles) else find_weights(str(name_or_path))
+    files = (
+        name_or_path
+        if isinstance(name_or_path, WeightFiles)
+        else find_model(str(name_or_path), sharpness=sharpness)
+    )
     place = pick_device(device)
     network, config, sha256 = read_network(files)
     precision = pick_dtype(dtype, place, network.traits.dtypes)
     network.requires_grad_(False).eval()
-    notes: tuple[str, ...] = (files.blend_note,) if files.other else ()
+    notes: tuple[str, ...] = (files.note,) if files.note else ()
     try:
         if precision is not torch.float32 and not _is_usable(
             _place(deepcopy(network), place, precision), place
@@ -117,22 +126,29 @@ def _is_usable(network: SRNetwork, device: torch.device) -> bool:
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
     """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file.
 
-    The sha256 of blended weights is that of a line with both files' and the share.
+    The sha256 of interpolated weights is that of a line with both files' and the share.
     """
-    sha256 = _checked_sha256(files)
-    state = read_state(files.tensors)
-    if files.other:
-        sha256 = hashlib.sha256(f"{sha256} {_checked_sha256(files.other)} {files.share}".encode()).hexdigest()
-        try:
-            state = blend(state, read_state(files.other.tensors), files.share)
-        except WeightsError as error:
-            raise WeightsError(
-                f"{files.tensors} and {files.other.tensors} cannot be blended, {error.message}",
-                hint="blend weights of the same architecture and size",
-            ) from error
+    state, sha256 = _read_checked(files)
     found = identify(shapes_of(state))
     network, config = _build_foreign(files, state) if found is None else _build_own(files, state, *found)
     return network, replace(config, name=files.name), sha256
+
+
+def _read_checked(files: WeightFiles) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors and their sha256."""
+    if not files.ends:
+        sha256 = _checked_sha256(files)
+        return read_state(files.tensors), sha256
+    (first, first_sha256), (second, second_sha256) = map(_read_checked, files.ends)
+    try:
+        # What only a sharp sibling has, such as its noise, grows from nothing.
+        state = blend(first, second, files.share, missing_as_zero=files.sharpness > 0)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{' and '.join(map(str, files.all_tensors))} cannot be blended, {error.message}",
+            hint="blend weights of the same architecture and size",
+        ) from error
+    return state, hashlib.sha256(f"{first_sha256} {second_sha256} {files.share}".encode()).hexdigest()
 
 
 def _checked_sha256(files: WeightFiles) -> str:

@@ -1,6 +1,7 @@
 """`facesr eval`: compares restored images with the ground truth, with bicubic and with each other."""
 
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 from facesr.config.evaluate import EvalConfig
@@ -11,7 +12,7 @@ from facesr.files.listing import Source
 from facesr.files.paths import real
 from facesr.processes import warn_of_repetition
 from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, misfit, refuse_all
-from facesr.weights.find import WeightFiles, find_blend
+from facesr.weights.find import WeightFiles, find_model
 
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
@@ -30,11 +31,12 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
     config, reporter = config.resolved(), reporter or Reporter()
     warn_of_repetition(reporter, "scores all images")
     pairs, scale = _list_pairs(config, reporter)
-    files = [] if config.sr else [find_blend(name, config.blend) for name in config.model]
+    runs = [] if config.sr else list(product(config.model, config.sharpness or (None,)))
+    files = [find_model(name, blend=config.blend, sharpness=sharpness) for name, sharpness in runs]
     reasons = [misfit(one.name, one.config.scale, expected=scale) for one in files if one.config]
     if files and len(reasons) == len(files) and all(reasons):
         refuse_all(reasons)
-    methods = _name_methods(config, files)
+    methods = _name_methods(config, files, sources=[name for name, _ in runs])
     folders = _save_folders(config, methods)
     _check_outputs(config, folders, pairs, weights=[path for one in files for path in one.all_tensors])
     # Imported here, so that the errors above answer without the seconds that torch takes to load.
@@ -66,14 +68,14 @@ def _list_pairs(config: EvalConfig, reporter: Reporter) -> tuple[list[ScoredPair
     return [ScoredPair(*row) for row in zip(*columns, strict=True)], lq.scale if lq else 0
 
 
-def _name_methods(config: EvalConfig, files: list[WeightFiles]) -> list[Method]:
+def _name_methods(config: EvalConfig, files: list[WeightFiles], *, sources: list[str]) -> list[Method]:
     methods = [Method(BICUBIC)] if config.lq else []
     if config.sr:
         name = config.sr.resolve().name
         name = f"{name} (images)" if name == BICUBIC else name
         return [*methods, Method(name, source=str(config.sr))]
     names = [one.name for one in files]
-    for name, path in zip(names, config.model, strict=True):
+    for name, path in zip(names, sources, strict=True):
         clash = names.count(name) > 1 or name == BICUBIC
         methods.append(Method(f"{name} ({path})" if clash else name, source=path))
     if len({method.name for method in methods}) < len(methods):

@@ -13,7 +13,7 @@ from facesr.files.listing import Source, list_images
 from facesr.files.paths import check_regular, exists, is_there, real
 from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
-from facesr.weights.find import WeightFiles, find_blend, find_weights
+from facesr.weights.find import WeightFiles, find_model
 
 STREAM = Path("-")  # as an input it is stdin, as the output it is stdout
 
@@ -35,7 +35,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
     sources = list_images(
         config.inputs, recursive=config.recursive, exclude=_written_folders(config), warn=reporter.warn
     )
-    weights, rest = _find_models(config)
+    config, weights, rest = _find_models(config)
     place = _place(config, weights)
     face_places = [Place(config.save_faces, place.name, ".png")] if config.save_faces else []
     jobs, *face_jobs = plan_jobs(
@@ -74,13 +74,17 @@ def _written_folders(config: UpscaleConfig) -> list[Path]:
     return [config.output, folder]
 
 
-def _find_models(config: UpscaleConfig) -> tuple[WeightFiles, WeightFiles | None]:
-    """Find the model for faces, and that for the rest of photographs if it is another one."""
-    weights = find_blend(config.model, config.blend)
+def _find_models(config: UpscaleConfig) -> tuple[UpscaleConfig, WeightFiles, WeightFiles | None]:
+    """Find the model for faces, and that for the rest of photographs if it is another one.
+
+    The configuration comes back with the sharpness that the model for faces runs at.
+    """
+    weights = find_model(config.model, blend=config.blend, sharpness=config.sharpness)
+    config = replace(config, sharpness=weights.sharpness)
     if config.background in BACKGROUNDS or config.faces == "off":
-        return weights, None
+        return config, weights, None
     try:
-        rest = find_weights(config.background)
+        rest = find_model(config.background)
     except ConfigError as error:
         raise ConfigError(
             f"`--background {config.background}`: {error.message}",
@@ -93,7 +97,7 @@ def _find_models(config: UpscaleConfig) -> tuple[WeightFiles, WeightFiles | None
             f"but `--model {config.model}` {scales[0]} times",
             hint="choose two models of the same scale",
         )
-    return weights, rest
+    return config, weights, rest
 
 
 def _is_done(job: Job, config: UpscaleConfig) -> bool:
@@ -103,11 +107,11 @@ def _is_done(job: Job, config: UpscaleConfig) -> bool:
     """
     if config.overwrite or not is_there(job.target):
         return False
-    from facesr.images.note import WHOLE, read_note  # loads Pillow
+    from facesr.images.note import read_note  # loads Pillow
 
     note = read_note(job.target)
     if not note or config.faces == "off":
-        return note in {"", WHOLE}
+        return note in {"", config.whole_note}
     options, _, restored = note.rpartition(" restored=")
     if options != config.face_options or not restored.isdecimal():
         return False
@@ -171,7 +175,7 @@ def upscale_stream(
     """
     config, reporter = _checked_stream(config.resolved()), reporter or Reporter()
     source, output = config.inputs[0], config.output
-    weights, rest = _find_models(config)
+    config, weights, rest = _find_models(config)
     if output != STREAM and _is_done(Job(Source(source, Path(source.name)), output), config):
         return UpscaleResult((), (output,), (), output, weights.name)
     content = _read_stream(stdin) if source == STREAM else _read_file(source)
