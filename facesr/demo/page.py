@@ -79,6 +79,15 @@ def make_page(service: Service) -> gr.Blocks:
                 with gr.Row():
                     background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of a photograph")
                     format_ = gr.Radio(_FORMATS, value="auto", label="File format")
+                sharpness = gr.Slider(
+                    0,
+                    1,
+                    value=service.sharpness or 0,
+                    step=0.05,
+                    label="Sharpness",
+                    info="Higher looks sharper and invents more detail.",
+                    visible=service.sharpness is not None,
+                )
                 button = gr.Button("Restore", variant="primary", interactive=False, elem_id="restore")
             with gr.Column():
                 slider = gr.ImageSlider(
@@ -112,24 +121,32 @@ def make_page(service: Service) -> gr.Blocks:
             times: float,
             rest: Any,
             form: Any,
+            sharp: float,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (that is how Gradio is asked for it)
         ) -> tuple[Any, ...]:
             # Once the button can be used, the faces are known: without any, there is nothing to choose.
-            made = ask(paths, times, rest, form, {int(number) for number in numbers}, progress)
+            made = ask(paths, times, rest, form, sharp, {int(number) for number in numbers}, progress)
             views = None if made.before is None else (str(made.before), str(made.after))
             said = "\n\n".join(map(html.escape, made.notes))
             label = f"Download {made.file.name}"
             return views, gr.update(value=str(made.file), label=label, visible=True), said
 
-        def restore_all(images: list[str] | None, outscale: float, background: Any, format: Any) -> str:  # noqa: A002
+        def restore_all(
+            images: list[str] | None,
+            outscale: float,
+            background: Any,
+            format: Any,  # noqa: A002
+            sharpness: float,
+        ) -> str:
             """Restore one image, or several into a ZIP, with all their faces. The API has these names."""
-            return str(ask(images, outscale, background, format, None).file)
+            return str(ask(images, outscale, background, format, sharpness, None).file)
 
         def ask(
             paths: list[str] | None,
             times: float,
             rest: Any,
             form: Any,
+            sharp: float,
             numbers: set[int] | None,
             progress: gr.Progress | None = None,
         ) -> Restored:
@@ -139,11 +156,12 @@ def make_page(service: Service) -> gr.Blocks:
 
             if progress:
                 progress(None, desc="Restoring")
-            wish = Wish(outscale=times, background=rest, format=form)
+            sharpness = None if service.sharpness is None else sharp
+            wish = Wish(outscale=times, background=rest, format=form, sharpness=sharpness)
             with _errors():
                 return service.restore(list(map(Path, paths or [])), wish, chosen=numbers, progress=tell)
 
-        options = [outscale, background, format_]
+        options = [outscale, background, format_, sharpness]
         files.change(
             lambda: gr.update(interactive=False), outputs=button, queue=False, api_visibility="private"
         ).then(look, files, [faces, chosen, button], api_visibility="private", **turn)

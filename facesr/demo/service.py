@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,9 @@ from facesr.images.image import Array, ImageData
 from facesr.images.read import read_image
 from facesr.images.write import encode_image
 from facesr.inference.restore import Enlargement, plan_photograph
+from facesr.inference.stream import load_for
 from facesr.inference.upscale_files import Enlarged, upscale_bytes
+from facesr.weights.find import default_sharpness, find_model, find_weights
 from facesr.weights.load import Model
 
 # Files are deleted this long after they were made, looked at every so often, seconds.
@@ -28,6 +31,7 @@ EVERY_S, AGE_S = 30, 540
 
 _PREVIEW_PX = 1600
 _REMEMBERED = 32  # images of which the faces are known
+_LOADED = 4  # models of another sharpness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,7 @@ class Wish:
     outscale: float | None = None
     background: Literal["model", "bicubic"] = "model"
     format: Format = "auto"
+    sharpness: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,17 @@ class Service:
 
     Attributes:
         outscale: Enlargement by the model.
+        sharpness: Of the model unless a visitor chooses another, None where there is no choice.
     """
 
     def __init__(self, config: DemoConfig, model: Model, folder: Path) -> None:
         self._config, self._model, self._folder = config, model, folder
         self._known: OrderedDict[str, list[Face]] = OrderedDict()
         self.outscale = Enlargement.of(model, None).outscale
+        self.sharpness = default_sharpness(find_weights(config.model))
+        self._load = lru_cache(_LOADED)(
+            lambda sharpness: load_for(find_model(config.model, sharpness=sharpness), config.runtime)
+        )
 
     def find(self, file: Path) -> list[Array]:
         """Return the faces that can be chosen, largest first, as (side, side, 3) cut out of an image.
@@ -154,9 +164,10 @@ class Service:
     def _upscale(self, file: Path, wish: Wish, chosen: Collection[int] | None) -> tuple[Enlarged, list[str]]:
         reporter = _Notes()
         options = self._options(file, wish)
+        model = self._model if options.sharpness == self.sharpness else self._load(options.sharpness)
         with _named(file):
             made = upscale_bytes(
-                options, file.read_bytes(), [self._model], reporter, chosen=chosen, find=self._find
+                options, file.read_bytes(), [model], reporter, chosen=chosen, find=self._find
             )
         return made, [f"{file.name}: {note}." for note in reporter.all]
 
@@ -170,6 +181,7 @@ class Service:
             outscale=wish.outscale,
             background=wish.background,
             format=wish.format,
+            sharpness=self.sharpness if wish.sharpness is None else wish.sharpness,
         )
 
     def _find(self, image: ImageData, *, threshold: float, unless_filled: bool) -> list[Face]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from facesr.config.demo import DemoConfig
 from facesr.errors import MissingExtra
 from facesr.events import Reporter
-from facesr.weights.find import find_weights
+from facesr.weights.find import find_model
 
 
 def demo(config: DemoConfig, ready: Callable[[str], None], reporter: Reporter | None = None) -> None:
@@ -22,7 +22,7 @@ def demo(config: DemoConfig, ready: Callable[[str], None], reporter: Reporter | 
         FacesrError: No such model, unusable weights, no extra `demo`, or an address that cannot be used.
     """
     config, reporter = config.resolved(), reporter or Reporter()
-    weights = find_weights(config.model)
+    weights = find_model(config.model)
     if importlib.util.find_spec("gradio") is None:
         raise MissingExtra("demo")
     if not _is_loopback(config.host):

@@ -16,9 +16,9 @@ from facesr.demo.service import Service, Wish
 from facesr.errors import FacesrError, ImageError
 from facesr.images.note import read_note
 from facesr.inference.stream import load_for
-from facesr.weights.find import find_weights
+from facesr.weights.find import find_model, find_weights
 from facesr.workflows.demo import demo
-from tests.conftest import Listener, Run, noise
+from tests.conftest import Listener, Run, noise, save_pair
 from tests.demo.conftest import FACE
 
 
@@ -54,6 +54,23 @@ def test_a_result_has_the_bytes_of_the_command_line(
     assert made.file.read_bytes() == next(out.iterdir()).read_bytes()
     with Image.open(made.file) as image:
         assert image.getexif()[271] == "a camera"
+
+
+def test_a_visitor_chooses_the_sharpness(tmp_path: Path, run: Run) -> None:
+    image = tmp_path / "a.png"
+    Image.fromarray(noise(12, 16)).save(image)
+    _, sharp = save_pair(tmp_path / "pair", sharpness=0.25)
+    config = DemoConfig(model=str(sharp), runtime=RuntimeConfig(device="cpu"))
+    service = Service(config, load_for(find_model(config.model), config.runtime), tmp_path)
+    assert service.sharpness == 0.25
+    results = []
+    for number, share in enumerate((None, 0, 0.75)):
+        out = tmp_path / f"{number}.png"
+        options = () if share is None else ("--sharpness", share)
+        assert run("upscale", image, out, "-m", sharp, "-d", "cpu", *options).exit_code == 0
+        results.append(out.read_bytes())
+        assert service.restore([image], Wish(sharpness=share)).file.read_bytes() == results[-1]
+    assert len(set(results)) == 3
 
 
 def test_faces_left_alone_keep_the_pixels_of_the_rest(
