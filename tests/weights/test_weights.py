@@ -21,7 +21,7 @@ from facesr.models.base import Window
 from facesr.models.msrresnet import MSRResNet
 from facesr.weights import load as loading
 from facesr.weights.card import model_card
-from facesr.weights.find import BUNDLED, bundled_models
+from facesr.weights.find import BUNDLED, WeightFiles, bundled_models, find_weights
 from facesr.weights.load import load_model
 from facesr.weights.save import save_folder
 from tests.conftest import TINY, small_args, tiny_state
@@ -31,13 +31,13 @@ WEIGHTS = Path(facesr.__file__).parent / "weights" / "bundled"
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
 
 
-def load(path: Path | str) -> facesr.weights.load.Model:  # type: ignore[name-defined]
+def load(path: Path | str | WeightFiles) -> facesr.weights.load.Model:  # type: ignore[name-defined]
     return load_model(path, device="cpu")
 
 
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_model_is_what_its_config_says(name: str) -> None:
-    model = load(name)
+    model = load(find_weights(name))
     config = model.config
     assert config.name == name
     assert config.parameters == count_parameters(model.network)
@@ -359,8 +359,9 @@ def test_the_default_gains_what_was_aimed_at() -> None:
 
 
 def test_the_default_beats_the_network_of_ten_times_its_work_on_every_set() -> None:
-    default, other = bundled_models()
-    assert (default.name, other.name) == ("faceunet", "msrresnet-b20")
+    default, other = (find_weights(name).config for name in ("faceunet", "msrresnet-b20"))
+    assert default
+    assert other
     assert 10 * default.multiply_adds <= other.multiply_adds
     assert [score.dataset for score in default.scores] == [score.dataset for score in other.scores]
     assert len(default.scores) == 3
