@@ -30,7 +30,7 @@ def model_card(config: ModelConfig) -> str:
         ("Batch", config.batch or ""),
         ("Training input", f"{config.patch_px} px" if config.patch_px else ""),
         ("Sharpened from", f"{config.base}, sha256 `{config.base_sha256}`" if config.base else ""),
-        ("Sharpness", f"{config.sharpness:g} unless told otherwise" if config.base else ""),
+        ("Sharpness", f"{config.sharpness:g} by default" if config.base else ""),
         ("Licence", config.license),
         ("sha256", f"`{config.sha256}`"),
     ]

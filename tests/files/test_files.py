@@ -70,7 +70,7 @@ def test_files_are_taken_as_named_in_order(tmp_path: Path) -> None:
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file or folder: .*nowhere"):
         list_images([tmp_path / "nowhere"])
-    with pytest.raises(ConfigError, match="no pictures in"):
+    with pytest.raises(ConfigError, match="no images in"):
         list_images([tmp_path])
 
 
@@ -101,7 +101,7 @@ def test_what_is_left_out_is_told_once(tmp_path: Path) -> None:
 
 def test_where_nothing_is_found_the_hint_says_why(tmp_path: Path) -> None:
     def hint(**options: bool) -> str:
-        with pytest.raises(ConfigError, match="no pictures in") as caught:
+        with pytest.raises(ConfigError, match="no images in") as caught:
             list_images([tmp_path], **options)
         return caught.value.hint
 

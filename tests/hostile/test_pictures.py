@@ -299,7 +299,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
         path.symlink_to({"device": "/dev/zero", "dangling": "nowhere", "loop": "x.png"}[kind])
     result = run("upscale", path.parent, tmp_path / "out", "-m", tiny_folder, "-d", "cpu")
     expected = {"fifo": "not an ordinary file", "device": "not an ordinary file", "dangling": "No such file",
-                "loop": "Too many levels of symbolic links", "folder": "no pictures in"}[kind]  # fmt: skip
+                "loop": "Too many levels of symbolic links", "folder": "no images in"}[kind]  # fmt: skip
     assert expected in result.stderr
     assert result.exit_code == (2 if kind == "folder" else 1)
     assert run("degrade", path, tmp_path / "lq").exit_code in {1, 2}

@@ -52,7 +52,7 @@ def test_a_bundled_sibling_is_found_from_its_base(tmp_path: Path, monkeypatch: p
     assert half.all_tensors == [path / "model.safetensors" for path in (base, trained)]
     card = (trained / "README.md").read_text(encoding="utf-8")
     assert "| Sharpened from | faceunet, sha256 `" in card
-    assert "| Sharpness | 0.5 unless told otherwise |" in card
+    assert "| Sharpness | 0.5 by default |" in card
     result = evaluate(EvalConfig(hq=run / "hq", lq=run / "lq", model=("faceunet-sharp",)))
     psnr = result.summaries["faceunet-sharp=0.5"]["psnr"].mean
     assert half.config is not None

@@ -93,7 +93,7 @@ def test_half_precision_that_gives_no_picture_is_given_up_for_fp32(
 
     monkeypatch.setattr(MSRResNet, "forward", broken)
     model = load_model(tiny_folder, device="cpu", dtype="bf16")
-    assert model.notes == ("bfloat16 gives no usable picture on cpu, going on in fp32",)
+    assert model.notes == ("bfloat16 gives no usable image on cpu, so fp32 is used",)
     assert model.dtype is torch.float32
     for key, tensor in load(tiny_folder).network.state_dict().items():
         assert torch.equal(model.network.state_dict()[key], tensor)
@@ -250,7 +250,7 @@ class Bomb:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, save: Any) -> None:
     ran = tmp_path / "ran"
     save({"params": Bomb(ran)}, tmp_path / "evil.pth")
-    refused(tmp_path / "evil.pth", "evil.pth", "nothing in it was run")
+    refused(tmp_path / "evil.pth", "evil.pth", "Nothing in it was run")
     assert not ran.exists()
 
 

@@ -50,7 +50,7 @@ def test_every_usual_ending_is_taken() -> None:
 
 def test_a_numpy_object_beside_the_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"params": STATE, "array": np.array([{}])}, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match="nothing in it was run"):
+    with pytest.raises(WeightsError, match="Nothing in it was run"):
         read_network(WeightFiles(tmp_path / "net.pth", None))
 
 

@@ -156,7 +156,7 @@ def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, ti
     refused("1.png: 16x13, but its HQ image is 64x48, not 4 times")
     refused("not 1 times", lq=None, sr=root / "lq")
     (root / "empty").mkdir()
-    refused("images to compare: no pictures in", lq=root / "empty")
+    refused("images to compare: no images in", lq=root / "empty")
     refused("no folder", hq=root / "nowhere")
 
 

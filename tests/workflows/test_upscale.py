@@ -311,7 +311,7 @@ def test_the_precision_that_half_precision_gave_way_to_is_told(
     listener = Listener()
     result = upscale(change(config, runtime=RuntimeConfig(device="cpu", dtype="bf16")), listener)
     assert result.dtype == "float32"
-    assert listener.warnings == ["bfloat16 gives no usable picture on cpu, going on in fp32"]
+    assert listener.warnings == ["bfloat16 gives no usable image on cpu, so fp32 is used"]
 
 
 def test_tf32_is_refused_without_cuda(config: UpscaleConfig) -> None:
@@ -353,4 +353,4 @@ def test_the_tasks_of_a_slurm_step_share_the_images_and_say_so(
         monkeypatch.setenv("SLURM_PROCID", task)
         written.append([path.name for path in upscale(config, listener).written])
     assert written == [["0.png", "2.png"], ["1.png"]]
-    assert listener.warnings == ["each of the 2 SLURM tasks upscales its share, `--shard 0/1` upscales all"]
+    assert listener.warnings == ["each of the 2 SLURM tasks processes its share, `--shard 0/1` processes all"]
