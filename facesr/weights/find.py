@@ -120,8 +120,8 @@ def _base_of(sharp: WeightFiles) -> WeightFiles:
         if base and base.config and base.config.sha256 == sharp.config.base_sha256 != "":
             return base
     raise WeightsError(
-        f"{sharp.tensors.parent}: its base `{name}` with sha256 {sharp.config.base_sha256[:12]}… is not bundled, "
-        f"and {beside} is not it",
+        f"{sharp.tensors.parent}: its base `{name}` with sha256 {sharp.config.base_sha256[:12]}… is missing,"
+        f" from the bundled models and from {beside}",
         hint=f"put that weight folder at {beside}, or use `--sharpness 1`",
     )
 

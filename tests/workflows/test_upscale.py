@@ -353,4 +353,6 @@ def test_the_tasks_of_a_slurm_step_share_the_images_and_say_so(
         monkeypatch.setenv("SLURM_PROCID", task)
         written.append([path.name for path in upscale(config, listener).written])
     assert written == [["0.png", "2.png"], ["1.png"]]
-    assert listener.warnings == ["each of the 2 SLURM tasks processes its share, `--shard 0/1` processes all"]
+    assert listener.warnings == [
+        "each of the 2 SLURM tasks processes its share of the images, `--shard 0/1` processes all"
+    ]
