@@ -36,8 +36,8 @@ os.environ.setdefault("PYTEST_TIMEOUT", "120")
 
 # What a machine for `pytest -m cuda` may lack. Modules that import one of these at the top are skipped there.
 OPTIONAL = {
-    "hypothesis", "imagecodecs", "importlinter", "matplotlib", "onnx", "onnxruntime", "pillow_heif",
-    "playwright", "scipy", "skimage", "tifffile",
+    "gradio", "hypothesis", "imagecodecs", "importlinter", "matplotlib", "onnx", "onnxruntime",
+    "pillow_heif", "playwright", "scipy", "skimage", "tifffile",
 }  # fmt: skip
 
 TINY = {"blocks": 1, "features": 8}

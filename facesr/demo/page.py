@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from facesr.demo import service as service_module
 from facesr.demo.service import Restored, Service, Wish, sentence
 from facesr.errors import FacesrError
 
@@ -22,11 +21,15 @@ STYLE = """
 #faces .grid-container { grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); padding-top: 24px; }
 .gradio-container { max-width: 1100px !important; margin: auto !important; }
 @media (max-width: 500px) { .gradio-container { padding: 8px !important; } }
+.no-camera #camera { display: none !important; }
+:focus-visible { outline: 3px solid #f59e0b !important; outline-offset: 2px; }
 """
 
-# Pasted images go the way of those that are chosen.
+# Browsers give a camera to https and to this machine only. Pasted images go the way of those that are chosen.
+# The slider moves by mouse and touch alone, so arrow keys, Home and End become a press of the mouse.
 HEAD = """
 <script>
+document.documentElement.classList.toggle("no-camera", !navigator.mediaDevices);
 document.addEventListener("paste", (event) => {
   const input = document.querySelector("#images input[type=file]");
   if (!input || !event.clipboardData.files.length) return;
@@ -34,6 +37,26 @@ document.addEventListener("paste", (event) => {
   for (const file of event.clipboardData.files) chosen.items.add(file);
   input.files = chosen.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
+  event.preventDefault();
+});
+
+const HANDLE = "#slider [data-testid=slider]";
+new MutationObserver(() => {
+  const handle = document.querySelector(HANDLE + ":not([tabindex])");
+  if (!handle) return;
+  const facts = { tabindex: 0, role: "slider", "aria-label": "Before and after", "aria-valuenow": 50 };
+  for (const [name, value] of Object.entries(facts)) handle.setAttribute(name, value);
+}).observe(document.documentElement, { childList: true, subtree: true });
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 }[event.key];
+  if (!step || !event.target.matches(HANDLE)) return;
+  const handle = event.target, box = handle.parentElement.getBoundingClientRect();
+  const now = new DOMMatrix(getComputedStyle(handle).transform).m41 / box.width;
+  const next = Math.min(Math.max(now + step, 0), 1);
+  const press = { bubbles: true, clientX: box.left + next * box.width, clientY: box.top, view: window };
+  handle.dispatchEvent(new MouseEvent("mousedown", press));
+  window.dispatchEvent(new MouseEvent("mouseup", press));
+  handle.setAttribute("aria-valuenow", Math.round(100 * next));
   event.preventDefault();
 });
 </script>
@@ -48,16 +71,17 @@ def make_theme() -> gr.themes.Base:
 def make_page(service: Service) -> gr.Blocks:
     """Return the page, with a queue in which one request at a time uses the model."""
     turn: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-    with gr.Blocks(
-        title="facesr", analytics_enabled=False, delete_cache=(service_module.EVERY_S, service_module.AGE_S)
-    ) as page:
+    with gr.Blocks(title="facesr", analytics_enabled=False) as page:
         gr.Markdown(
             "# facesr\nRestore the faces in a photograph. Images stay on the machine that runs this page, "
             "which deletes them within ten minutes. A restored face is an estimate, not evidence of identity."
+            f" Model: {html.escape(service.model)}."
         )
         with gr.Row():
             with gr.Column():
                 files = gr.File(label="Images", file_count="multiple", elem_id="images", height=180)
+                with gr.Accordion("Camera", open=False, elem_id="camera"):
+                    camera = gr.Image(sources="webcam", show_label=False, buttons=[])
                 if _EXAMPLES.is_dir():
                     examples = [[[str(path)]] for path in sorted(_EXAMPLES.glob("*.png"))]
                     gr.Examples(examples, inputs=[files], label="Examples")
@@ -76,9 +100,8 @@ def make_page(service: Service) -> gr.Blocks:
                     label="Enlargement",
                     elem_id="outscale",
                 )
-                with gr.Row():
-                    background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of a photograph")
-                    format_ = gr.Radio(_FORMATS, value="auto", label="File format")
+                background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of a photograph")
+                format_ = gr.Radio(_FORMATS, value="auto", label="File format")
                 sharpness = gr.Slider(
                     0,
                     1,
@@ -162,10 +185,7 @@ def make_page(service: Service) -> gr.Blocks:
                 return service.restore(list(map(Path, paths or [])), wish, chosen=numbers, progress=tell)
 
         options = [outscale, background, format_, sharpness]
-        files.change(
-            lambda: gr.update(interactive=False), outputs=button, queue=False, api_visibility="private"
-        ).then(look, files, [faces, chosen, button], api_visibility="private", **turn)
-        button.click(
+        restoring = button.click(
             restore,
             [files, chosen, *options],
             [slider, download, notes],
@@ -173,10 +193,22 @@ def make_page(service: Service) -> gr.Blocks:
             api_visibility="private",
             **turn,
         )
+        # The browser hands the photograph over, so that the server never decodes it another way than files.
+        camera.change(
+            None, camera, files, js="(photo) => [photo && [photo]]", api_visibility="private", queue=False
+        )
+        files.change(
+            lambda: (gr.update(interactive=False), None, gr.update(visible=False), ""),
+            outputs=[button, slider, download, notes],
+            queue=False,
+            cancels=restoring,
+            api_visibility="private",
+        ).then(look, files, [faces, chosen, button], api_visibility="private", **turn)
         gr.Button(visible=False).click(
             restore_all, [files, *options], gr.File(visible=False), api_name="restore", **turn
         )
-    return page.queue(max_size=_WAITING)
+    page.queue(max_size=_WAITING)
+    return page
 
 
 @contextmanager

@@ -2,19 +2,20 @@
 
 import os
 import tempfile
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 from facesr.config.demo import DemoConfig
-from facesr.demo.service import Service
+from facesr.demo.guard import Guard
+from facesr.demo.service import MAX_BYTES, MAX_FILE_BYTES, Service
 from facesr.errors import FacesrError
 from facesr.inference.stream import load_for
 from facesr.weights.find import WeightFiles
 
-# No photograph within the limit of pixels takes more.
-_MAX_FILE_BYTES = 200 << 20
+# Files are deleted this long after they were written, looked at every so often, seconds.
+AGE_S, EVERY_S = 540.0, 30.0
 
 
 def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]) -> None:
@@ -24,13 +25,16 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
         FacesrError: Unusable weights or device, or an address that cannot be listened on.
     """
     model = load_for(weights, config.runtime)
-    with tempfile.TemporaryDirectory(prefix="facesr-demo-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="facesr-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
         # Gradio reads these when it is imported and when it makes a component.
-        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        from starlette.middleware import Middleware
+
         from facesr.demo.page import HEAD, STYLE, make_page, make_theme
 
-        page = make_page(Service(config, model, Path(folder)))
+        page = make_page(Service(config, model, folder))
         try:
             _, url, _ = page.launch(
                 server_name=config.host,
@@ -41,7 +45,8 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
                 share=False,
                 ssr_mode=False,
                 run_history=False,
-                max_file_size=_MAX_FILE_BYTES,
+                max_file_size=MAX_FILE_BYTES,
+                app_kwargs={"middleware": [Middleware(Guard, folder=folder, max_bytes=MAX_BYTES)]},
                 footer_links=[],
                 theme=make_theme(),
                 css=STYLE,
@@ -55,7 +60,19 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
             ) from error
         try:
             ready(url)
+            examples = set(folder.rglob("*"))
             with suppress(KeyboardInterrupt):
-                threading.Event().wait()
+                while True:
+                    time.sleep(EVERY_S)
+                    delete_old(folder, AGE_S, keep=examples)
         finally:
             page.close(verbose=False)
+
+
+def delete_old(folder: Path, age_s: float, *, keep: Collection[Path] = ()) -> None:
+    """Delete what was written into a folder longer ago than `age_s`, and folders that are long empty."""
+    before = time.time() - age_s
+    for path in sorted(folder.rglob("*"), reverse=True):  # the content of a folder ahead of it
+        with suppress(OSError):  # deleted meanwhile, or a folder that is not empty
+            if path not in keep and path.stat().st_mtime < before:
+                path.rmdir() if path.is_dir() else path.unlink()

@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -26,8 +27,9 @@ from facesr.inference.upscale_files import Enlarged, upscale_bytes
 from facesr.weights.find import default_sharpness, find_model, find_weights
 from facesr.weights.load import Model
 
-# Files are deleted this long after they were made, looked at every so often, seconds.
-EVERY_S, AGE_S = 30, 540
+# Of one request. No photograph within the limit of pixels takes more bytes.
+MAX_FILES = 100
+MAX_FILE_BYTES, MAX_BYTES = 200 << 20, 1 << 30
 
 _PREVIEW_PX = 1600
 _REMEMBERED = 32  # images of which the faces are known
@@ -75,6 +77,7 @@ class Service:
     """One model, and the files of all visitors.
 
     Attributes:
+        model: Name of the model.
         outscale: Enlargement by the model.
         sharpness: Of the model unless a visitor chooses another, None where there is no choice.
     """
@@ -82,6 +85,9 @@ class Service:
     def __init__(self, config: DemoConfig, model: Model, folder: Path) -> None:
         self._config, self._model, self._folder = config, model, folder
         self._known: OrderedDict[str, list[Face]] = OrderedDict()
+        # The queue gives turns too, but Gradio ends the turn of what is cancelled and still computes.
+        self._turn = threading.Lock()
+        self.model = model.config.name
         self.outscale = Enlargement.of(model, None).outscale
         self.sharpness = default_sharpness(find_weights(config.model))
         self._load = lru_cache(_LOADED)(
@@ -96,17 +102,17 @@ class Service:
         Raises:
             ImageError: The file cannot be read, or is too large.
         """
-        with _named(file):
-            image = read_image(file, max_pixels=self._config.max_pixels)
         defaults = self._options(file, Wish())
-        photo = plan_photograph(
-            image,
-            Enlargement.of(self._model, None),
-            mode=defaults.faces,
-            min_face=defaults.min_face,
-            threshold=defaults.face_threshold,
-            find=self._find,
-        )
+        with self._turn, _named(file):
+            image = read_image(file, max_pixels=self._config.max_pixels)
+            photo = plan_photograph(
+                image,
+                Enlargement.of(self._model, None),
+                mode=defaults.faces,
+                min_face=defaults.min_face,
+                threshold=defaults.face_threshold,
+                find=self._find,
+            )
         return [crop.image.rgb8 for crop in photo.crops]
 
     def restore(
@@ -126,29 +132,30 @@ class Service:
             progress: Called with how many files are done, and of how many.
 
         Raises:
-            FacesrError: No file, or none that can be restored.
+            FacesrError: No file, too many or too large ones, or none that can be restored.
         """
         if not files:
             raise FacesrError("there is no image yet", hint="choose one first")
+        if len(files) > MAX_FILES:
+            raise FacesrError(f"{len(files)} images are more than {MAX_FILES}", hint="choose fewer")
+        if _bytes_of(files) > MAX_BYTES:
+            raise FacesrError(f"the images have more than {MAX_BYTES >> 20} MiB", hint="choose fewer")
         if len(files) == 1:
             return self._restore_one(files[0], wish, chosen)
-        results: dict[str, bytes] = {}
         notes: list[str] = []
-        for done, file in enumerate(files):
-            progress(done, len(files))
-            try:
-                made, said = self._upscale(file, wish, None)
-            except ImageError as error:
-                notes.append(sentence(error))
-                continue
-            notes += said
-            results[_free_name(file.stem, made.suffix, results)] = made.content
-        if not results:
-            raise FacesrError(" ".join(notes).rstrip("."))
         target = self._new_file("restored.zip")
         with zipfile.ZipFile(target, "w") as archive:  # stored, since images are compressed already
-            for name, content in results.items():
-                archive.writestr(name, content)
+            for done, file in enumerate(files):
+                progress(done, len(files))
+                try:
+                    made, said = self._upscale(file, wish, None)
+                except ImageError as error:
+                    notes.append(sentence(error))
+                    continue
+                notes += said
+                archive.writestr(_free_name(file.stem, made.suffix, archive.namelist()), made.content)
+        if not archive.namelist():
+            raise FacesrError(" ".join(notes).rstrip("."))
         return Restored(target, None, None, tuple(notes))
 
     def _restore_one(self, file: Path, wish: Wish, chosen: Collection[int] | None) -> Restored:
@@ -165,7 +172,7 @@ class Service:
         reporter = _Notes()
         options = self._options(file, wish)
         model = self._model if options.sharpness == self.sharpness else self._load(options.sharpness)
-        with _named(file):
+        with self._turn, _named(file):
             made = upscale_bytes(
                 options, file.read_bytes(), [model], reporter, chosen=chosen, find=self._find
             )
@@ -195,7 +202,7 @@ class Service:
         return self._known[key]
 
     def _new_file(self, name: str) -> Path:
-        """Return the path of a file in a folder of its own, which Gradio deletes once it was shown."""
+        """Return the path of a file in a folder of its own."""
         return Path(tempfile.mkdtemp(dir=self._folder)) / name
 
 
@@ -213,6 +220,10 @@ def _named(file: Path) -> Iterator[None]:
         raise ImageError(error.reason, file=Path(file.name), hint=error.hint) from error
     except OSError as error:
         raise ImageError(f"cannot be read, {reason_of(error)}", file=Path(file.name)) from error
+
+
+def _bytes_of(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _free_name(stem: str, suffix: str, taken: Collection[str]) -> str:

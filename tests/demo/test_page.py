@@ -2,14 +2,18 @@
 
 import importlib.util
 import io
+import json
+import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +21,59 @@ import pytest
 from PIL import Image
 
 from facesr.images.note import read_note
-from tests.conftest import noise
+from tests.conftest import Run, noise
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
 if importlib.util.find_spec("gradio") is None:
-    pytest.skip("needs gradio, run `pip install -e '.[dev,demo]'`", allow_module_level=True)
+    pytest.skip("needs gradio, run `pip install -e '.[dev]'`", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(180)]
 
 
-@contextmanager
-def served(folder: Path, model: Path, *, before: str = "pass") -> Iterator[str]:
-    """Give the address of a page, end it with Ctrl-C, and check that it leaves no file in `folder`."""
+# Old files are looked for often, and the image `slow` takes until there is a file `go`.
+BEFORE = """
+import time
+from pathlib import Path
+from facesr.demo import server, service
+
+server.EVERY_S = 0.1
+upscale_bytes = service.upscale_bytes
+
+def wait(config, *arguments, **options):
+    if config.inputs[0].stem == "slow":
+        Path("begun").touch()
+        while not Path("go").exists():
+            time.sleep(0.05)
+    return upscale_bytes(config, *arguments, **options)
+
+service.upscale_bytes = wait
+from facesr.cli.app import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the working folder of the server, in which its own one for uploads is made."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def server(tiny_folder: Path, folder: Path) -> Iterator[str]:
+    """Give the address of a page, end it with Ctrl-C, and check that it leaves no upload."""
     arguments = ["demo", "--no-browser", "--quiet", "--device", "cpu", "--max-pixels", "250000"]
-    code = f"import sys; {before}; from facesr.cli.app import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--model", str(model)],
+        [sys.executable, "-c", BEFORE, *arguments, "--model", str(tiny_folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env={"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+        # With as many threads as the tests have, on which the last bit of a sum depends.
+        env={"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
     )
     assert process.stdout is not None
     try:
@@ -56,17 +88,17 @@ def served(folder: Path, model: Path, *, before: str = "pass") -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(tmp_path_factory.mktemp("uploads"), tiny_folder) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
         )
         yield browser
         browser.close()
@@ -112,8 +144,18 @@ def download(page: Any, target: Path) -> bytes:
     return target.read_bytes()
 
 
+def ask(url: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, bytes]:
+    """Send a request without a browser, and return the status and content of the answer."""
+    request = urllib.request.Request(url, body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
 def test_a_download_is_what_the_command_line_writes(
-    visit: Any, photo: Path, tmp_path: Path, tiny_folder: Path
+    visit: Any, photo: Path, tmp_path: Path, tiny_folder: Path, run: Run
 ) -> None:
     page = visit()
     drop(page, photo)
@@ -121,9 +163,7 @@ def test_a_download_is_what_the_command_line_writes(
     boxes.nth(1).wait_for(timeout=60_000)
     assert boxes.count() == 2
     got = restore(page, tmp_path / "got.jpg")
-    # In a process with as many threads as the page has, on which the last bit of a sum depends.
-    command = [sys.executable, "-m", "facesr", "upscale", photo, tmp_path / "cli.jpg", "-d", "cpu"]
-    subprocess.run([*command, "--model", tiny_folder], check=True, cwd=ROOT, capture_output=True)
+    assert run("upscale", photo, tmp_path / "cli.jpg", "-d", "cpu", "--model", tiny_folder).exit_code == 0
     assert got == (tmp_path / "cli.jpg").read_bytes()
 
     for view in page.locator("#slider img").all():
@@ -138,19 +178,53 @@ def test_a_download_is_what_the_command_line_writes(
     assert read_note(tmp_path / "one.png").endswith(" chosen restored=1")
 
 
-def test_the_slider_moves(visit: Any, tmp_path: Path) -> None:
+def test_the_slider_moves_by_mouse_and_by_keys(visit: Any, tmp_path: Path) -> None:
     page = visit()
     Image.fromarray(noise(40, 60)).save(tmp_path / "a.png")
     drop(page, tmp_path / "a.png")
     restore(page, tmp_path / "got.png")
-    page.locator("#slider img").nth(1).wait_for()
-    before = page.locator("#slider").screenshot()
-    handle = page.locator("#slider .outer, #slider [role=slider], #slider .inner").first.bounding_box()
-    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
+    after = page.locator("#slider img").nth(1)
+    after.wait_for()
+
+    def hidden() -> float:
+        """Return how many percent of the result the other image hides."""
+        return float(after.evaluate("image => image.style.clipPath").split()[-1].rstrip("%)"))
+
+    handle = page.get_by_role("slider", name="Before and after")
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(handle["x"] - 100, handle["y"] + handle["height"] / 2, steps=5)
+    page.mouse.move(box["x"] - 100, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    assert page.locator("#slider").screenshot() != before
+    assert 10 < hidden() < 45
+
+    for key, expected in (("Home", 0), ("ArrowRight", 5), ("End", 100), ("ArrowLeft", 95)):
+        handle.press(key)
+        assert hidden() == pytest.approx(expected, abs=2)
+        assert float(handle.get_attribute("aria-valuenow")) == pytest.approx(expected, abs=2)
+    assert handle.evaluate("handle => getComputedStyle(handle).outlineStyle") == "solid"
+
+
+def test_a_result_vanishes_with_its_image(visit: Any, folder: Path, tmp_path: Path) -> None:
+    page = visit()
+    for name, width in (("slow.png", 40), ("other.png", 30)):
+        Image.fromarray(noise(20, width)).save(tmp_path / name)
+    drop(page, tmp_path / "slow.png")
+    page.locator("#restore:not([disabled])").click()
+    end = time.monotonic() + 20
+    while not (folder / "begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    # While the first is computed, another one is chosen.
+    page.get_by_label("Clear").click()
+    drop(page, tmp_path / "other.png")
+    (folder / "go").touch()
+    with Image.open(io.BytesIO(restore(page, tmp_path / "got.png"))) as image:
+        assert image.size == (120, 80)
+    # What is there is not shown beside another image either.
+    page.get_by_label("Clear").click()
+    page.locator("#download").wait_for(state="hidden")
+    assert page.locator("#slider img").count() == 0
 
 
 def test_what_is_wrong_is_a_sentence_and_other_files_are_restored(visit: Any, tmp_path: Path) -> None:
@@ -201,21 +275,44 @@ def test_a_pasted_image_is_taken(visit: Any, tmp_path: Path) -> None:
         assert image.size == (80, 40)
 
 
-def test_old_uploads_and_results_are_deleted_while_it_runs(
-    browser: Any, tiny_folder: Path, tmp_path: Path
-) -> None:
-    Image.fromarray(noise(30, 40)).save(tmp_path / "mine.png")
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    before = "import facesr.demo.service as service; service.EVERY_S, service.AGE_S = 1, 2"
-    with served(folder, tiny_folder, before=before) as url:
-        page = browser.new_page()
-        page.goto(url)
-        drop(page, tmp_path / "mine.png")
-        restore(page, tmp_path / "got.png")
-        (served_in,) = folder.glob("facesr-demo-*")
-        end = time.monotonic() + 15
-        while left := [path for path in served_in.rglob("*") if path.stem in {"mine", "before", "after"}]:
-            assert time.monotonic() < end, left
-            time.sleep(0.2)
-        page.close()
+def test_a_photograph_is_taken_with_the_camera(visit: Any) -> None:
+    page = visit()
+    page.get_by_role("button", name="Camera").click()
+    page.get_by_text("Access Webcam").click()
+    page.wait_for_function("document.querySelector('#camera video')?.videoWidth")
+    page.get_by_label("capture photo").click()
+    page.get_by_text(re.compile(r"^image\.png: \d+x\d+ is more than 250,000 pixels")).first.wait_for()
+
+
+def test_only_uploads_and_results_are_served_and_read(server: str, folder: Path) -> None:
+    (folder / "mine.txt").write_text("mine")
+    elsewhere = [
+        "/etc/passwd",
+        str(ROOT / "README.md"),
+        str(folder / "mine.txt"),
+        "mine.txt",
+        "http://a.invalid/b",
+    ]
+    for path in elsewhere:
+        for route in ("file=", "file/"):
+            assert ask(f"{server}gradio_api/{route}{path}")[0] == 403
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        for data in ([[file], 4, "model", "png"], [[], file, "model", "png"]):
+            body = json.dumps({"data": data}).encode()
+            assert ask(f"{server}gradio_api/call/restore", body) == (
+                400,
+                b"only uploads and results can be named as files",
+            )
+
+
+def test_old_uploads_are_deleted_while_it_runs(server: str, folder: Path) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nhello\r\n--x--\r\n'
+    status, answer = ask(f"{server}gradio_api/upload", form, "multipart/form-data; boundary=x")
+    assert status == 200
+    (path,) = map(Path, json.loads(answer))
+    assert ask(f"{server}gradio_api/file={path}") == (200, b"hello")
+    os.utime(path, (0, 0))
+    end = time.monotonic() + 15
+    while path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)

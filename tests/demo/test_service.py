@@ -1,6 +1,8 @@
 """What the page of `facesr demo` does, without a browser and without Gradio."""
 
+import os
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,7 @@ from PIL import Image
 from facesr.config.demo import DemoConfig
 from facesr.config.runtime import RuntimeConfig
 from facesr.demo import service as module
+from facesr.demo.server import delete_old
 from facesr.demo.service import Service, Wish
 from facesr.errors import FacesrError, ImageError
 from facesr.images.note import read_note
@@ -138,6 +141,35 @@ def test_errors_name_the_file_without_its_folder(service: Service, tmp_path: Pat
         assert caught.value.message == "large.png: 600x600 is more than 250,000 pixels"
     with pytest.raises(FacesrError, match="no image yet"):
         service.restore([], Wish())
+
+
+def test_a_request_has_limits(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in files:
+        Image.fromarray(noise(10, 10)).save(file)
+    monkeypatch.setattr(module, "MAX_FILES", 2)
+    with pytest.raises(FacesrError, match="3 images are more than 2"):
+        service.restore(files, Wish())
+    monkeypatch.setattr(module, "MAX_FILES", 3)
+    assert service.restore(files, Wish()).file.name == "restored.zip"
+    monkeypatch.setattr(module, "MAX_BYTES", files[0].stat().st_size)
+    service.restore(files[:1], Wish())
+    with pytest.raises(FacesrError, match="the images have more than 0 MiB"):
+        service.restore(files, Wish())
+
+
+def test_old_files_and_the_folders_that_held_them_are_deleted(tmp_path: Path) -> None:
+    for name in ("old/a.png", "old/kept.png", "gone/b.png", "new/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    old = [tmp_path / name for name in ("old/a.png", "old/kept.png", "gone/b.png")]
+    for path in (*old, tmp_path / "gone"):
+        os.utime(path, (time.time() - 100,) * 2)
+    delete_old(tmp_path, 90, keep=[old[1]])
+    os.utime(tmp_path / "gone", (0, 0))  # deleting its file made it new
+    delete_old(tmp_path, 90, keep=[old[1]])
+    left = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))]
+    assert left == ["new", "new/c.png", "old", "old/kept.png"]
 
 
 def test_what_the_slider_shows_is_small(service: Service, tmp_path: Path) -> None:
