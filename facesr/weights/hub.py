@@ -30,6 +30,8 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
     utils.disable_progress_bars()  # type: ignore[attr-defined]
     label = f"{repo}@{revision}" if revision else repo
     try:
+        if constants.HF_HUB_CACHE.startswith("~"):  # 0.30 of the client makes a folder of that name
+            raise OSError(0, "there is no home folder", constants.HF_HUB_CACHE)
         cached = [huggingface_hub.try_to_load_from_cache(repo, name, revision=revision) for name in names]
         if all(isinstance(path, str) for path in cached):
             return Path(str(cached[0])).parent
@@ -56,12 +58,9 @@ def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) 
             hint="download a .pth or .safetensors file yourself and name its path",
         ) from error
     except Exception as error:  # the client raises what its HTTP library does
-        why = str(error.strerror) if isinstance(error, OSError) and error.filename else ""
-        if constants.HF_HUB_CACHE.startswith("~"):
-            why = "there is no home folder"
-        if why:
+        if isinstance(error, OSError) and error.filename:
             raise WeightsError(
-                f"{label}: cannot write to the Hub's cache {constants.HF_HUB_CACHE}, {why}",
+                f"{label}: cannot write to the Hub's cache {constants.HF_HUB_CACHE}, {error.strerror}",
                 hint="set HF_HOME to a folder that you can write to",
             ) from error
         raise WeightsError(
