@@ -71,7 +71,8 @@ def make_theme() -> gr.themes.Base:
 def make_page(service: Service) -> gr.Blocks:
     """Return the page, with a queue in which one request at a time uses the model."""
     turn: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-    with gr.Blocks(title="facesr", analytics_enabled=False) as page:
+    page = gr.Blocks(title="facesr", analytics_enabled=False)
+    with page:
         gr.Markdown(
             "# facesr\nRestore the faces in a photograph. Images stay on the machine that runs this page, "
             "which deletes them within ten minutes. A restored face is an estimate, not evidence of identity."
