@@ -1,12 +1,13 @@
 """NIQE, which compares statistics of an image with those of good photographs (Mittal et al. 2013)."""
 
-import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from facesr.metrics.fidelity import as_8_bit
 
@@ -66,33 +67,24 @@ def _features(luma: Tensor, block_px: int) -> Tensor:
 
 def _normalise(luma: Tensor) -> Tensor:
     """Take off the local mean and divide by the local deviation."""
-    mean = _smooth(luma)
+    # Single precision leaves exact zeros where an image is flat. The signs of last bits would count as sides.
+    mean = _smooth(luma).float().double()
     deviation = (_smooth(luma * luma) - mean * mean).abs().sqrt()
     return (luma - mean) / (deviation + 1)
 
 
 def _smooth(values: Tensor) -> Tensor:
+    """Blur (B, H, W) by a Gaussian, with zeros beyond the border as in the pristine model."""
     reach = _WINDOW_PX // 2
-    window = [math.exp(-0.5 * (offset / _SIGMA) ** 2) for offset in range(-reach, reach + 1)]
-    values = torch.nn.functional.pad(values[:, None], (reach,) * 4, mode="replicate")[:, 0]
-    for axis in (1, 2):
-        length = values.shape[axis] - 2 * reach
-        parts = [values.narrow(axis, index, length) * weight for index, weight in enumerate(window)]
-        values = torch.stack(parts).sum(0) / sum(window)
-    return values
+    window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=values.dtype) / _SIGMA) ** 2)
+    kernel = torch.outer(window, window)[None, None] / window.sum() ** 2
+    return functional.conv2d(values[:, None], kernel, padding=reach)[:, 0]
 
 
 def _half(luma: Tensor) -> Tensor:
-    """Return (B, H, W) luma at half its size, bicubic with antialiasing as MATLAB's."""
-    weights = torch.tensor([-3, -9, 29, 111, 111, 29, -9, -3], dtype=luma.dtype) / 256
-    values = luma
-    for axis in (1, 2):
-        length = values.shape[axis]
-        index = torch.arange(-3, length + 3)
-        index = torch.where(index < 0, -1 - index, index)
-        index = torch.where(index >= length, 2 * length - 1 - index, index)
-        values = values.index_select(axis, index).unfold(axis, 8, 2) @ weights
-    return values
+    """Return (B, H, W) luma at half its size, bicubic with antialiasing as Pillow's."""
+    options: Any = {"scale_factor": 0.5, "mode": "bicubic", "antialias": True}
+    return functional.interpolate(luma[:, None], **options)[:, 0].float().double()
 
 
 @cache

@@ -61,7 +61,8 @@ def grid(prediction: Tensor, *, period: int, crop: int = 0, y_channel: bool = Fa
     """Return how far the lines of a lattice stand out of the spectrum around them, in dB.
 
     At each frequency of such a lattice that no smaller one of `PERIODS` has, the largest power of the 3x3
-    bins there is compared with the mean of the bins at a distance of 4 to 8. An image without a lattice has
+    bins there is compared with the mean of the bins at a distance of 4 to 8. Of two opposite frequencies,
+    whose powers are equal, one counts. An image without a lattice has
     about 3 dB, since the largest of nine exceeds their mean.
 
     Args:
@@ -121,7 +122,8 @@ def _lattice(height: int, width: int, period: int, device: torch.device) -> tupl
     for row in range(period):
         for column in range(period):
             of_half = row % 2 == 0 and column % 2 == 0
-            if (of_half and period > min(PERIODS)) or (row, column) == (0, 0):
+            is_opposite = (row, column) > (-row % period, -column % period)
+            if (of_half and period > min(PERIODS)) or (row, column) == (0, 0) or is_opposite:
                 continue
             y, x = row * height // period, column * width // period
             near, around = [], []
