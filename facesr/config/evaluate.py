@@ -11,8 +11,8 @@ from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ConfigError
 
 MetricName = Literal[
-    "psnr", "ssim", "lpips", "stlpips_alex", "stlpips_vgg", "niqe", "spectrum_mid", "spectrum_fine",
-    "detail_mid", "detail_fine", "grid_4", "grid_8", "grid_16",
+    "psnr", "ssim", "lpips", "stlpips_alex", "stlpips_vgg", "identity", "niqe", "spectrum_mid",
+    "spectrum_fine", "detail_mid", "detail_fine", "grid_4", "grid_8", "grid_16",
 ]  # fmt: skip
 MetricChoice = Literal[MetricName, "sharpness"]
 ProtocolName = Literal["challenge", "basicsr-y"]
@@ -91,13 +91,13 @@ class EvalConfig(Config):
     metric: tuple[MetricChoice, ...] = opt(
         (),
         "Metric to report. Repeat it for several. sharpness is all of spectrum, grid and niqe. lpips and"
-        " stlpips need the extra `metrics`.",
+        " stlpips need the extra `metrics`, identity the extra `identity`.",
         panel=_MEASURE,
         shown_default="psnr and ssim, without --hq sharpness",
     )
     metric_weights: Path | None = opt(
         None,
-        "Folder of the ST-LPIPS weights, if not those of the extra `metrics`.",
+        "Folder of the weights of ST-LPIPS and identity, if not those of the extras.",
         panel=_MEASURE,
         metavar="FOLDER",
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 from facesr.metrics.fidelity import psnr, ssim
 from facesr.metrics.naturalness import niqe
 from facesr.metrics.perceptual import lpips
+from facesr.metrics.recognition import find_identity, identity
 from facesr.metrics.sharpness import PERIODS, detail, grid, spectrum_gap
 from facesr.metrics.shift_tolerant import Trunk, find_stlpips, stlpips
 
@@ -118,6 +119,14 @@ METRICS: dict[str, Metric] = {
     "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
     "stlpips_alex": _stlpips("alex"),
     "stlpips_vgg": _stlpips("vgg"),
+    "identity": Metric(
+        function=identity,
+        label="Identity",
+        higher_is_better=False,
+        digits=3,
+        missing="dlib finds no face in the HQ image",
+        find_weights=find_identity,
+    ),
     "niqe": Metric(
         function=niqe, label="NIQE", higher_is_better=False, digits=2, kind="no-reference", missing=_TOO_SMALL
     ),
@@ -154,7 +163,7 @@ def measure(
 ) -> Scores:
     """Score one (H, W, 3) uint8 image by the metrics named; `set` metrics have no value for one image.
 
-    `weights` is the folder of the weights of ST-LPIPS, where it is not the installed package.
+    `weights` is the folder of the weights of ST-LPIPS and identity, where it is not the installed package.
     """
     options: Any = {"names": names, "crop": crop, "y_channel": y_channel, "weights": weights}
     (scores,) = measure_batch(_batch(prediction), _batch(target), **options)
