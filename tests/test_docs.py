@@ -81,8 +81,13 @@ def test_the_example_has_pictures() -> None:
 
 def test_licences_and_changelog_match_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["license"] == "Apache-2.0 AND CC-BY-NC-SA-4.0 AND MIT"
-    known = ("Apache License", "NonCommercial", "MIT License", "BSD licence")
+    assert project["license"] == "Apache-2.0 AND BSD-3-Clause AND CC-BY-NC-SA-4.0 AND MIT"
+    known = (
+        "Apache License",
+        "NonCommercial",
+        "MIT License",
+        "Redistribution and use in source and binary forms",
+    )
     for name, words in zip(project["license-files"], known, strict=True):
         assert words in (ROOT / name).read_text(encoding="utf-8")
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
