@@ -31,5 +31,6 @@ def _summary(result: EvalResult) -> str:
         if method.sha256:
             lines.append(f"{method.name}: sha256 {method.sha256[:16]}, {method.device}, {method.dtype}")
     lines += explain_directions(result)
-    lines.append(f"worst of {result.subject}: {', '.join(result.worst)}")
+    if result.worst:
+        lines.append(f"worst of {result.subject}: {', '.join(result.worst)}")
     return "\n".join(lines)

@@ -59,6 +59,13 @@ class Metric:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
+    def better(self) -> str:
+        """Which values are better: `higher`, `lower`, or `nearer to` the ideal."""
+        if self.higher_is_better is None:
+            return f"nearer to {self.ideal}"
+        return "higher" if self.higher_is_better else "lower"
+
+    @property
     def has_best(self) -> bool:
         """Whether values can be ranked without those of the ground truth."""
         return self.higher_is_better is not None or self.ideal == "0"

@@ -152,8 +152,8 @@ def _sortable(value: float) -> str:
 
 def _scores_table(image: ImageScore) -> str:
     metrics = {name: METRICS[name] for name in next(iter(image.scores.values()))}
-    arrows = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
-    head = [f"{metric.label}{arrows[metric.higher_is_better]}" for metric in metrics.values()]
+    arrows = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
+    head = [f"{metric.title} {arrows.get(metric.better, metric.better)}" for metric in metrics.values()]
     rows = [
         [method, *(metric.show(row[name]) for name, metric in metrics.items())]
         for method, row in image.scores.items()

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -96,7 +96,7 @@ class EvalResult:
         ranking: The metric of differences and of the worst files: PSNR, NIQE without ground truth.
         hq: No-reference metric to statistics of the ground truth, empty without such a metric.
         differences: Differences in it: each method minus bicubic, and models with each other.
-        worst: The ten files with the worst value of the first method that is not bicubic.
+        worst: Up to ten files with the worst values of the first method that is not bicubic.
         images: Scores of each image, in the order of the files.
         failed: Files that could not be scored, and results that could not be written.
         written: Images, table and report.
@@ -158,11 +158,11 @@ def summarise_scores(
     others = [name for name in names if name != BICUBIC]
     compared = [(name, BICUBIC) for name in others if BICUBIC in names] + list(combinations(others, 2))
 
-    def merit(image: ImageScore) -> float:
-        value = metrics[ranking].merit(image.scores[others[0]][ranking])
-        return math.inf if math.isnan(value) else value
+    def value(image: ImageScore) -> float:
+        return image.scores[others[0]][ranking]
 
-    order = sorted(images, key=merit)
+    ranked = [image for image in images if not math.isnan(value(image))]
+    ranked.sort(key=lambda image: metrics[ranking].merit(value(image)))
     return EvalResult(
         protocol=PROTOCOLS[config.protocol],
         metrics=metrics,
@@ -171,7 +171,7 @@ def summarise_scores(
         ranking=ranking,
         hq={metric: summarise([image.hq[metric] for image in images]) for metric in images[0].hq},
         differences=tuple(difference(*pair) for pair in compared),
-        worst=tuple(image.file for image in order[:_WORST]),
+        worst=tuple(image.file for image in ranked[:_WORST]),
         images=images,
         failed=tuple(failed),
         written=tuple(written),
@@ -195,8 +195,8 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def explain_missing(result: EvalResult) -> list[str]:
-    """Say for each metric with missing values how many there are, and why."""
-    messages = []
+    """Say how many values are missing, and why, in one line for the metrics of which that is the same."""
+    labels: dict[str, list[str]] = {}
     for name, metric in result.metrics.items():
         if metric.kind == "set":
             lacking = [method for method, table in result.summaries.items() if table[name].mean is None]
@@ -205,24 +205,16 @@ def explain_missing(result: EvalResult) -> list[str]:
             count = sum(any(math.isnan(row[name]) for row in one.scores.values()) for one in result.images)
             where = f"{count} of {len(result.images)} images" if count else ""
         if where:
-            messages.append(f"no {metric.label} for {where}: {metric.missing}")
-    return messages
+            labels.setdefault(f"for {where}: {metric.missing}", []).append(metric.label)
+    return [f"no {', '.join(names)} {reason}" for reason, names in labels.items()]
 
 
 def explain_directions(result: EvalResult) -> list[str]:
     """Say which values are better, with the metrics and units of which that is so."""
-    lines = []
-    goals: dict[str, Callable[[Metric], bool]] = {
-        "higher": lambda metric: metric.higher_is_better is True,
-        "lower": lambda metric: metric.higher_is_better is False,
-        "nearer to 0": lambda metric: metric.ideal == "0",
-        "nearer to the ground truth's": lambda metric: metric.ideal == "the ground truth's",
-    }
-    for better, applies in goals.items():
-        titles = [metric.title for metric in result.metrics.values() if applies(metric)]
-        if titles:
-            lines.append(f"{better} is better: {', '.join(titles)}")
-    return lines
+    titles: dict[str, list[str]] = {}
+    for metric in result.metrics.values():
+        titles.setdefault(metric.better, []).append(metric.title)
+    return [f"{better} is better: {', '.join(names)}" for better, names in titles.items()]
 
 
 def summary_rows(result: EvalResult) -> list[tuple[str, ...]]:
@@ -257,12 +249,17 @@ def write_csv(path: Path, result: EvalResult) -> None:
     writer = csv.writer(table, lineterminator="\n")
     metrics = [name for name, metric in result.metrics.items() if metric.kind != "set"]
     keys = [(method.name, metric) for method in result.methods for metric in metrics]
-    titles = [f"{method} {metric}" for method, metric in keys]
-    writer.writerow(["file", *titles, *(f"{GROUND_TRUTH} {metric}" for metric in result.hq)])
+    columns = [*keys, *((GROUND_TRUTH, metric) for metric in result.hq)]
+    writer.writerow(["file", *(_heading(method, name, result.metrics[name]) for method, name in columns)])
     for image in result.images:
         values = [image.scores[method][metric] for method, metric in keys]
         writer.writerow([image.file, *values, *image.hq.values()])
     write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))
+
+
+def _heading(method: str, name: str, metric: "Metric") -> str:
+    unit = f"{metric.unit}, " if metric.unit else ""
+    return f"{method} {name} ({unit}{metric.better} is better)"
 
 
 def json_document(result: EvalResult) -> dict[str, Any]:
