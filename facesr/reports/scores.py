@@ -249,17 +249,12 @@ def write_csv(path: Path, result: EvalResult) -> None:
     writer = csv.writer(table, lineterminator="\n")
     metrics = [name for name, metric in result.metrics.items() if metric.kind != "set"]
     keys = [(method.name, metric) for method in result.methods for metric in metrics]
-    columns = [*keys, *((GROUND_TRUTH, metric) for metric in result.hq)]
-    writer.writerow(["file", *(_heading(method, name, result.metrics[name]) for method, name in columns)])
+    titles = [f"{method} {metric}" for method, metric in keys]
+    writer.writerow(["file", *titles, *(f"{GROUND_TRUTH} {metric}" for metric in result.hq)])
     for image in result.images:
         values = [image.scores[method][metric] for method, metric in keys]
         writer.writerow([image.file, *values, *image.hq.values()])
     write_atomic(path, lambda stream: stream.write(table.getvalue().encode(errors="surrogateescape")))
-
-
-def _heading(method: str, name: str, metric: "Metric") -> str:
-    unit = f"{metric.unit}, " if metric.unit else ""
-    return f"{method} {name} ({unit}{metric.better} is better)"
 
 
 def json_document(result: EvalResult) -> dict[str, Any]:
