@@ -4,10 +4,13 @@ import importlib.util
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import typer.main
 
 from facesr.cli.app import app
 from facesr.config.fields import leaves
@@ -16,10 +19,10 @@ from facesr.config.train import TrainConfig
 from facesr.images.read import read_image
 from facesr.version import __version__
 from facesr.weights.find import BUNDLED
-from tests.conftest import Run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARSERS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -35,10 +38,6 @@ def load(path: Path) -> ModuleType:
 REFERENCE = load(ROOT / "docs" / "make_reference.py")
 
 
-def commands() -> set[str]:
-    return {info.name or info.callback.__name__ for info in app.registered_commands if info.callback}
-
-
 def test_the_reference_is_up_to_date() -> None:
     written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert written == REFERENCE.render(), "run `python docs/make_reference.py`"
@@ -46,25 +45,39 @@ def test_the_reference_is_up_to_date() -> None:
 
 def test_every_command_and_model_is_in_the_readme() -> None:
     assert len(README.splitlines()) <= 150
-    for name in commands():
+    for name in PARSERS:
         assert f"facesr {name}" in README
     for name in BUNDLED:
         assert f"`{name}`" in README
 
 
+def examples(page: Path) -> Iterator[list[str]]:
+    """Give the words of each `facesr` command of a page, in blocks and within sentences."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:bash|console)\n(.*?)```", text, re.DOTALL)
+    lines = [line.split("#")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`(facesr [^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    for part in (part for line in lines + spans for part in re.split(r"&&|[|<>]", line)):
+        words = shlex.split(part)
+        if words[:1] == ["facesr"] and len(words) > 1 and not words[1].startswith("-"):
+            yield words[1:]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_use_commands_and_options_that_exist(page: Path, run: Run) -> None:
-    for block in re.findall(r"```(?:bash|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\|", line.split("#")[0]):
-                words = shlex.split(part)
-                if words[:1] != ["facesr"] or len(words) < 2 or words[1].startswith("-"):
-                    continue
-                assert words[1] in commands(), line
-                known = run(words[1], "--help").output
-                for word in words[2:]:
-                    if word.startswith("-") and word != "-":
-                        assert re.search(rf"(?<![\w-]){re.escape(word.split('=')[0])}(?![\w-])", known), line
+def test_the_parser_accepts_every_example(page: Path) -> None:
+    for name, *words in examples(page):
+        assert name in PARSERS, name
+        parser = PARSERS[name].make_parser(PARSERS[name].context_class(PARSERS[name]))
+        assert parser.parse_args(words)[1] == [], f"too many arguments in {words}"
+
+
+def test_options_for_those_who_come_from_elsewhere_exist() -> None:
+    page = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\|.*?[^\\]\|(.*)\|$", page, re.MULTILINE)
+    ours = re.findall(r"`(--[a-z-]+)", "\n".join(cells))
+    known = {option for parser in PARSERS.values() for param in parser.params for option in param.opts}
+    assert len(ours) > 20
+    assert set(ours) <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
