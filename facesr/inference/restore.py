@@ -33,8 +33,7 @@ class Enlargement:
     @classmethod
     def of(cls, model: Model, outscale: float | None) -> "Enlargement":
         traits = model.network.traits
-        face_px = traits.size.minimum if traits.purpose == "aligned-face" else None
-        return cls(traits.scale, outscale or traits.scale, face_px)
+        return cls(traits.scale, outscale or traits.scale, traits.face_px)
 
     def size(self, image: ImageData) -> tuple[int, int]:
         """Return (height, width) of the result for an image."""

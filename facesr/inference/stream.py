@@ -13,7 +13,7 @@ import torch
 
 from facesr.config.runtime import RuntimeConfig
 from facesr.errors import ImageError
-from facesr.images.image import ImageData
+from facesr.images.image import ImageData, Pixels, bicubic
 from facesr.inference.enlarge import start_enlarging, take
 from facesr.models.base import FlipEnsemble
 from facesr.parallel import Item, Outcome, StageTimes
@@ -72,13 +72,23 @@ def _start(
     device = models[0].device
     watch, cores = Stopwatch(device), torch.get_num_threads() if device.type == "cpu" else 1
     images = [outcome.value for outcome in group if isinstance(outcome.value, ImageData)]
-    pixels = [image.rgb for image in images]
     try:
-        arrivals = [start_enlarging(model, pixels, tile=tile) for model in models]
+        arrivals = [
+            start_enlarging(model, [_fitted(image.rgb, model) for image in images], tile=tile)
+            for model in models
+        ]
     except ImageError as error:
         return _Flight(group, images, [], watch, cores, times, error)
     watch.stop()
     return _Flight(group, images, arrivals, watch, cores, times)
+
+
+def _fitted(pixels: Pixels, model: Model) -> Pixels:
+    """Resize an aligned face for a network that takes those of one size alone; leave all else as it is."""
+    side = model.network.traits.face_px
+    if side is None or pixels.shape[:2] == (side, side):
+        return pixels
+    return bicubic(pixels, height=side, width=side)
 
 
 def enlarge_stream(
@@ -93,6 +103,7 @@ def enlarge_stream(
     """Run models over decoded pictures, those of equal size together; failures pass through.
 
     Every model runs on every picture, unless `choose` says which ones run on an item. All lie on one device.
+    One for aligned faces alone gets each picture bicubically resized to the size that it takes.
     The models' notes are told first.
     Where memory runs out, the batch is halved, then smaller pieces are tried; a picture for which nothing
     helps fails alone.

@@ -3,13 +3,14 @@
 import inspect
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, get_type_hints
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from facesr.errors import ConfigError
-from facesr.models.base import SRNetwork
+from facesr.models.base import SRNetwork, enlarge
 from facesr.models.edsr import EDSR
 from facesr.models.faceunet import FaceUNet
 from facesr.models.msrresnet import MSRResNet
@@ -75,10 +76,13 @@ def count_parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_multiply_adds(arch: str, args: Mapping[str, Any]) -> int:
-    """Return the multiply-adds of one pass over one (3, 128, 128) input, computed without running it."""
+def count_multiply_adds(network: SRNetwork) -> int:
+    """Return the multiply-adds of one pass over a 128x128 image, computed without running it.
+
+    Where the network takes larger images alone, it is one of those.
+    """
     counter = FlopCounterMode(display=False)
+    network = deepcopy(network).to("meta").eval()
     with torch.device("meta"), counter:
-        network = build_network(arch, args)
-        network(torch.empty(1, 3, 128, 128))
+        enlarge(network, torch.empty(1, 3, 128, 128))
     return counter.get_total_flops() // 2

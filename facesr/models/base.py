@@ -17,6 +17,9 @@ class Halo:
 
     px: int
 
+    def __str__(self) -> str:
+        return f"exact halo, {self.px} px"
+
 
 @dataclass(frozen=True)
 class Margin:
@@ -24,12 +27,18 @@ class Margin:
 
     px: int
 
+    def __str__(self) -> str:
+        return f"margin, {self.px} px"
+
 
 @dataclass(frozen=True)
 class Window:
     """A global view: larger images go in overlapping, blended windows of the trained side, `px` LQ pixels."""
 
     px: int
+
+    def __str__(self) -> str:
+        return f"windows, {self.px} px"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,11 @@ class Traits:
     # `sr` enlarges any image, `aligned-face` restores a face in the standard position.
     purpose: Literal["sr", "aligned-face"] = "sr"
 
+    @property
+    def face_px(self) -> int | None:
+        """Side of the aligned faces that the network takes, px; None if it takes any image."""
+        return self.size.minimum if self.purpose == "aligned-face" else None
+
 
 class SRNetwork(nn.Module):
     """A network that enlarges (B, 3, h, w) to (B, 3, scale h, scale w), RGB in [0, 1].
@@ -71,11 +85,13 @@ class SRNetwork(nn.Module):
     half precision near 1 is coarser than a grey level. A constructor takes keyword arguments of JSON types
     only, all with defaults: they are the schema of `config.json` and of `train --set args.NAME=VALUE`.
     `limits` holds the allowed values of those that have limits. `aliases` turns the beginnings of other
-    layouts' tensor names, as regular expressions, into those of this one.
+    layouts' tensor names, as regular expressions, into those of this one. `memory_format` is that of its
+    weights as it runs.
     """
 
     limits: ClassVar[Mapping[str, Sequence[Any]]] = {}
     aliases: ClassVar[Sequence[tuple[str, str]]] = ()
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
     traits: Traits
 
     @classmethod

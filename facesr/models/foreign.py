@@ -30,17 +30,18 @@ _KEYS = {
     "upsample.0.upsample_conv.weight": "EDSR in the mmagic layout",
 }
 
-# Those that spandrel leaves to `spandrel_extra_arches`, whose licences forbid commercial use.
+# Licences of the networks' code. Those in spandrel are permissive by its own word, the others are not.
+_PERMISSIVE, _RESTRICTED = "MIT, Apache-2.0 or public domain", "restricted, see spandrel_extra_arches"
 _EXTRA = {"CodeFormer": "S-Lab License 1.0, non-commercial"}
 
 
-def _call_gfpgan(network: Any, x: Tensor) -> Tensor:
+def _call_signed(network: Any, x: Tensor) -> Tensor:
     out: Tensor = network(2 * x - 1)[0]
     return (out + 1) / 2
 
 
-# GFPGAN works in -1 to 1, which spandrel leaves to its callers.
-_CALLS = {"GFPGAN": _call_gfpgan}
+# These work in -1 to 1, as their own scripts run them. Of spandrel's calls, RestoreFormer's alone maps to it.
+_SIGNED = {"GFPGAN", "RestoreFormer", "CodeFormer"}
 
 
 class ForeignNetwork(SRNetwork):
@@ -48,14 +49,19 @@ class ForeignNetwork(SRNetwork):
 
     Attributes:
         arch: Name of its architecture, such as SwinIR.
+        code_license: Licence of its code, in words. That of weights is another one.
     """
+
+    memory_format = torch.contiguous_format  # what others' views rely on
 
     def __init__(self, descriptor: Any) -> None:
         super().__init__()
         self.arch: str = descriptor.architecture.name
+        is_extra = type(descriptor.architecture).__module__.startswith("spandrel_extra_arches")
+        self.code_license = _EXTRA.get(self.arch, _RESTRICTED) if is_extra else _PERMISSIVE
         self.network = descriptor.model
         # The descriptor's own call clamps, and pads otherwise than `enlarge`.
-        self._call = _CALLS.get(self.arch, descriptor._call_fn)
+        self._call = _call_signed if self.arch in _SIGNED else descriptor._call_fn
         rule = descriptor.size_requirements
         is_face = descriptor.purpose == "FaceSR"
         halves = ((descriptor.supports_half, torch.float16), (descriptor.supports_bfloat16, torch.bfloat16))
@@ -77,7 +83,7 @@ class ForeignNetwork(SRNetwork):
         # Some draw noise as they run; here one input has one result.
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
             torch.manual_seed(0)
-            out: Tensor = self._call(self.network, x.to(weight.dtype))
+            out: Tensor = self._call(self.network, x.to(weight.dtype).contiguous())
         return out.to(x.dtype)
 
 
@@ -90,6 +96,13 @@ def build_foreign(state: Mapping[str, Tensor]) -> ForeignNetwork:
     """
     some = ", ".join(list(state)[:3])
     found = next((name for key, name in _KEYS.items() if key in state), f"tensors named {some}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the networks concern no user
+        return ForeignNetwork(_load(state, found))
+
+
+def _load(state: Mapping[str, Tensor], found: str) -> Any:
+    """Return spandrel's descriptor of a network of which `found` is known."""
     try:
         import spandrel
     except ImportError as error:
@@ -107,9 +120,7 @@ def build_foreign(state: Mapping[str, Tensor]) -> ForeignNetwork:
             hint="run `pip install spandrel_extra_arches` if its licence allows your use",
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside the networks concern no user
-            descriptor = spandrel.MAIN_REGISTRY.load(dict(state))
+        descriptor = spandrel.MAIN_REGISTRY.load(dict(state))
     except Exception as error:  # loaders read sizes from any tensors there are
         raise FacesrError(f"{found}, which spandrel cannot build") from error
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
@@ -117,7 +128,7 @@ def build_foreign(state: Mapping[str, Tensor]) -> ForeignNetwork:
     if descriptor.input_channels != descriptor.output_channels or descriptor.input_channels not in {1, 3}:
         channels = f"{descriptor.input_channels} to {descriptor.output_channels} channels"
         raise FacesrError(f"{descriptor.architecture.name} from {channels}, not RGB")
-    return ForeignNetwork(descriptor)
+    return descriptor
 
 
 def _add_extra_architectures() -> None:

@@ -1,7 +1,7 @@
 """Scoring files: read, restore, compare with HQ, write the table and the report."""
 
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from facesr.config.evaluate import PROTOCOLS, EvalConfig, MetricChoice
 from facesr.data.reading import crop_like
 from facesr.errors import ImageError, MissingExtra
 from facesr.events import Failure, Reporter
+from facesr.images.formats import read_size
 from facesr.images.image import Array, ImageData, bicubic, to_pil
 from facesr.images.read import from_pil, read_image
 from facesr.images.write import write_image
@@ -58,7 +59,7 @@ def score_files(
     models, kept, refused = [], list(methods[:first]), []
     for method, one in zip(methods[first:], files, strict=True):
         model = load_for(one, config.runtime)
-        if reason := _misfit(method.name, model, scale):
+        if reason := _misfit(method.name, model, scale, pairs):
             refused.append(reason)
             continue
         models.append(model)
@@ -96,11 +97,17 @@ def _usable(config: EvalConfig, reporter: Reporter) -> tuple[MetricChoice, ...]:
     return tuple(name for name in config.metric if name not in missing)
 
 
-def _misfit(name: str, model: Model, scale: int) -> str:
+def _misfit(name: str, model: Model, scale: int, pairs: Sequence[ScoredPair]) -> str:
     traits = model.network.traits
-    if traits.purpose == "aligned-face":
-        return f"{name} restores aligned faces alone, which `upscale --faces auto` finds"
-    return misfit(name, traits.scale, expected=scale)
+    side = traits.face_px
+    if side is None:
+        return misfit(name, traits.scale, expected=scale)
+    for path in (pair.hq for pair in pairs if pair.hq):
+        with suppress(ImageError):  # such a pair fails by itself
+            height, width = read_size(path)
+            if (height, width) != (side, side):
+                return f"{name} restores aligned faces of {side}x{side} px, but {path} is {width}x{height}"
+    return ""
 
 
 def _describe(method: Method, model: Model) -> Method:

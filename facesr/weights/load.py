@@ -111,7 +111,7 @@ def load_model(
 
 def _place(network: SRNetwork, device: torch.device, dtype: torch.dtype) -> SRNetwork:
     network.to(device, dtype)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=network.memory_format)  # type: ignore[call-overload]
     return network
 
 

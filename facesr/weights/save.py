@@ -40,7 +40,7 @@ def save_folder(
         args=args,
         scale=network.traits.scale,
         parameters=count_parameters(network),
-        multiply_adds=count_multiply_adds(config.arch, args),
+        multiply_adds=count_multiply_adds(network),
         sha256=hashlib.sha256(tensors).hexdigest(),
     )
     document = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"

@@ -106,7 +106,8 @@ def test_parameter_counts(arch: str, blocks: int, parameters: int) -> None:
     ],
 )
 def test_multiply_adds(arch: str, blocks: int, giga: float) -> None:
-    assert count_multiply_adds(arch, {"blocks": blocks}) / 1e9 == pytest.approx(giga, abs=0.005)
+    network = build_network(arch, {"blocks": blocks})
+    assert count_multiply_adds(network) / 1e9 == pytest.approx(giga, abs=0.005)
 
 
 @every_variant

@@ -41,7 +41,7 @@ def test_a_bundled_model_is_what_its_config_says(name: str) -> None:
     config = model.config
     assert config.name == name
     assert config.parameters == count_parameters(model.network)
-    assert config.multiply_adds == count_multiply_adds(config.arch, config.args)
+    assert config.multiply_adds == count_multiply_adds(model.network)
     assert config.license == "CC-BY-NC-SA-4.0"
     assert config.sha256
     assert config.scores
