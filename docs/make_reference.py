@@ -9,6 +9,7 @@ from facesr.config.demo import DemoConfig
 from facesr.config.evaluate import EvalConfig
 from facesr.config.export import ExportConfig
 from facesr.config.fields import Leaf, leaves
+from facesr.config.models import ModelsConfig
 from facesr.config.train import TrainConfig
 from facesr.config.upscale import UpscaleConfig
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "eval": EvalConfig,
     "train": TrainConfig,
     "degrade": DegradeConfig,
+    "models": ModelsConfig,
     "export": ExportConfig,
     "demo": DemoConfig,
 }

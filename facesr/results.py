@@ -65,6 +65,30 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
+class ModelFacts:
+    """What a model's weights say of it."""
+
+    name: str
+    file: Path  # of its tensors
+    arch: str
+    scale: int
+    parameters: int
+    multiply_adds: int  # for one 128x128 input, or the smallest that it takes; 0 if unknown
+    tiling: str  # how large images are computed in pieces
+    precisions: tuple[str, ...]  # in which it runs, fp32 first
+    license: str  # of the weights, empty if unknown
+    code_license: str  # of a network of other authors, else empty
+
+
+@dataclass(frozen=True)
+class ModelsResult:
+    """What `models` found out about the models that it was given."""
+
+    models: tuple[ModelFacts, ...]
+    failed: tuple[Failure, ...]  # files that cannot be read, and folders that lack something
+
+
+@dataclass(frozen=True)
 class ExportResult:
     """What `export` wrote."""
 

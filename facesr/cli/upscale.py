@@ -75,5 +75,6 @@ def _summary(result: UpscaleResult) -> str:
     if not result.device:
         why = f"all results are already in {result.output}" if result.skipped else "no images in this shard"
         return f"{done}; {why}"
-    speed = f"{_rate(result):.1f} images/s with {result.model} on {result.device} ({result.dtype})"
-    return f"{done} to {result.output} at {speed}"
+    rate = _rate(result)
+    speed = f"{1 / rate:.1f} s an image" if 0 < rate < 1 else f"{rate:.1f} images/s"
+    return f"{done} to {result.output} at {speed} with {result.model} on {result.device} ({result.dtype})"

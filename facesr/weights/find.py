@@ -1,6 +1,7 @@
 """From what `--model` says to files on disk, without reading them."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from facesr.config.fields import expand_home
 from facesr.config.model import ModelConfig
 from facesr.errors import ConfigError, WeightsError
 from facesr.files.paths import exists
-from facesr.weights.hub import download_folder, parse_reference
+from facesr.weights.hub import cached_folders, download_folder, parse_reference
 
 # The models in the package, in the order in which `facesr models` lists them.
 BUNDLED = ("faceunet", "msrresnet-b20")
@@ -172,6 +173,38 @@ def bundled_models() -> list[ModelConfig]:
     return [_config(_BUNDLED_DIR / name) for name in BUNDLED]
 
 
+def cached_models() -> list[ModelConfig]:
+    """Return the configurations of facesr's models in the Hub's cache, by the names that find them there."""
+    found = []
+    for name, folder in cached_folders().items():
+        with suppress(WeightsError):  # a model of another library
+            if _is_weight_folder(folder):
+                found.append(replace(_config(folder), name=name))
+    return found
+
+
+def list_weights(model: str) -> list[str]:
+    """Return what a folder holds as names for `find_weights`; anything but such a folder is its own name.
+
+    Weight files, weight folders, and the best weights of runs are found, in the folder itself.
+
+    Raises:
+        ConfigError: A folder with none of them.
+    """
+    path = expand_home(Path(model))
+    if model in BUNDLED or not (exists(path) and path.is_dir()) or _is_weight_folder(path):
+        return [model]
+    inside = sorted(path.iterdir())
+    files = [one for one in inside if one.suffix.lower() in WEIGHT_SUFFIXES and one.is_file()]
+    folders = [one for folder in inside for one in (folder, folder / "best") if _is_weight_folder(one)]
+    if not files and not folders:
+        raise ConfigError(
+            f"{path}: no models in it",
+            hint=_weights_near(path) or f"name a folder with weight folders or {', '.join(WEIGHT_SUFFIXES)}",
+        )
+    return list(map(str, files + folders))
+
+
 def _folder(path: Path) -> WeightFiles:
     missing = [name for name in (WEIGHTS_NAME, CONFIG_NAME) if not (path / name).is_file()]
     if missing:
@@ -181,12 +214,15 @@ def _folder(path: Path) -> WeightFiles:
     return WeightFiles(tensors=path / WEIGHTS_NAME, config=_config(path))
 
 
+def _is_weight_folder(path: Path) -> bool:
+    return all((path / name).is_file() for name in (WEIGHTS_NAME, CONFIG_NAME))
+
+
 def _weights_near(path: Path) -> str:
     """Return a hint at the weights of a run folder, where a path is one or lies in one; else nothing."""
     for folder in (path, path.parent, path.parent.parent):
         for found in (folder, folder / "best", folder / "checkpoint.pt", folder / "last" / "checkpoint.pt"):
-            is_folder = all((found / name).is_file() for name in (WEIGHTS_NAME, CONFIG_NAME))
-            if is_folder or (found.suffix == ".pt" and found.is_file()):
+            if _is_weight_folder(found) or (found.suffix == ".pt" and found.is_file()):
                 return f"use the weights `{found}`"
     return ""
 

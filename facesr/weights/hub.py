@@ -15,6 +15,28 @@ def parse_reference(text: str) -> tuple[str, str | None] | None:
     return (match["repo"], match["revision"]) if match else None
 
 
+def cached_folders() -> dict[str, Path]:
+    """Return the folders of models in the Hub's cache by what names them; none if there is no cache.
+
+    What `main` stands for is called `user/repo`, other revisions `user/repo@revision`.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants, errors
+
+    try:
+        repos = huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except (errors.CacheNotFound, OSError, ValueError):  # the last where it is a file
+        return {}
+    return {
+        repo.repo_id if "main" in one.refs else f"{repo.repo_id}@{min(one.refs, default=one.commit_hash)}": (
+            one.snapshot_path
+        )
+        for repo in sorted(repos, key=lambda repo: repo.repo_id)
+        for one in repo.revisions
+        if repo.repo_type == "model"
+    }
+
+
 def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) -> Path:
     """Bring files of a repository into the Hub's cache and return their folder there.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -206,6 +207,15 @@ def check_state(state: Mapping[str, Tensor], expected: Shapes, *, path: Path, ar
             break
     if problems:
         raise WeightsError(f"{path}: does not fit {arch}: {'; '.join(problems)}")
+
+
+def read_license(path: Path) -> str:
+    """Return what the header of a safetensors file says of its licence, empty if nothing."""
+    if path.suffix.lower() != ".safetensors":
+        return ""
+    with safe_open(path, framework="pt") as file:
+        header: dict[str, str] = file.metadata() or {}
+    return header.get("license") or header.get("modelspec.license", "")
 
 
 def check_finite(state: Mapping[str, Tensor], *, path: Path) -> None:

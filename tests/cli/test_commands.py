@@ -36,6 +36,7 @@ def test_every_command_has_a_summary_and_examples(run: Run, command: str) -> Non
     assert result.output.count(f"facesr {command}") >= 3
 
 
+@pytest.mark.usefixtures("hub_cache")
 def test_models_as_a_table_json_or_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     table = run("models").stdout
@@ -46,6 +47,7 @@ def test_models_as_a_table_json_or_names(run: Run, monkeypatch: pytest.MonkeyPat
     assert run("models", "-q").stdout.split() == list(BUNDLED)
 
 
+@pytest.mark.usefixtures("hub_cache")
 @pytest.mark.parametrize("width", [24, 40, 60, 72, 79, 80, 120])
 def test_numbers_stay_whole_on_a_terminal_of_any_width(
     width: int, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -28,7 +28,6 @@ from tests.conftest import Run
         (["upscale", "a", "b", "--model"], "option `--model` requires an argument", "facesr upscale"),
         (["degrade", "--strict=3"], "option `--strict` does not take a value", "facesr degrade"),
         (["eval", "a"], "got unexpected extra argument(s) (a)", "facesr eval"),
-        (["models", "a"], "got unexpected extra argument(s) (a)", "facesr models"),
         (["train", "--set"], "option `--set` requires an argument", "facesr train"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,0 +1,17 @@
+"""Options of `facesr models`."""
+
+from dataclasses import dataclass
+
+from facesr.config.fields import Config, arg, opt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsConfig(Config):
+    """Which models to describe. Without any, those at hand are listed."""
+
+    models: tuple[str, ...] = arg(
+        "Models as `upscale --model` takes them, or folders that hold several.", metavar="MODEL", default=()
+    )
+    file: tuple[str, ...] = opt(
+        (), "Weight file to describe, as MODEL. May be repeated.", panel="Input", metavar="PATH"
+    )
