@@ -1,6 +1,7 @@
 """The `facesr` command: its sub-commands, and what becomes of errors and signals."""
 
 import errno
+import io
 import signal
 import sys
 import warnings
@@ -129,6 +130,9 @@ app.command(epilog=_epilog(demo.EXAMPLES))(demo.demo)
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Windows has few characters for what is redirected. The others are escaped, as on stderr.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # What Pillow finds odd in a file is no news to whoever reads whether it was done.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

@@ -1,6 +1,7 @@
 """Options of `facesr upscale`."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -119,7 +120,7 @@ class UpscaleConfig(Config):
             raise ConfigError(
                 "`--save-faces` cannot be combined with `--faces off`", hint="use `--faces auto` or `always`"
             )
-        if "{stem}" not in self.name or "/" in self.name:
+        if "{stem}" not in self.name or {"/", os.sep} & set(self.name):
             raise ConfigError(
                 f"`--name {self.name}` needs {{stem}} in it and no slash",
                 hint="write for example `--name {stem}_4x`",

@@ -133,7 +133,8 @@ def _keep_to_the_parent(worker: int) -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_WORKER_GRACE_S))
+        alarm = signal.alarm
+        signal.signal(signal.SIGTERM, lambda *_: alarm(_WORKER_GRACE_S))
 
 
 def _end_with_the_parent() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facesr.errors import ConfigError, shorten
 from facesr.files.listing import IMAGE_SUFFIXES, Source, Warn
-from facesr.files.paths import exists, is_special, real
+from facesr.files.paths import exists, identity, is_special, real
 
 # Results take these instead: BMP is only read, as HEIC is, and the rest are rarer names of JPEG.
 _RESULT_SUFFIXES = {".bmp": ".png", ".jpe": ".jpg", ".jfif": ".jpg"}
@@ -143,9 +143,9 @@ def check_targets(
     What cannot be read has no result.
     """
     by_target: dict[Path, Job] = {}
-    inputs = {real(path) for path in inputs}
+    inputs = {identity(path) for path in inputs}
     for job in jobs:
-        target = real(job.target)
+        target = identity(job.target)
         rival = by_target.setdefault(target, job)
         if rival is not job and not is_readable(rival.source.path):
             by_target[target] = job
@@ -166,16 +166,18 @@ def check_files(
 
     The files are those that options name, if any; the results are all others that are written.
     """
-    taken = dict.fromkeys(map(real, results), "a result") | dict.fromkeys(map(real, inputs), "an input")
+    taken = {identity(path): "a result" for path in results}
+    taken |= {identity(path): "an input" for path in inputs}
     for option, path in files.items():
         if path is None:
             continue
-        rival = taken.setdefault(real(path), f"that of `{option}`")
+        rival = taken.setdefault(identity(path), f"that of `{option}`")
         if rival != f"that of `{option}`":
             raise ConfigError(f"`{option} {path}` would overwrite {rival}", hint="name another file")
         if exists(path) and path.is_dir():
             raise ConfigError(f"`{option} {path}` is a folder", hint="name a file")
-        folder = next(parent for parent in real(path).parents if exists(parent))
+        place = real(path)
+        folder = next(filter(exists, place.parents), Path(place.anchor))  # Windows may have no such drive
         if not is_special(path) and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             raise ConfigError(f"`{option} {path}`: cannot write to {folder}", hint="name another file")
 

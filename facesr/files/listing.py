@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from facesr.errors import ConfigError, shorten
-from facesr.files.paths import exists, real
+from facesr.files.paths import exists, identity
 
 Warn = Callable[[str], object]
 
@@ -60,7 +60,7 @@ def list_images(
     """
     found: list[Source] = []
     others: list[Path] = []
-    inputs, exclude = list(inputs), {real(path) for path in exclude}
+    inputs, exclude = list(inputs), {identity(path) for path in exclude}
     for path in inputs:
         if not exists(path):
             raise ConfigError(f"no such file or folder: {path}", hint="name an existing path")
@@ -92,7 +92,7 @@ def _walk(folder: Path, recursive: bool, exclude: set[Path]) -> Iterator[Path]:
         folders[:] = [
             name
             for name in sorted(folders)
-            if recursive and not _is_hidden(name) and real(Path(root, name)) not in exclude
+            if recursive and not _is_hidden(name) and identity(Path(root, name)) not in exclude
         ]
         # Pipes and links that lead nowhere too: they are reported when they are read, not passed over.
         yield from (Path(root, name) for name in sorted(names) if not _is_hidden(name))

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import sys
+import unicodedata
 from pathlib import Path
 
 from facesr.errors import ImageError
@@ -23,6 +25,17 @@ def is_there(path: Path) -> bool:
 def real(path: Path) -> Path:
     """Follow links as far as they lead; Path.resolve raises on a loop."""
     return Path(os.path.realpath(path))
+
+
+def identity(path: Path) -> Path:
+    """Return what all names of one file have in common, to compare and not to open.
+
+    Disks of macOS ignore case and how accents are composed. On Windows, paths compare so by themselves.
+    """
+    path = real(path)
+    if sys.platform == "darwin":
+        return Path(unicodedata.normalize("NFC", str(path).casefold()))
+    return path
 
 
 def is_special(path: Path) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -42,7 +42,7 @@ class Report:
         self.methods = list(methods)
         self.ranking = ranking
         self.subject = next(name for name in methods if name != BICUBIC)
-        self._cards: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
+        self._cards: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
         self._lost: OSError | None = None
 
     def __enter__(self) -> "Report":

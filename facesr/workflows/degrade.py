@@ -8,7 +8,7 @@ from facesr.errors import ConfigError
 from facesr.events import Reporter
 from facesr.files.jobs import Place, check_files, names_file, plan_jobs, result_suffix
 from facesr.files.listing import list_images
-from facesr.files.paths import exists, real
+from facesr.files.paths import exists, identity
 from facesr.processes import warn_of_repetition
 from facesr.results import DegradeResult
 
@@ -32,7 +32,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
             f"`--preview {preview}` is not the name of an image file", hint="use a name ending in .png"
         )
     outputs = [path for path in (lq, config.hq_out) if path is not None]
-    if len({real(path) for path in outputs}) < len(outputs):
+    if len(set(map(identity, outputs))) < len(outputs):
         raise ConfigError(f"{lq} is given for both LQ and HQ", hint="name two folders, or two files")
     sources = list_images([hq], recursive=config.recursive, exclude=outputs, warn=reporter.warn)
     places = [_place(output, hq) for output in outputs]

@@ -1,5 +1,6 @@
 """`facesr eval`: compares restored images with the ground truth, with bicubic and with each other."""
 
+import re
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,7 @@ from facesr.errors import ConfigError
 from facesr.events import Reporter
 from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
-from facesr.files.paths import real
+from facesr.files.paths import identity
 from facesr.processes import warn_of_repetition
 from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, misfit, refuse_all
 from facesr.weights.find import WeightFiles, find_model
@@ -90,11 +91,13 @@ def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:
     names = [method.name for method in methods if method.name != BICUBIC]
     folders = {names[0]: config.save}
     if len(names) > 1:
-        # The name comes from a downloaded file or from a path, and must not lead out of the folder.
-        inner = [name.replace("/", "_").replace("\\", "_").lstrip(".") or "_" for name in names]
+        # The name comes from a downloaded file or from a path, and must not lead out of the folder, nor to
+        # another drive on Windows.
+        inner = [re.sub(r"[/\\:]", "_", name).lstrip(".") or "_" for name in names]
         folders = {name: config.save / folder for name, folder in zip(names, inner, strict=True)}
     for folder in folders.values():
-        if any(real(folder).is_relative_to(real(path)) for path in (config.hq, config.lq, config.sr) if path):
+        inputs = (path for path in (config.hq, config.lq, config.sr) if path)
+        if any(identity(folder).is_relative_to(identity(path)) for path in inputs):
             raise ConfigError(
                 f"`--save {config.save}` would put results among the inputs",
                 hint="choose another folder for `--save`",

@@ -10,7 +10,7 @@ from facesr.events import Reporter
 from facesr.files.atomic import write_atomic
 from facesr.files.jobs import Job, Place, names_file, plan_jobs, split_done
 from facesr.files.listing import Source, list_images
-from facesr.files.paths import check_regular, exists, is_there, real
+from facesr.files.paths import check_regular, exists, identity, is_there
 from facesr.processes import pick_shard, step_tasks
 from facesr.results import UpscaleResult
 from facesr.weights.find import WeightFiles, find_model
@@ -69,7 +69,7 @@ def _written_folders(config: UpscaleConfig) -> list[Path]:
     if folder is None:
         return [config.output]
     for taken, what in ((config.output, "the output"), *((path, "an input") for path in config.inputs)):
-        if real(folder) == real(taken):
+        if identity(folder) == identity(taken):
             raise ConfigError(f"`--save-faces {folder}` is also {what}", hint="name another folder")
     return [config.output, folder]
 
