@@ -87,6 +87,19 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_the_long_description_needs_no_files_beside_it() -> None:
+    pytest.importorskip("hatchling", reason="needs the tests' own requirements")
+    render = load(ROOT / "docs" / "long_description.py").render
+    alone, linked = render(README, ""), render(README, "https://example.org/facesr")
+    assert len(alone) > 4000
+    for text in (alone, linked):
+        assert not re.findall(r"\]\((?!https://|#)", text)
+    assert "![" not in alone
+    for target in re.findall(r"!\[[^]]*\]\((docs/[^)]+)", README):
+        assert f"https://example.org/facesr/raw/HEAD/{target}" in linked
+    assert "(https://example.org/facesr/blob/HEAD/LICENSE)" in linked
+
+
 def test_the_example_has_pictures() -> None:
     for path in (ROOT / "docs" / "example").iterdir():
         assert max(read_image(path).size) <= 128
