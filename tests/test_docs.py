@@ -87,6 +87,12 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\((\w+\.md)\)", index))
+
+
 def test_the_long_description_needs_no_files_beside_it() -> None:
     pytest.importorskip("hatchling", reason="needs the tests' own requirements")
     render = load(ROOT / "docs" / "long_description.py").render
