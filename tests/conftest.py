@@ -40,6 +40,8 @@ OPTIONAL = {
     "pillow_heif", "playwright", "scipy", "skimage", "tifffile",
 }  # fmt: skip
 
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="pipes and signals are those of POSIX")
+
 TINY = {"blocks": 1, "features": 8}
 
 

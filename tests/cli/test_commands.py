@@ -17,7 +17,7 @@ import facesr
 from facesr.cli.app import Terminated
 from facesr.images.read import read_image
 from facesr.weights.find import BUNDLED, bundled_models
-from tests.conftest import Run, noise
+from tests.conftest import Run, needs_posix, noise
 
 
 def test_version(run: Run) -> None:
@@ -236,6 +236,7 @@ def test_a_stop_tells_what_the_next_run_makes_of_it(
     assert run(*arguments).stderr.splitlines() == [f"error: {word}", f"hint: {hint}"]
 
 
+@needs_posix
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_whole_files_and_the_next_run_finishes(
     sent: signal.Signals, code: int, tmp_path: Path, tiny_folder: Path

@@ -14,7 +14,7 @@ from facesr.files.listing import IMAGE_SUFFIXES, Source, list_images
 from facesr.images.image import ImageData
 from facesr.images.read import read_image
 from facesr.images.write import write_image
-from tests.conftest import noise
+from tests.conftest import needs_posix, noise
 
 
 def as_source(path: str) -> Source:
@@ -271,6 +271,7 @@ def test_two_results_do_not_share_what_they_link_to(tmp_path: Path) -> None:
         plan_jobs(sources, Place(tmp_path / "out"))
 
 
+@needs_posix
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path, part: str) -> None:
         with pytest.raises(ConfigError, match=f"`--csv {path}`?.*{part}"):
@@ -330,6 +331,7 @@ def test_a_link_is_followed_and_stays_one(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+@needs_posix
 def test_a_pipe_is_written_into_but_takes_no_picture(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

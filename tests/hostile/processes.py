@@ -57,7 +57,7 @@ def killed(
     progress: Callable[[], int],
     more: range,
     rng: random.Random,
-    number: signal.Signals = signal.SIGKILL,
+    number: signal.Signals | None = None,
 ) -> int:
     """Start `facesr`, send it a signal at a random moment, and return its exit code.
 
@@ -66,7 +66,7 @@ def killed(
         progress: Counts what it has done so far.
         more: How much more of that it may do before.
         rng: PairDataset the moment.
-        number: SIGKILL goes to the process, any other signal to its children too, as a cluster's does.
+        number: Of a signal to it and its children, as a cluster sends. Without one, it alone is killed.
     """
     goal = progress() + rng.choice(more)
     variables = {**os.environ, "FACESR_NO_PROGRESS": "1", "OMP_NUM_THREADS": "1"}
@@ -79,7 +79,7 @@ def killed(
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.02))
         if child.poll() is None:
-            child.send_signal(number) if number == signal.SIGKILL else os.killpg(child.pid, number)
+            child.kill() if number is None else os.killpg(child.pid, number)
         child.wait(timeout=60)
         err.seek(0)
         text = err.read().decode(errors="replace")

@@ -17,7 +17,7 @@ from PIL import Image
 from facesr.config.model import ModelConfig
 from facesr.weights.hub import parse_reference
 from facesr.weights.save import save_folder
-from tests.conftest import TINY, noise, tiny_state
+from tests.conftest import TINY, needs_posix, noise, tiny_state
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Start = Callable[..., str]
@@ -185,6 +185,7 @@ runpy.run_module("facesr", run_name="__main__")
 """
 
 
+@needs_posix
 @pytest.mark.parametrize("offline", ["0", "1"])
 @pytest.mark.parametrize("home", [["-u", "HOME"], ["HOME=in/a.png"]], ids=["none", "unusable"])
 def test_without_a_home_bundled_models_work_and_the_hub_names_its_variable(

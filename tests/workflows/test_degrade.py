@@ -18,7 +18,7 @@ from facesr.images.image import ImageData
 from facesr.images.read import read_image
 from facesr.images.write import write_image
 from facesr.workflows.degrade import degrade
-from tests.conftest import Listener, noise
+from tests.conftest import Listener, needs_posix, noise
 
 
 @pytest.fixture
@@ -229,6 +229,7 @@ def test_results_without_a_record_are_named_in_one_warning(hq: Path, tmp_path: P
     assert warning.endswith(f": {lq / 'a.png'}: has no degradation record")
 
 
+@needs_posix
 def test_the_lines_go_into_a_pipe(hq: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -31,6 +31,7 @@ from facesr.errors import ConfigError, DeviceError, ImageError, MissingExtra, Ru
 from facesr.metrics import METRICS
 from facesr.models import build_network
 from facesr.models.base import SRNetwork, Window
+from facesr.processes import STOP_SIGNALS
 from facesr.results import TrainResult
 from facesr.training import validation
 from facesr.training.distributed import worker_count
@@ -384,7 +385,7 @@ class Interrupting(Listener):
     def advance(self, count: int = 1) -> None:
         super().advance(count)
         if self.done == self.after:
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)
 
     def show(self, facts: Mapping[str, str]) -> None:
         self.facts = dict(facts)
@@ -394,7 +395,7 @@ def resume(out: Path) -> TrainResult:
     return train(resumed_config(out))
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", [signal.Signals(number).name for number in STOP_SIGNALS])
 @pytest.mark.parametrize(
     ("ring", "method"),
     [({}, "adam"), ({"reuse": 3, "ring": 4}, "muon"), ({"resident": "yes", "reuse": 2, "ring": 4}, "muon")],
@@ -815,12 +816,12 @@ def test_a_stop_during_a_validation_breaks_it_off(
         if run.exists() and state(tmp_path / "cut")["step"] == step:
             scored += 1
             if scored == {"first": 1, "raw": 3}[moment]:
-                os.kill(os.getpid(), signal.SIGUSR1)
+                signal.raise_signal(signal.SIGTERM)
         return original(*arguments, **options)
 
     monkeypatch.setattr(validation, "measure_batch", measure_batch)
     result = train(make(data, tmp_path / "cut", iterations=6))
-    assert (result.step, result.stopped_by) == (step, "SIGUSR1")
+    assert (result.step, result.stopped_by) == (step, "SIGTERM")
     assert scored == {"first": 1, "raw": 3}[moment]
     assert resume(tmp_path / "cut").stopped_by == ""
     equal_runs(tmp_path / "whole", tmp_path / "cut")
@@ -848,9 +849,9 @@ def test_the_first_signal_counts_and_none_is_lost_while_processes_agree(
     data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = StopSignals()
-    stop.receive(signal.SIGUSR1, None)
     stop.receive(signal.SIGTERM, None)
-    assert stop.number == signal.SIGUSR1
+    stop.receive(signal.SIGABRT, None)
+    assert stop.number == signal.SIGTERM
     with pytest.raises(KeyboardInterrupt):
         stop.receive(signal.SIGINT, None)
 

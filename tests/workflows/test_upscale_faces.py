@@ -30,7 +30,7 @@ from facesr.models import build_network
 from facesr.results import UpscaleResult
 from facesr.weights.save import save_folder
 from facesr.workflows.upscale import upscale
-from tests.conftest import TINY, Listener, Run, noise, tiny_state
+from tests.conftest import TINY, Listener, Run, needs_posix, noise, tiny_state
 from tests.faces.sheets import group_sheet
 from tests.hostile.processes import assert_same_files, killed
 from tests.hostile.processes import facesr as facesr_process
@@ -359,6 +359,7 @@ def test_faces_on_stdin_are_listed_too(photo: Path, tiny_folder: Path, tmp_path:
     assert b"1 face restored" in done.stderr
 
 
+@needs_posix
 def test_killed_in_the_middle_the_end_is_the_same(album: Path, tiny_folder: Path, tmp_path: Path) -> None:
     for number in range(3):
         shutil.copy(album / "one.png", album / f"copy-{number}.png")
