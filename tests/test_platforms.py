@@ -25,7 +25,9 @@ from facesr.images.image import ImageData
 from facesr.images.write import encode_image
 from facesr.reports.scores import Method
 from facesr.workflows.evaluate import _save_folders
-from tests.conftest import noise
+from tests.conftest import needs_posix, noise
+
+pytestmark = needs_posix
 
 COMPOSED, DECOMPOSED = "\N{LATIN SMALL LETTER E WITH ACUTE}.png", "e\N{COMBINING ACUTE ACCENT}.png"
 
