@@ -3,9 +3,11 @@
 Run from the repository's root with the `dev` extra installed: `python docs/make_figures.py`.
 """
 
+import csv
 import io
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -41,13 +43,14 @@ def main() -> None:
         [
             ("64 px, blurred and JPEG, bicubic", _bicubic(bad)),
             ("facesr", facesr.restore_faces(bad, model)),
-            ("truth", truth),
+            ("ground truth", truth),
         ],
         [("128 px crop, bicubic", _bicubic(small)), ("facesr", facesr.upscale_image(small, model)), None],
     ]
     _sheet(rows).save(DOCS / "images" / "before-after.png", optimize=True)
     _degradation_steps(portrait.crop(HEAD).resize((512, 512), Image.Resampling.LANCZOS))
     _models(portrait.crop(HEAD).resize((512, 512), Image.Resampling.LANCZOS))
+    _curves()
 
 
 def _degrade(truth: Image.Image) -> Image.Image:
@@ -65,7 +68,7 @@ def _degradation_steps(truth: Image.Image) -> None:
     """Show one sample after each step, with what was drawn underneath."""
     images = torch.from_numpy(np.array(truth)).permute(2, 0, 1)[None] / 255
     sizes = Sizes(hq=(512, 512), lq=(128, 128))
-    cells: list[tuple[str, Image.Image] | None] = [("truth, 512 px", truth)]
+    cells: list[tuple[str, Image.Image] | None] = [("ground truth, 512 px", truth)]
     for params in draw(degradation_preset(), seed=EXAMPLE_SEED):
         images = STEPS[params["type"]].apply(images, [params], sizes)
         pixels = images.clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0).numpy()
@@ -82,8 +85,26 @@ def _models(truth: Image.Image) -> None:
         lq = facesr.degrade_image(truth, preset, seed=MODEL_SEED)
         cells = [(preset, lq.resize(truth.size, Image.Resampling.NEAREST)), ("bicubic", _bicubic(lq))]
         cells += [(model.config.name, facesr.upscale_image(lq, model)) for model in models]
-        rows.append([*cells, ("truth", truth)])
+        rows.append([*cells, ("ground truth", truth)])
     _sheet(rows).save(DOCS / "images" / "models.jpg", quality=88)
+
+
+def _curves() -> None:
+    """Draw the gain over bicubic at the end of each stage, for the models that have a list of stages."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharex=True, sharey=True, layout="constrained")
+    for axis, file in zip(axes, sorted((DOCS / "runs").glob("*/stages.csv")), strict=True):
+        with file.open() as stream:
+            stages = list(csv.DictReader(stream))
+        for name in list(stages[0])[2:]:
+            faces = [int(stage["faces"]) / 1000 for stage in stages]
+            axis.plot(faces, [float(stage[name]) for stage in stages], marker="o", label=name)
+        axis.set(title=file.parent.name, xlabel="thousand faces seen", xscale="log")
+        axis.set_xticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("PSNR over bicubic, dB")
+    axes[1].legend(loc="lower right")
+    figure.savefig(DOCS / "images" / "training.png", dpi=110)
 
 
 def _sheet(rows: list[list[tuple[str, Image.Image] | None]]) -> Image.Image:
