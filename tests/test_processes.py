@@ -125,7 +125,7 @@ def test_tasks_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.M
     refuse_lone_tasks()
     for name, value in STEP.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="4 tasks, each of which would train on its own") as caught:
+    with pytest.raises(ConfigError, match="4 tasks, and each of them would train separately") as caught:
         refuse_lone_tasks()
     assert "torchrun" in caught.value.hint
     for name, value in TORCHRUN.items():

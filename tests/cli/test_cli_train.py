@@ -39,7 +39,7 @@ def test_a_run_is_summed_up(run: Run, arguments: list[str], tmp_path: Path) -> N
     assert f"over bicubic) in {out / 'best'}" in result.stderr
     again = run(*arguments, "--out", out)
     assert again.exit_code == 2
-    assert f"hint: go on with `--resume {out}`" in again.stderr
+    assert f"hint: continue with `--resume {out}`" in again.stderr
     document = json.loads(run("train", "--resume", out, "--json").stdout)
     assert (document["step"], document["run"]) == (2, str(out))
     assert run("train", "--resume", out, "-q").stdout.strip() == str(out / "best")
@@ -114,7 +114,7 @@ def test_processes_that_cannot_meet_are_one_error(
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     result = run(*arguments, "--out", tmp_path / "run")
     assert result.exit_code == 2
-    assert "cannot join the other processes" in result.stderr
+    assert "cannot connect to the other processes" in result.stderr
     assert "torchrun" in result.stderr
     halves = run(*arguments, "--out", tmp_path / "run", "--batch", "6", "--set", "optim.accumulate=2")
     assert "batch 6 does not divide among 2 processes in 2 parts each" in halves.stderr

@@ -109,7 +109,7 @@ def test_exit_codes_of_partial_and_total_failure(
     ("arguments", "parts"),
     [
         (["nowhere"], ["error: no such file or folder: nowhere"]),
-        (["-m", "nothing"], ["error: no model `nothing`", "hint: bundled are faceunet, "]),
+        (["-m", "nothing"], ["error: no model `nothing`", "hint: use one of faceunet, "]),
         (["--batch", "none"], ["`--batch`: expected a whole number, or auto, found none"]),
         (["--batch", "0"], ["`--batch`: expected a whole number of at least 1, or auto, found 0"]),
         (

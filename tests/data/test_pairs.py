@@ -209,7 +209,7 @@ def test_a_missing_partner_is_named(names: set[str], side: bool, random: Random)
 
 def test_names_that_are_ambiguous_are_refused() -> None:
     twice = sources("lq", ["x/a", "y/a"], ".png")
-    hint = "names that occur twice need the same sub-folders on both sides"
+    hint = "Names that occur twice need the same sub-folders on both sides"
     refused(
         lambda: match_pairs(sources("lq", ["a"], ".jpg"), twice, Matching()), "y/a.png has no matching", hint
     )

@@ -205,7 +205,7 @@ def test_train_refuses_headers_and_passes_over_what_is_damaged_behind_them(
     assert remaining & files.bad
     done = facesr("train", *shared, "all", cwd=tmp_path)
     assert done.code == 0, done.stderr
-    assert "another picture takes its place" in done.stderr
+    assert "Another image is used instead" in done.stderr
     assert_whole(tmp_path / "run")
     clean(done.stderr, tmp_path / "run", done.peak_mib)
 

@@ -84,7 +84,7 @@ def test_every_kind_gives_what_is_described(awkward: Path, tmp_path: Path, tiny_
             with Image.open(path) as image:
                 found[str(path.relative_to(out))] = (image.mode, *image.size)
     assert found == expected
-    assert warnings == [f"only the first frame of an animation is taken: {awkward / 'moving.webp'}"]
+    assert warnings == [f"only the first frame of an animation is used: {awkward / 'moving.webp'}"]
     with Image.open(out / "photo.jpg") as image:
         assert image.getexif().get(0x0112, 1) == 1
 
