@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class FacesrError(Exception):
-    """Base of every error that a user can cause and mend.
+    """Base of every error that a user can cause and fix.
 
     Args:
         message: One sentence that names the file, option or key, without a full stop.
@@ -33,11 +33,11 @@ class DeviceError(FacesrError):
 
 
 class ImageError(FacesrError):
-    """A picture that cannot be read, processed or written.
+    """An image that cannot be read, processed or written.
 
     Args:
         reason: What is wrong with it.
-        file: Which one; None for a picture that is not in a file.
+        file: Which one; None for an image that is not in a file.
         hint: As for every error.
     """
 
@@ -55,7 +55,7 @@ class MissingExtra(FacesrError):
 
 
 class RunError(FacesrError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class WeightsError(FacesrError):

@@ -113,7 +113,7 @@ def own_cores() -> int:
 
 
 def pick_shard(text: str) -> tuple[int, int]:
-    """Resolve `I/N`, `auto`, or nothing to (index, count): this process takes every count-th picture.
+    """Resolve `I/N`, `auto`, or nothing to (index, count): this process takes every count-th image.
 
     `auto` reads torchrun, then a SLURM array, then the tasks of a step, or both of these. Nothing means
     everything, except under torchrun, and in a step of several tasks. An array is not split unless asked,

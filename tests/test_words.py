@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import ROOT
+from facesr.cli.app import app
+from tests.conftest import Run
+from tests.test_docs import PAGES, ROOT
 
 SOURCES = sorted(path for path in (ROOT / "facesr").rglob("*.py") if path.name not in {"html.py", "page.py"})
 
@@ -30,8 +32,17 @@ WORDS = {
 }
 
 
-def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each text of three words or more that is no docstring, with its line."""
+def wrong(text: str) -> list[str]:
+    """Return what a text has that is better said otherwise."""
+    return [
+        f"{text[max(0, match.start() - 40) : match.end() + 40]!r} has {match[0]!r}, write {better}"
+        for word, better in WORDS.items()
+        if (match := re.search(word, text, re.IGNORECASE))
+    ]
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield each text that is not a docstring."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     blocks = [node.body for node in ast.walk(tree) if hasattr(node, "body") and isinstance(node.body, list)]
     skipped = {id(body[0].value) for body in blocks if body and isinstance(body[0], ast.Expr)}
@@ -39,21 +50,26 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.JoinedStr):
             parts = [part for part in node.values if isinstance(part, ast.Constant)]
             skipped.update(map(id, parts))
-            yield node.lineno, "{}".join(str(part.value) for part in parts)
+            yield "{}".join(str(part.value) for part in parts)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
-            yield node.lineno, node.value
+            yield node.value
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "facesr")))
 def test_messages_and_help_use_plain_words(path: Path) -> None:
-    found = [
-        f"line {line}: {text!r} has {match[0]!r}, write {better}"
-        for line, text in texts(path)
-        for word, better in WORDS.items()
-        if text.count(" ") >= 2 and (match := re.search(word, text, re.IGNORECASE))
-    ]
-    assert not found
+    assert not [found for text in texts(path) if text.count(" ") >= 2 for found in wrong(text)]
+
+
+def test_the_help_of_commands_uses_plain_words(run: Run) -> None:
+    for command in [[], *([info.name or info.callback.__name__] for info in app.registered_commands)]:
+        assert not wrong(run(*command, "--help").output)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_pages_use_plain_words(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`\n]*`|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not wrong(" ".join(prose.split()))
 
 
 def test_the_rules_find_what_they_are_about() -> None:

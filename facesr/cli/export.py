@@ -16,7 +16,7 @@ EXAMPLES = (
 
 @config_options(ExportConfig)
 def export(config: ExportConfig, console: Console) -> None:
-    """Write a model as an ONNX file, for any picture size (extra `onnx`)."""
+    """Write a model as an ONNX file, for any image size (extra `onnx`)."""
     with console.progress() as reporter:
         result = workflow.export(config, reporter)
     console.data(asdict(result), [result.written])

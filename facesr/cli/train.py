@@ -24,7 +24,7 @@ _EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 75}
 
 @config_options(TrainConfig)
 def train(config: TrainConfig, console: Console) -> None:
-    """Train a network; stop it at any time and go on with --resume."""
+    """Train a network. Stop it at any time and continue with --resume."""
     with console.progress() as reporter:
         result = workflow.train(config, reporter)
     if rank_from_environment().rank == 0:  # which speaks for all

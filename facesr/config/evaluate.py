@@ -152,7 +152,7 @@ class EvalConfig(Config):
 
     @classmethod
     def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Refuse a model beside pictures that are restored already; the default one is not meant."""
+        """Refuse a model beside images that are restored already; the default one is not meant."""
         if {"sr", "model"} <= file.keys() | given.keys():
             raise ConfigError(
                 "both restored images and a model to restore some", hint="leave out `--sr` or `--model`"

@@ -72,5 +72,5 @@ class ModelConfig(Config):
     scores: tuple[Score, ...] = ()
     base: str = ""  # name of the weights that these were sharpened from, for `--sharpness`
     base_sha256: str = ""  # of their `model.safetensors`
-    sharpness: Annotated[float, Ge(0), Le(1)] = 1  # on the way from the base to these, unless told otherwise
+    sharpness: Annotated[float, Ge(0), Le(1)] = 1  # on the way from the base to these, by default
     sha256: str = ""  # of `model.safetensors`, hexadecimal, empty when the file is not to be checked

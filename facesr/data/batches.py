@@ -1,4 +1,4 @@
-"""The order in which pairs are used: stateless, so that a run goes on anywhere as if it had never stopped."""
+"""The order in which pairs are used: stateless, so that a resumed run uses the same ones."""
 
 import multiprocessing
 import os
@@ -46,7 +46,7 @@ class Slice:
 
     @property
     def local(self) -> int:
-        """Pictures a step in this process."""
+        """Images a step in this process."""
         return self.batch // self.world_size
 
     def number(self, position: int) -> int:
@@ -62,7 +62,7 @@ def batches(
 
     Each pair is used `reuse` times: the last `ring` of them are held, every use takes one of those at random
     with a crop, flip and rotation of its own, and every `reuse` uses the oldest gives way to a new one. All
-    of it follows from seed and step; a run that goes on refills its ring with the pairs that were in it.
+    of it follows from seed and step; a run that continues refills its ring with the pairs that were in it.
     """
     config = draws.config
     size = config.ring if config.reuse > 1 else 1

@@ -116,7 +116,7 @@ def check_scale(
 
 
 def fingerprint(folders: Sequence[Folder]) -> str:
-    """Return a digest of the names of all pictures, their sizes in bytes, and the folders' shares."""
+    """Return a digest of the names of all images, their sizes in bytes, and the folders' shares."""
     digest = hashlib.sha256()
     for folder in folders:
         digest.update(f"{folder.share}".encode())

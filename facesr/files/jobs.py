@@ -27,11 +27,11 @@ _FOREIGN_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and the one file that its result is written to."""
+    """One image to read and the one file that its result is written to."""
 
     source: Source
     target: Path
-    copy: int = 0  # which of several results of one picture
+    copy: int = 0  # which of several results of one image
     faces: Path | None = None  # PNG files of its faces are called so, with a number added
 
     def face_files(self, number: int) -> tuple[Path, Path]:

@@ -40,7 +40,7 @@ _OTHER_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A picture, and its path relative to the folder that was named."""
+    """An image, and its path relative to the folder that was named."""
 
     path: Path
     relative: Path
@@ -49,11 +49,11 @@ class Source:
 def list_images(
     inputs: Iterable[Path], *, recursive: bool = False, exclude: Iterable[Path] = (), warn: Warn | None = None
 ) -> list[Source]:
-    """List pictures: files as they are named, folders by suffix, hidden ones left out, sorted by path.
+    """List images: files as they are named, folders by suffix, hidden ones left out, sorted by path.
 
     Folders of the system such as `@eaDir` count as hidden, unless they are named. Links to folders are not
     followed, and the folders of `exclude`, such as the output, are not looked into.
-    `warn` is told if pictures in formats that are not read were left out.
+    `warn` is told if images in formats that are not read were left out.
 
     Raises:
         ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.

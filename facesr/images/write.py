@@ -35,7 +35,7 @@ _MOST_EXIF_BYTES = 65_000  # in a JPEG, with room for a note
 
 
 def sniff_suffix(content: bytes) -> str:
-    """Return the suffix of the format of an encoded picture; what is only read becomes PNG."""
+    """Return the suffix of the format of an encoded image; what is only read becomes PNG."""
     with open_image(io.BytesIO(content)) as image:
         names = {"JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tiff", "AVIF": ".avif"}
         return names.get(image.format or "", ".png")
@@ -60,9 +60,9 @@ def encode_image(
     compression: int = 1,
     text: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Encode a picture in the format of a file name's suffix.
+    """Encode an image in the format of a file name's suffix.
 
-    JPEG and BMP hold no alpha: the picture is laid on white. 16-bit grey stays so in PNG and TIFF.
+    JPEG and BMP hold no alpha: the image is laid on white. 16-bit grey stays so in PNG and TIFF.
     `compression` is the level of PNG, 0 to 9. Only PNG holds `text`, as one text chunk for each key.
 
     Raises:
@@ -146,7 +146,7 @@ def write_image(
     compression: int = 1,
     text: Mapping[str, str] | None = None,
 ) -> None:
-    """Encode a picture as `encode_image` in the format of its suffix and write it all or nothing.
+    """Encode an image as `encode_image` in the format of its suffix and write it all or nothing.
 
     Raises:
         ImageError: The disk is full, the folder cannot be written, the format cannot hold it, or there is

@@ -1,4 +1,4 @@
-"""Running a loaded model on pictures."""
+"""Running a loaded model on images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from facesr.models.base import SRNetwork, Window, enlarge
 from facesr.transfer import Arrival, host_empty, send_to_device, send_to_host
 from facesr.weights.load import Model, load_model
 
-# The largest value of a picture by its type: of 8 bits, of 16, and of as many as fp32 tells apart near 1.
+# The largest value of an image by its type: of 8 bits, of 16, and of as many as fp32 tells apart near 1.
 _PEAKS = {torch.uint8: 255, torch.int32: 65_535, torch.float32: 2**24}
 
 
@@ -47,13 +47,13 @@ class _Pieces:
 def enlarge_pixels(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Arrival:
-    """Enlarge pictures of one size, rounding half to even as the metrics do.
+    """Enlarge images of one size, rounding half to even as the metrics do.
 
     Args:
         network: In evaluation mode.
         pixels: (B, h, w, 3), uint8, or int32 for 16 bits, or float32 from 0 to 2**24.
         device: Where the network lies.
-        tile: Pictures with sides up to this, LQ px, are taken as a whole; 0 takes any so, None decides by
+        tile: Images with sides up to this, LQ px, are taken as a whole; 0 takes any so, None decides by
             the network. Larger ones are computed in pieces of this side, but by a network with a global view
             in windows of the size that it was trained on.
 
@@ -157,7 +157,7 @@ def _smaller(network: SRNetwork, pixels: Tensor, device: torch.device, pieces: _
 
 
 def piece_side(network: SRNetwork) -> int:
-    """Return the side of the pieces that a larger picture is computed in, LQ px."""
+    """Return the side of the pieces that a larger image is computed in, LQ px."""
     view = network.traits.view
     return view.px if isinstance(view, Window) else _TILE_PX
 

@@ -21,9 +21,9 @@ from facesr.transfer import Arrival, Stopwatch
 from facesr.weights.find import WeightFiles
 from facesr.weights.load import Model, load_model
 
-# Pictures up to this many pixels are computed side by side: they are small beside the memory of any core.
+# Images up to this many pixels are computed side by side: they are small beside the memory of any core.
 _LANE_PX = 256 * 256
-# A batch is worth its memory only while its pictures are small.
+# A batch is worth its memory only while its images are small.
 _BATCH_PX = 8 * 512 * 512
 
 Group = list[Outcome[Item, ImageData]]
@@ -100,19 +100,19 @@ def enlarge_stream(
     times: StageTimes | None = None,
     choose: Callable[[Item], Sequence[Model]] | None = None,
 ) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
-    """Run models over decoded pictures, those of equal size together; failures pass through.
+    """Run models over decoded images, those of equal size together; failures pass through.
 
-    Every model runs on every picture, unless `choose` says which ones run on an item. All lie on one device.
-    One for aligned faces alone gets each picture bicubically resized to the size that it takes.
+    Every model runs on every image, unless `choose` says which ones run on an item. All lie on one device.
+    One for aligned faces alone gets each image bicubically resized to the size that it takes.
     The models' notes are told first.
-    Where memory runs out, the batch is halved, then smaller pieces are tried; a picture for which nothing
+    Where memory runs out, the batch is halved, then smaller pieces are tried; an image for which nothing
     helps fails alone.
-    On the CPU, as many small pictures as there are cores are computed at once, each on one core, which is
-    faster than one after another on all cores; large ones have all cores. A picture's size alone decides,
-    since the last bits depend on the number of cores, and so not on the pictures beside it.
+    On the CPU, as many small images as there are cores are computed at once, each on one core, which is
+    faster than one after another on all cores; large ones have all cores. An image's size alone decides,
+    since the last bits depend on the number of cores, and so not on the images beside it.
 
     Yields:
-        One result a model, in their order, for each picture.
+        One result a model, in their order, for each image.
     """
     times = times or StageTimes()
     chosen = choose or (lambda item: models)
@@ -182,7 +182,7 @@ def _equal_sizes(
     batch: int,
     chosen: Callable[[Item], Sequence[Model]] = lambda item: (),
 ) -> Iterator[Group[Item]]:
-    """Gather small pictures of one size, for the same models, into lists of `batch`.
+    """Gather small images of one size, for the same models, into lists of `batch`.
 
     At most twice that many are held back.
     """

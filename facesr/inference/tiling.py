@@ -1,4 +1,4 @@
-"""Enlarging a picture piece by piece, so that memory depends on the piece and not on the picture."""
+"""Enlarging an image piece by piece, so that memory depends on the piece and not on the image."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,10 +14,10 @@ _OVERLAP = 0.25
 def plan_pieces(length: int, *, tile: int, margin: int) -> Iterator[tuple[slice, slice]]:
     """Cover an axis with pieces of at most `tile` px, each in a window with a margin around it.
 
-    A window ends where the picture does, so that the network pads there as it would for the whole picture.
+    A window ends where the image does, so that the network pads there as it would for the whole image.
 
     Yields:
-        The window, and what is kept of it, both from the start of the picture.
+        The window, and what is kept of it, both from the start of the image.
     """
     for start in range(0, length, tile):
         stop = min(start + tile, length)

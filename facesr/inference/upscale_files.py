@@ -54,7 +54,7 @@ def upscale_files(
         config: The options.
         jobs: What to do.
         weights: Of the model for faces, and for the rest of photographs unless there is another.
-        reporter: Told of the progress.
+        reporter: Receives the progress.
         rest: Weights of another model for the rest, of the same scale.
     """
     models = load_models(config, weights, rest)
@@ -254,7 +254,7 @@ def upscale_bytes(
         config: The options.
         content: The encoded image.
         models: From `load_models`.
-        reporter: Told of what is lost.
+        reporter: Receives what is lost.
         chosen: Numbers of the faces to restore, from 1, largest first. None restores all.
         find: As for `plan_photograph`.
 

@@ -101,7 +101,7 @@ class SRNetwork(nn.Module):
 
 
 class FlipEnsemble(SRNetwork):
-    """The mean of a network's results for a picture and for its mirror image, mirrored back."""
+    """The mean of a network's results for an image and for its mirror image, mirrored back."""
 
     def __init__(self, network: SRNetwork) -> None:
         super().__init__()

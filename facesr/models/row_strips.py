@@ -1,4 +1,4 @@
-"""Running the end of a network, where pictures are at their largest, a few rows at a time on the CPU."""
+"""Running the end of a network, where images are at their largest, a few rows at a time on the CPU."""
 
 from collections.abc import Callable, Sequence
 

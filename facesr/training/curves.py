@@ -1,4 +1,4 @@
-"""A run as a picture: `curve.png` (extra `plot`) and TensorBoard events (extra `tensorboard`)."""
+"""Pictures of a run: `curve.png` (extra `plot`) and TensorBoard events (extra `tensorboard`)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ def draw_curve(folder: RunFolder) -> None:
         left.legend(fontsize="small")
     positive = all(loss > 0 for _, values in losses for loss in values.values())
     left.set(xlabel="step", ylabel="loss", yscale="log" if positive else "linear")
-    # A run may go on with other validation pictures than it began with.
+    # A run may continue with other validation images than it began with.
     for name in dict.fromkeys(name for line in validations for name in line["validation"]["ema"]):
         known = [line for line in validations if name in line["validation"]["ema"]]
         steps = [line["step"] for line in known]

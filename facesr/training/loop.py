@@ -105,8 +105,7 @@ class TrainingLoop:
     def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
         """Train until the last iteration or a stop signal; then the checkpoint is written.
 
-        A validation that a stop signal prevents or breaks off is made up for when the run goes on, since who
-        asks to stop may not wait for it.
+        A stop signal ends a validation, because whoever sent it may not wait. The resumed run repeats it.
         """
         trainer, config = self.trainer, self.config
         if config.tensorboard and self._is_first:

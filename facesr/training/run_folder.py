@@ -78,7 +78,7 @@ class RunFolder:
             lock.release()
 
     def keep_config(self, config: TrainConfig, *, step: int) -> None:
-        """Write down what a resumed run goes on with; what led to `step`, if other, stays beside it."""
+        """Write down what a resumed run continues with; what led to `step`, if other, stays beside it."""
         text = _text(config)
         with explain_write_errors(self.path):
             before = (self.path / RUN_CONFIG_NAME).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from facesr.processes import STOP_SIGNALS
 
 
 class Stopped(Exception):
-    """A run was asked to end during work that it can make up for when it goes on."""
+    """A run was asked to end during work that it can make up for when it continues."""
 
 
 class StopSignals:
@@ -18,7 +18,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.number = 0  # that signal; 0 before it
-        self.agreed = 0  # the signal by which all processes of the run stop; 0 while they go on
+        self.agreed = 0  # the signal by which all processes of the run stop; 0 while they continue
 
     @property
     def name(self) -> str:

@@ -122,7 +122,7 @@ def announce(config: TrainConfig, trainer: Trainer, size: tuple[int, int], repor
         return
     images = torch.zeros(1, 3, *size)
     start = 0.0
-    with torch.random.fork_rng([]):  # a network may draw noise, and a resumed run goes on with its own
+    with torch.random.fork_rng([]):  # a network may draw noise, and a resumed run continues with its own
         for _ in range(2):  # the first pass warms up
             start = time.perf_counter()
             trainer.network(images).mean().backward()

@@ -105,7 +105,7 @@ class Trainer:
             for optimizer in self._optimizers:
                 self._scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(self._parameters, optim.clip_norm)
-            # Through the norm an overflow of fp16 would reach the optimiser that the scaler lets go on.
+            # Through the norm an overflow of fp16 would reach the optimiser that the scaler lets continue.
             usable = not self._scaler.is_enabled() or bool(norm.isfinite())
         for optimizer in self._optimizers if usable else []:
             self._scaler.step(optimizer)
@@ -148,7 +148,7 @@ class Trainer:
         return values
 
     def state(self) -> TrainState:
-        """Return everything that `load_state` needs to go on to the last bit."""
+        """Return everything that `load_state` needs to continue to the last bit."""
         loss_sums = self._over_processes(self._loss_sums.clone())
         return {
             "step": self.step,

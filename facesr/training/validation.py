@@ -33,7 +33,7 @@ def mean_over_sets(table: Table, metric: str) -> float:
 
 
 def mean_scores(scores: Iterable[Scores]) -> Scores:
-    """Return the mean of each metric over pictures; a PSNR above 100 dB counts as that."""
+    """Return the mean of each metric over images; a PSNR above 100 dB counts as that."""
     table = list(scores)
     return {name: float(np.mean([min(row[name], _HIGHEST_DB) for row in table])) for name in table[0]}
 
@@ -103,7 +103,7 @@ class Validator:
             network.train(training)
 
     def write_samples(self, network: SRNetwork, device: torch.device, target: Path, *, count: int) -> None:
-        """Write a sheet: LQ, bicubic, result, truth of the first faces of each set."""
+        """Write a sheet: LQ, bicubic, result, ground truth of the first faces of each set."""
         rows = []
         for one in self.sets:
             for index in range(min(count, len(one.lq))):
@@ -129,6 +129,6 @@ def enlarge_like(pixels: Array, hq: Array) -> Array:
 
 
 def restore(network: SRNetwork, pixels: Array, device: torch.device) -> Array:
-    """Enlarge one 8-bit picture with a network in evaluation mode."""
+    """Enlarge one 8-bit image with a network in evaluation mode."""
     out = enlarge_pixels(network, torch.from_numpy(np.stack([pixels])), device)
     return out.wait()[0].numpy()

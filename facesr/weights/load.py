@@ -59,7 +59,7 @@ def load_model(
 ) -> Model:
     """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
 
-    Half precision is tried on a small picture; a network that it breaks on this device is held in fp32.
+    Half precision is tried on a small image; a network that it breaks on this device is held in fp32.
 
     Args:
         name_or_path: As `facesr upscale --model` takes it.
@@ -117,7 +117,7 @@ def _place(network: SRNetwork, device: torch.device, dtype: torch.dtype) -> SRNe
 
 @torch.inference_mode()
 def _is_usable(network: SRNetwork, device: torch.device) -> bool:
-    # Some devices give not-a-number or a black picture in half precision, for a ramp from black to white.
+    # Some devices give not-a-number or a black image in half precision, for a ramp from black to white.
     ramp = torch.linspace(0, 1, _RAMP_PX, device=device).expand(1, 3, _RAMP_PX, _RAMP_PX)
     out = enlarge(network, ramp)
     return bool(torch.isfinite(out).all()) and float(out.max() - out.min()) > 1 / 255

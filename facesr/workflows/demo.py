@@ -16,7 +16,7 @@ def demo(config: DemoConfig, ready: Callable[[str], None], reporter: Reporter | 
     Args:
         config: The options.
         ready: Called with the address of the page once it answers.
-        reporter: Told of warnings.
+        reporter: Receives warnings.
 
     Raises:
         FacesrError: No such model, unusable weights, no extra `demo`, or an address that cannot be used.

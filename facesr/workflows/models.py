@@ -16,7 +16,7 @@ def list_models() -> list[ModelConfig]:
 
 
 def describe_models(config: ModelsConfig, reporter: Reporter | None = None) -> ModelsResult:
-    """Read weights and say what they are; what cannot be read is noted and the others go on.
+    """Read weights and say what they are; what cannot be read is noted and the others are described.
 
     Raises:
         ConfigError: No such model, or a folder without any.

@@ -1,4 +1,4 @@
-"""`facesr train`: a run that can be stopped anywhere and goes on as if it had not been."""
+"""`facesr train`: a run that can be stopped anywhere and continues as if it had not been."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -14,10 +14,10 @@ from facesr.training.signals import stop_signals
 
 
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
-    """Train a network into a run folder, or go on with a run.
+    """Train a network into a run folder, or continue a run.
 
     On SIGTERM, SIGINT and SIGUSR1 the step is finished and a checkpoint written before it returns; a
-    validation is broken off, and made up for when the run goes on. Under torchrun the batch is split among
+    validation is stopped, and repeated when the run continues. Under torchrun the batch is split among
     the processes, and the first one writes.
 
     Raises:

@@ -23,7 +23,7 @@ _STREAM_HINT = "send an image to stdin, as in `facesr upscale - - < small.jpg > 
 
 
 def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleResult:
-    """Enlarge images, file by file; a broken one is noted and the others go on.
+    """Enlarge images, file by file; a broken one is noted and the others are processed.
 
     Raises:
         ConfigError: A path that does not exist, nothing to read, two inputs with one output, an output file
