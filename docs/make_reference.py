@@ -32,8 +32,8 @@ def render() -> str:
         "",
         "Generated from the configuration by `python docs/make_reference.py`.",
         "",
-        "Every option is also a key for `--config FILE.toml` and `--set KEY=VALUE`. Arguments, in capitals, are"
-        " not. Keys without an option can only be set that way. Precedence: option, `--set`, environment"
+        "Every option is also a key for `--config FILE.toml` and `--set KEY=VALUE`. Arguments, in capitals,"
+        " are not. Keys without an option can only be set that way. Precedence: option, `--set`, environment"
         " variable, file, default. `~` at the start of a path is your home folder.",
     ]
     for command, config in COMMANDS.items():
