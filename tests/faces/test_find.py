@@ -55,6 +55,15 @@ def test_faces_of_any_size_and_roll_are_found_with_their_points(
         assert (face.points < (right, bottom)).all()
 
 
+def test_of_faces_that_are_too_small_none_is_invented() -> None:
+    sheet, placed = face_sheet((12, 14), (0, 45, 90, 135, 180))
+    faces = find_faces(sheet)
+    assert len(faces) <= len(placed)
+    for face in faces:
+        away = [np.linalg.norm(face.points.mean(0) - one.points.mean(0)) / eyes(one.points) for one in placed]
+        assert min(away) < 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_large_faces_are_found_once() -> None:
