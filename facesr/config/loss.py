@@ -11,7 +11,17 @@ from facesr.config.fields import Config, Count, Decay, Positive, WholeNumber, ke
 from facesr.errors import ConfigError
 
 LossName = Literal[
-    "l1", "charbonnier", "mse", "psnr", "pooled", "phase", "texture", "stlpips_alex", "stlpips_vgg", "gan"
+    "l1",
+    "charbonnier",
+    "mse",
+    "psnr",
+    "pooled",
+    "phase",
+    "dots",
+    "texture",
+    "stlpips_alex",
+    "stlpips_vgg",
+    "gan",
 ]
 DiscriminatorKind = Literal["haar", "unet"]
 

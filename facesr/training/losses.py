@@ -56,22 +56,43 @@ def phase(prediction: Tensor, target: Tensor) -> Tensor:
     its own. Of details finer than 3 px the mean at each place is taken, over 128x128 px, and the excess of
     its absolute value over the target's.
     """
-    (found, wanted) = (_place_means(images) for images in (prediction, target))
+    (found, wanted) = (_by_place(images - _blurred(images)) for images in (prediction, target))
     excess = [(a.abs() - b.abs()).clamp_min(0).mean() for a, b in zip(found, wanted, strict=True)]
     return 255 * reduce(add, excess)
 
 
-def _place_means(images: Tensor) -> list[Tensor]:
-    """Return (B, C, p, p, h, w) for the periods p of 16, 8 and 4 px and windows h by w."""
-    height, width = images.shape[-2:]
-    fine = images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-    fine = F.pad(fine, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
-    places = F.avg_pool2d(F.pixel_unshuffle(fine, _PERIOD_PX), _PERIODS, ceil_mode=True)
-    found = [torch.unflatten(places, 1, (-1, _PERIOD_PX, _PERIOD_PX))]
+def dots(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return how much more the contrast of places within 4, 8 and 16 px differs than in the target.
+
+    A network may also draw all its fine detail at one of these places, as dots of either sign, of which the
+    mean is 0. So the root mean square is taken of what `phase` takes the mean of, in grey levels.
+    """
+    fine = (images - _blurred(images) for images in (prediction, target))
+    (found, wanted) = (_by_place(images.square(), root=True) for images in fine)
+    # Of few pixels a root varies by itself, so places are compared together.
+    apart = [[one.abs().mean((2, 3)) for one in side] for side in (found, wanted)]
+    return 255 * reduce(add, [(a - b).clamp_min(0).mean() for a, b in zip(*apart, strict=True)])
+
+
+def _blurred(images: Tensor) -> Tensor:
+    return F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def _by_place(values: Tensor, *, root: bool = False) -> list[Tensor]:
+    """Return means less their mean over all places, (B, C, p, p, h, w) for periods p of 16, 8 and 4 px.
+
+    There are h by w windows. If `root`, the roots of the means are taken first.
+    """
+    height, width = values.shape[-2:]
+    values = F.pad(values, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
+    places = F.avg_pool2d(F.pixel_unshuffle(values, _PERIOD_PX), _PERIODS, ceil_mode=True)
+    means = [torch.unflatten(places, 1, (-1, _PERIOD_PX, _PERIOD_PX))]
     for period in (8, 4):
-        halves = torch.unflatten(torch.unflatten(found[-1], 3, (2, period)), 2, (2, period))
-        found.append(halves.mean((2, 4)))
-    return [means - means.mean((2, 3), keepdim=True) for means in found]
+        halves = torch.unflatten(torch.unflatten(means[-1], 3, (2, period)), 2, (2, period))
+        means.append(halves.mean((2, 4)))
+    if root:
+        means = [(mean + _ROOT_EPSILON).sqrt() for mean in means]
+    return [mean - mean.mean((2, 3), keepdim=True) for mean in means]
 
 
 def texture(prediction: Tensor, target: Tensor) -> Tensor:
@@ -145,5 +166,6 @@ LOSSES: dict[str, Loss] = {
     "psnr": negative_psnr,
     "pooled": pooled,
     "phase": phase,
+    "dots": dots,
     "texture": texture,
 }

@@ -122,3 +122,20 @@ def test_a_metric_as_a_loss_says_what_it_lacks(
 def test_the_sharp_recipes_choose_by_what_they_do_not_train_with() -> None:
     for recipe in map(train_recipe, ("sharp", "sharp-cpu")):
         assert recipe.best_by not in {*recipe.loss, "psnr"}
+
+
+@pytest.mark.parametrize("period", [4, 8])
+def test_dots_of_either_sign_at_one_place_are_found(period: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    grain = 0.5 + torch.randn(1, 3, 256, 256, generator=generator) / 50
+    other = 0.5 + torch.randn(1, 3, 256, 256, generator=generator) / 50
+    signs = torch.randn(256 // period, 256 // period, generator=generator).sign()
+    lattice = torch.zeros(256, 256)
+    lattice[1::period, 2::period] = signs / 20
+    found = float(LOSSES["dots"](grain + lattice, grain))
+    assert found > 10 * float(LOSSES["dots"](other, grain))
+    assert float(LOSSES["dots"](grain, grain + lattice)) < 0.1 * found
+    prediction = (grain + lattice).requires_grad_()
+    (gradient,) = torch.autograd.grad(LOSSES["dots"](prediction, grain), prediction)
+    lowered = prediction.detach() - 0.02 * gradient / gradient.abs().max()
+    assert float(LOSSES["dots"](lowered, grain)) < found

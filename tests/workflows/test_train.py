@@ -955,7 +955,13 @@ def test_recipes_are_valid(name: str) -> None:
     elif name.startswith("sharp"):
         assert config.args == {"noise": True}
         features = "stlpips_alex" if name == "sharp-cpu" else "stlpips_vgg"
-        assert {key for key, one in config.loss.items() if one.share} == {"texture", features, "gan", "phase"}
+        assert {key for key, one in config.loss.items() if one.share} == {
+            "texture",
+            features,
+            "gan",
+            "phase",
+            "dots",
+        }
         assert (
             config.data.brightness_chance == config.data.contrast_chance == 0
         )  # clipped targets teach flats
