@@ -82,9 +82,11 @@ class Objective:
         for index, (name, one) in enumerate(self._shares.items()):
             if values[name].requires_grad:  # it has begun
                 (part,) = torch.autograd.grad(values[name], results)
-                weight = (one.share * norm / (part.norm() + 1e-12)).clamp_max(one.cap or float("inf"))
+                length = part.norm()
+                weight = (one.share * norm / length).clamp_max(one.cap or float("inf"))
                 mean = self._weights[index]
-                mean.copy_(torch.where(mean == 0, weight, mean.lerp(weight, 1 - _DECAY)))
+                new = torch.where(mean == 0, weight, mean.lerp(weight, 1 - _DECAY))
+                mean.copy_(torch.where(length > 0, new, mean))  # a loss of 0 tells nothing of its scale
                 parts.append(part * mean)
         return reduce(add, parts, gradient)
 

@@ -61,6 +61,17 @@ def test_a_share_follows_slowly_and_stays_below_its_cap() -> None:
     assert objective.state()["weights"]["mse"] == pytest.approx(first * (0.99 + 0.01 * 100), rel=1e-3)
 
 
+def test_a_share_of_a_loss_that_is_0_stays_what_it_was() -> None:
+    objective = Objective({"l1": LossConfig(), "phase": LossConfig(share=1)})
+    objective(PREDICTION.clone().requires_grad_(), HQ)
+    before = objective.state()["weights"]["phase"]
+    flat = torch.full_like(HQ, 0.5)
+    prediction = flat.clone().requires_grad_()
+    total = objective(prediction, HQ)[1]  # no lattice in it
+    assert torch.isfinite(gradient_of(total, prediction)).all()
+    assert objective.state()["weights"]["phase"] == before
+
+
 def test_a_loss_that_begins_later_counts_for_nothing_until_then() -> None:
     losses = {"l1": LossConfig(), "texture": LossConfig(share=1, start=3), "mse": LossConfig(start=3)}
     objective = Objective(losses)  # type: ignore[arg-type]
