@@ -63,7 +63,8 @@ def _document(result: UpscaleResult) -> dict[str, object]:
 
 def _counts(result: UpscaleResult) -> str:
     faces = result.faces_restored
-    return f"{counts(result)}, {faces} face{'s' * (faces != 1)} restored" if faces else counts(result)
+    restored = f", {faces} face{'s' * (faces != 1)} restored separately" if faces else ""
+    return f"{counts(result)}{restored}"
 
 
 def _rate(result: UpscaleResult) -> float:
@@ -75,6 +76,8 @@ def _summary(result: UpscaleResult) -> str:
     if not result.device:
         why = f"all results are already in {result.output}" if result.skipped else "no images in this shard"
         return f"{done}; {why}"
+    if not result.written:
+        return done
     rate = _rate(result)
     speed = f"{1 / rate:.1f} s an image" if 0 < rate < 1 else f"{rate:.1f} images/s"
     return f"{done} to {result.output} at {speed} with {result.model} on {result.device} ({result.dtype})"

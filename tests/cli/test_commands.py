@@ -103,6 +103,7 @@ def test_exit_codes_of_partial_and_total_failure(
     result = run("upscale", faces / "broken.png", tmp_path / "out", *arguments, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["failed"][0]["file"] == str(faces / "broken.png")
+    assert result.stderr.splitlines()[-1] == "0 written, 0 skipped, 1 failed"  # no speed of nothing
 
 
 @pytest.mark.parametrize(
