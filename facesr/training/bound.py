@@ -9,8 +9,8 @@ _WAITING_SHARE, _DEVICE_SHARE = 0.2, 0.5  # of the time, from which on the netwo
 
 READING, DEGRADING, NETWORK = "reading and varying images", "degrading images", "the network"
 _HINTS = {
-    READING: ". More `data.workers` or smaller images help",
-    DEGRADING: ". More `data.workers` or a higher `data.reuse` help",
+    READING: ". Use smaller images, or raise `--set data.workers=N` up to the number of cores",
+    DEGRADING: ". Raise `--set data.workers=N` up to the number of cores, or `--set data.reuse=N`",
     NETWORK: "",
 }
 
