@@ -73,11 +73,9 @@ def _rate(result: UpscaleResult) -> float:
 
 def _summary(result: UpscaleResult) -> str:
     done = _counts(result)
-    if not result.device:
-        why = f"all results are already in {result.output}" if result.skipped else "no images in this shard"
-        return f"{done}; {why}"
     if not result.written:
-        return done
+        why = f"all results are already in {result.output}" if result.skipped else "no images in this shard"
+        return done if result.failed else f"{done}, {why}"
     rate = _rate(result)
     speed = f"{1 / rate:.1f} s an image" if 0 < rate < 1 else f"{rate:.1f} images/s"
     return f"{done} to {result.output} at {speed} with {result.model} on {result.device} ({result.dtype})"

@@ -77,7 +77,7 @@ def test_upscale_says_what_it_did_on_stderr(run: Run, faces: Path, tiny_folder: 
     assert "images/s with tiny on cpu (float32)" in result.stderr
     result = run("upscale", faces, tmp_path / "out", "-m", tiny_folder)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "0 written, 3 skipped (`--overwrite` redoes them), 0 failed; all results are" in result.stderr
+    assert "0 written, 3 skipped (`--overwrite` redoes them), 0 failed, all results are" in result.stderr
 
 
 def test_json_and_quiet_give_data_alone(run: Run, faces: Path, tiny_folder: Path, tmp_path: Path) -> None:
