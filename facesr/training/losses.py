@@ -71,7 +71,8 @@ def dots(prediction: Tensor, target: Tensor) -> Tensor:
     (found, wanted) = (_by_place(images.square(), root=True) for images in fine)
     # Of few pixels a root varies by itself, so places are compared together.
     apart = [[one.abs().mean((2, 3)) for one in side] for side in (found, wanted)]
-    return 255 * reduce(add, [(a - b).clamp_min(0).mean() for a, b in zip(*apart, strict=True)])
+    excess = [(a - b).clamp_min(0).mean() for a, b in zip(*apart, strict=True)]
+    return 255 * reduce(add, excess)
 
 
 def _blurred(images: Tensor) -> Tensor:
