@@ -70,8 +70,10 @@ def dots(prediction: Tensor, target: Tensor) -> Tensor:
     fine = (images - _blurred(images) for images in (prediction, target))
     (found, wanted) = (_by_place(images.square(), root=True) for images in fine)
     # Of few pixels a root varies by itself, so places are compared together.
-    apart = [[one.abs().mean((2, 3)) for one in side] for side in (found, wanted)]
-    excess = [(a - b).clamp_min(0).mean() for a, b in zip(*apart, strict=True)]
+    excess = [
+        (a.abs().mean((2, 3)) - b.abs().mean((2, 3))).clamp_min(0).mean()
+        for a, b in zip(found, wanted, strict=True)
+    ]
     return 255 * reduce(add, excess)
 
 
