@@ -13,7 +13,7 @@ from facesr.files.paths import exists
 from facesr.weights.hub import cached_folders, download_folder, parse_reference
 
 # The models in the package, in the order in which `facesr models` lists them.
-BUNDLED = ("faceunet", "msrresnet-b20")
+BUNDLED = ("faceunet", "faceunet-sharp", "msrresnet-b20")
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
