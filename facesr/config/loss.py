@@ -18,6 +18,7 @@ LossName = Literal[
     "pooled",
     "phase",
     "dots",
+    "ldl",
     "texture",
     "stlpips_alex",
     "stlpips_vgg",

@@ -18,8 +18,10 @@ _CHARBONNIER_EPSILON = 1e-3
 
 _PSNR_EPSILON = 1e-8  # of the squared error, which bounds the PSNR at 80 dB and keeps the gradient finite
 
-# Of a lattice: the longest period, and how many periods each way share a mean.
-_PERIOD_PX, _PERIODS = 16, 8
+# Of a lattice: its periods, the side of windows that share a mean, and of dots how many periods each way do.
+_PERIODS_PX, _LATTICE_PX, _DOTS = (4, 8, 16), 128, 8
+
+_LDL_PX = 7
 
 _POOL_PX = 4
 
@@ -54,10 +56,14 @@ def phase(prediction: Tensor, target: Tensor) -> Tensor:
 
     A network that shuffles channels into pixels may give each place within such a period a small offset of
     its own. Of details finer than 3 px the mean at each place is taken, over 128x128 px, and the excess of
-    its absolute value over the target's.
+    their mean absolute value over the target's. Each place by itself would be pushed below the target, in
+    which it is as large as chance has it.
     """
-    (found, wanted) = (_by_place(images - _blurred(images)) for images in (prediction, target))
-    excess = [(a.abs() - b.abs()).clamp_min(0).mean() for a, b in zip(found, wanted, strict=True)]
+    (found, wanted) = (images - _blurred(images) for images in (prediction, target))
+    excess = [
+        _excess(*(_by_place(fine, period, _LATTICE_PX // period) for fine in (found, wanted)))
+        for period in _PERIODS_PX
+    ]
     return 255 * reduce(add, excess)
 
 
@@ -65,37 +71,53 @@ def dots(prediction: Tensor, target: Tensor) -> Tensor:
     """Return how much more the contrast of places within 4, 8 and 16 px differs than in the target.
 
     A network may also draw all its fine detail at one of these places, as dots of either sign, of which the
-    mean is 0. So the root mean square is taken of what `phase` takes the mean of, in grey levels.
+    mean is 0. So the root mean square is taken of what `phase` takes the mean of, in grey levels, over 8
+    periods each way: dots come where detail is invented, in hair and on teeth.
     """
-    fine = (images - _blurred(images) for images in (prediction, target))
-    (found, wanted) = (_by_place(images.square(), root=True) for images in fine)
-    # Of few pixels a root varies by itself, so places are compared together.
+    (found, wanted) = ((images - _blurred(images)).square() for images in (prediction, target))
     excess = [
-        (a.abs().mean((2, 3)) - b.abs().mean((2, 3))).clamp_min(0).mean()
-        for a, b in zip(found, wanted, strict=True)
+        _excess(*(_by_place(power, period, _DOTS, root=True) for power in (found, wanted)))
+        for period in _PERIODS_PX
     ]
     return 255 * reduce(add, excess)
+
+
+def ldl(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the absolute error where it varies from pixel to pixel, as artefacts do (Liang et al. 2022).
+
+    Each error is multiplied by the variance of errors in the 7x7 px around it, and by the fifth root of their
+    variance over the image. LDL also leaves out where the network's running mean is no closer to the target.
+    """
+    errors = (prediction - target).abs()
+    with torch.no_grad():
+        summed = errors.sum(1, keepdim=True)
+        padded = F.pad(summed, (_LDL_PX // 2,) * 4, mode="replicate")
+        mean, power = (F.avg_pool2d(values, _LDL_PX, stride=1) for values in (padded, padded.square()))
+        artefacts = (power - mean.square()).clamp_min(0) * summed.var((1, 2, 3), keepdim=True) ** 0.2
+    return (artefacts * errors).mean()
 
 
 def _blurred(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
 
 
-def _by_place(values: Tensor, *, root: bool = False) -> list[Tensor]:
-    """Return means less their mean over all places, (B, C, p, p, h, w) for periods p of 16, 8 and 4 px.
+def _by_place(values: Tensor, period: int, periods: int, *, root: bool = False) -> Tensor:
+    """Return means at each place of a period less their mean over all places, (B, C, places, h, w).
 
-    There are h by w windows. If `root`, the roots of the means are taken first.
+    There are h by w windows, of `periods` each way. If `root`, the roots of the means are taken first.
     """
     height, width = values.shape[-2:]
-    values = F.pad(values, (0, -width % _PERIOD_PX, 0, -height % _PERIOD_PX), mode="replicate")
-    places = F.avg_pool2d(F.pixel_unshuffle(values, _PERIOD_PX), _PERIODS, ceil_mode=True)
-    means = [torch.unflatten(places, 1, (-1, _PERIOD_PX, _PERIOD_PX))]
-    for period in (8, 4):
-        halves = torch.unflatten(torch.unflatten(means[-1], 3, (2, period)), 2, (2, period))
-        means.append(halves.mean((2, 4)))
+    values = F.pad(values, (0, -width % period, 0, -height % period), mode="replicate")
+    means = F.avg_pool2d(F.pixel_unshuffle(values, period), periods, ceil_mode=True)
+    means = torch.unflatten(means, 1, (-1, period**2))
     if root:
-        means = [(mean + _ROOT_EPSILON).sqrt() for mean in means]
-    return [mean - mean.mean((2, 3), keepdim=True) for mean in means]
+        means = (means + _ROOT_EPSILON).sqrt()
+    return means - means.mean(2, keepdim=True)
+
+
+def _excess(found: Tensor, wanted: Tensor) -> Tensor:
+    """Compare places and channels together, since each by itself is large or small by chance."""
+    return (found.abs().mean((1, 2)) - wanted.abs().mean((1, 2))).clamp_min(0).mean()
 
 
 def texture(prediction: Tensor, target: Tensor) -> Tensor:
@@ -170,5 +192,6 @@ LOSSES: dict[str, Loss] = {
     "pooled": pooled,
     "phase": phase,
     "dots": dots,
+    "ldl": ldl,
     "texture": texture,
 }

@@ -961,6 +961,7 @@ def test_recipes_are_valid(name: str) -> None:
             "gan",
             "phase",
             "dots",
+            "ldl",
         }
         assert (
             config.data.brightness_chance == config.data.contrast_chance == 0
