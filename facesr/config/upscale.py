@@ -128,8 +128,14 @@ class UpscaleConfig(Config):
 
     @property
     def whole_note(self) -> str:
-        """What results note that were enlarged as without a search for faces."""
-        return f"whole{self._sharpness_note}"
+        """What a result notes that was enlarged as without a search for faces."""
+        return f"whole{self._sharpness_note}" if self.faces == "off" else f"whole {self.face_options}"
+
+    def is_whole_note(self, note: str) -> bool:
+        """Tell whether a result with this note was enlarged as without a search, as sharp as now."""
+        kind, *options = note.split(" ")
+        sharpness = [option for option in options if option.startswith("sharpness=")]
+        return kind == "whole" and sharpness == self._sharpness_note.split()
 
     @property
     def face_options(self) -> str:

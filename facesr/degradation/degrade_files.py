@@ -8,10 +8,10 @@ import torch
 
 from facesr.config.degrade import DegradeConfig
 from facesr.degradation.degrader import crop_to_multiple, degrade_pixels, derive_seed, draw
-from facesr.degradation.record import KEY, Record, Replay, encode_record, write_params
+from facesr.degradation.record import KEY, Record, Replay, encode_record, has_record, write_params
 from facesr.errors import ImageError
-from facesr.events import Failure, Reporter
-from facesr.files.jobs import Job, split_done
+from facesr.events import Reporter
+from facesr.files.jobs import Job, foreign, split_done
 from facesr.files.paths import is_there
 from facesr.images.image import Array, ImageData, middle_square
 from facesr.images.read import read_image
@@ -38,8 +38,11 @@ def degrade_files(
     cropped: list[Path] = []
 
     def is_done(job: Job) -> bool:
-        hq_target = hq_targets.get(job, job.target)
-        return not config.overwrite and is_there(job.target) and is_there(hq_target)
+        if config.overwrite or not is_there(job.target):
+            return False
+        if not has_record(job.target):
+            raise foreign(job.target)
+        return is_there(hq_targets.get(job, job.target))
 
     def decode(job: Job) -> tuple[Record, Array]:
         record = replay.record_for(job, output=output) if replay else draw_for(config, job)
@@ -70,9 +73,8 @@ def degrade_files(
         write_image(job.target, ImageData(rgb=lq), text={KEY: text})
         return job.target
 
-    todo, skipped = split_done(jobs, is_done)
+    todo, skipped, failed = split_done(jobs, is_done)
     workers = config.workers if config.workers != "auto" else cores()
-    failed: list[Failure] = []
     reporter.begin(len(todo), "images")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each worker is a thread of its own

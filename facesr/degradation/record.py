@@ -42,24 +42,36 @@ class Replay:
         return record
 
 
+def has_record(path: Path) -> bool:
+    """Tell whether a file is a PNG with a record, which may be damaged."""
+    try:
+        return _read_text(path) is not None
+    except ImageError:
+        return False
+
+
 def read_record(path: Path) -> Record:
     """Return the record in a PNG, or raise an `ImageError` where there is none that can be read."""
-    try:
-        check_regular(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nothing but the header is decoded
-            with Image.open(path, formats=["PNG"]) as image:
-                text = image.info.get(KEY)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow raises any kind for damaged files
-        raise ImageError(f"not a readable PNG ({type(error).__name__})", file=path) from error
+    text = _read_text(path)
     if text is None:
         raise ImageError("has no degradation record", file=path)
     try:
         return _parse(text)
     except (ValueError, RecursionError) as error:  # the latter from a thousand brackets
         raise ImageError(f"its degradation record is damaged, {error}", file=path) from error
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        check_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nothing but the header is decoded
+            with Image.open(path, formats=["PNG"]) as image:
+                return image.info.get(KEY)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises any kind for damaged files
+        raise ImageError(f"not a readable PNG ({type(error).__name__})", file=path) from error
 
 
 def encode_record(record: Record) -> str:
@@ -79,10 +91,7 @@ def write_params(path: Path, jobs: Iterable[Job], reporter: Reporter) -> None:
         except ImageError as error:
             missing.append(error.message)
     if missing:
-        reporter.warn(
-            f"{len(missing)} results are not listed in {path}, `--overwrite` makes them again:"
-            f" {shorten(missing, limit=3)}"
-        )
+        reporter.warn(f"{len(missing)} results are not listed in {path}: {shorten(missing, limit=3)}")
     try:
         write_atomic(path, lambda stream: stream.write("".join(lines).encode()))
     except OSError as error:

@@ -8,7 +8,8 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from facesr.errors import ConfigError, shorten
+from facesr.errors import ConfigError, ImageError, shorten
+from facesr.events import Failure
 from facesr.files.listing import IMAGE_SUFFIXES, Source, Warn
 from facesr.files.paths import exists, identity, is_special, real
 
@@ -182,12 +183,28 @@ def check_files(
             raise ConfigError(f"`{option} {path}`: cannot write to {folder}", hint="name another file")
 
 
-def split_done(jobs: Iterable[Job], is_done: Callable[[Job], bool]) -> tuple[list[Job], list[Job]]:
+def split_done(
+    jobs: Iterable[Job], is_done: Callable[[Job], bool]
+) -> tuple[list[Job], list[Job], list[Failure]]:
+    """Return jobs to do, those that are done, and those of which `is_done` raises `ImageError`."""
     todo: list[Job] = []
     done: list[Job] = []
+    failed: list[Failure] = []
     for job in jobs:
-        (done if is_done(job) else todo).append(job)
-    return todo, done
+        try:
+            (done if is_done(job) else todo).append(job)
+        except ImageError as error:
+            failed.append(Failure.of(job.source.path, error))
+    return todo, done, failed
+
+
+def foreign(path: Path) -> ImageError:
+    """Return the error for a result whose place is taken by somebody's file, perhaps an original."""
+    return ImageError(
+        "exists, and facesr did not write it",
+        file=path,
+        hint="choose another output, or replace the file with `--overwrite`",
+    )
 
 
 def result_suffix(path: Path) -> str:

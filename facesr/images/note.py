@@ -1,10 +1,12 @@
-"""A note in the EXIF of each result of `upscale` that says how it was made."""
+"""A note in the EXIF of each file that `upscale` writes, which says how it was made."""
 
 import warnings
 from pathlib import Path
 
 from PIL import Image
 
+from facesr.files.jobs import foreign
+from facesr.files.paths import is_there
 from facesr.images.formats import opened
 
 TAG = 11  # ProcessingSoftware, which every format that is written can hold
@@ -30,3 +32,9 @@ def read_note(path: Path) -> str:
     except Exception:  # Pillow raises any kind for damaged files
         return ""
     return text.removeprefix(PREFIX) if text.startswith(PREFIX) else ""
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `ImageError` where a file exists that has no note."""
+    if is_there(path) and not read_note(path):
+        raise foreign(path)

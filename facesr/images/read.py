@@ -82,7 +82,7 @@ def _read(stream: BinaryIO, max_pixels: int, truncated: bool) -> ImageData:
         except Exception:
             raise error from None
         if not is_whole and not truncated:
-            hint = "copy or download it again, or use `facesr upscale --truncated` to keep what is there"
+            hint = "copy or download it again. `facesr upscale --truncated` keeps what is there"
             raise ImageError(f"cannot be read, {reason_of(error)}", hint=hint) from error
         note = MISSING_END if is_whole else CUT_OFF
         return replace(image, notes=(*image.notes, note))

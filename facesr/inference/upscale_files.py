@@ -14,7 +14,7 @@ from facesr.events import Failure, Reporter
 from facesr.faces.find import Face, find_faces
 from facesr.files.jobs import Job
 from facesr.images.image import MAX_PIXELS, ImageData
-from facesr.images.note import add_note, read_note
+from facesr.images.note import add_note, check_replaceable, read_note
 from facesr.images.read import read_image
 from facesr.images.write import (
     check_writable,
@@ -71,7 +71,7 @@ def upscale_files(
             photo = _plan(image, config, size)
         if config.faces == "always" and not photo.crops and not photo.left_alone:
             notes.setdefault("no face was found", []).append(job.source.path)
-        is_done = photo.is_whole and not config.overwrite and read_note(job.target) == config.whole_note
+        is_done = photo.is_whole and not config.overwrite and config.is_whole_note(read_note(job.target))
         return photo, is_done
 
     def join(decoded: tuple[Photograph, bool], results: Sequence[tuple[ImageData, ...]]) -> _Made | None:
@@ -165,6 +165,9 @@ def _write(job: Job, made: _Made, config: UpscaleConfig) -> None:
     if job.faces:
         for number, (crop, face) in enumerate(zip(made.photo.crops, made.faces, strict=True), start=1):
             for path, image in zip(job.face_files(number), (crop.image, face), strict=True):
+                if not config.overwrite:
+                    check_replaceable(path)
+                image = replace(image, exif=add_note(image.exif, f"face {number}"))
                 write_image(path, image, compression=config.compression)
     image = _with_note(made.photo, made.image, config, job.target.suffix)
     write_image(job.target, image, quality=config.quality, compression=config.compression)

@@ -53,14 +53,14 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
         )
     for faces in face_jobs:
         jobs = [replace(job, faces=face.target) for job, face in zip(jobs, faces, strict=True)]
-    todo, done = split_done(jobs[index::count], lambda job: _is_done(job, config))
+    todo, done, failed = split_done(jobs[index::count], lambda job: _is_done(job, config))
     skipped = tuple(job.target for job in done)
     if not todo:
-        return UpscaleResult((), skipped, (), config.output, weights.name)
+        return UpscaleResult((), skipped, tuple(failed), config.output, weights.name)
     from facesr.inference.upscale_files import upscale_files
 
     result = upscale_files(config, todo, weights, reporter, rest=rest)
-    return replace(result, skipped=(*skipped, *result.skipped))
+    return replace(result, skipped=(*skipped, *result.skipped), failed=(*failed, *result.failed))
 
 
 def _written_folders(config: UpscaleConfig) -> list[Path]:
@@ -103,15 +103,17 @@ def _find_models(config: UpscaleConfig) -> tuple[UpscaleConfig, WeightFiles, Wei
 def _is_done(job: Job, config: UpscaleConfig) -> bool:
     """Tell whether there is a result that needs no look at the image, made with the same face options.
 
-    A file without a note is not by facesr, and is never replaced without `--overwrite`.
+    Raises:
+        ImageError: There is a file that facesr did not write.
     """
     if config.overwrite or not is_there(job.target):
         return False
-    from facesr.images.note import read_note  # loads Pillow
+    from facesr.images.note import check_replaceable, read_note  # loads Pillow
 
+    check_replaceable(job.target)
     note = read_note(job.target)
-    if not note or config.faces == "off":
-        return note in {"", config.whole_note}
+    if note == config.whole_note or config.faces == "off":
+        return config.is_whole_note(note)
     options, _, restored = note.rpartition(" restored=")
     if options != config.face_options or not restored.isdecimal():
         return False

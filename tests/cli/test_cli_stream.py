@@ -61,8 +61,11 @@ def test_a_file_to_stdout_and_stdin_to_a_file(tmp_path: Path, tiny_folder: Path)
     done = facesr_upscale("-", large, "-q", stdin=encode("BMP"))
     assert done.stdout.decode().split() == [str(large)]
     assert large.read_bytes() == streamed
-    large.write_bytes(b"mine")
     assert b"0 written, 1 skipped" in facesr_upscale("-", large, stdin=encode("PNG")).stderr
+    large.write_bytes(b"mine")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        facesr_upscale("-", large, stdin=encode("PNG"))
+    assert f"error: {large}: exists, and facesr did not write it".encode() in caught.value.stderr
     assert large.read_bytes() == b"mine"
     facesr_upscale("-", large, "--overwrite", stdin=encode("BMP"))
     assert large.read_bytes() == streamed

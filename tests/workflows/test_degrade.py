@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import facesr
 from facesr.config.degrade import DegradeConfig
@@ -220,13 +221,14 @@ def test_the_file_lists_all_planned_results_that_are_there(hq: Path, tmp_path: P
 
 def test_results_without_a_record_are_named_in_one_warning(hq: Path, tmp_path: Path) -> None:
     lq, params, listener = tmp_path / "lq", tmp_path / "params.jsonl", Listener()
-    lq.mkdir()
-    Image.fromarray(noise(12, 16)).save(lq / "a.png")
+    make(hq, lq)
+    damaged = PngInfo()
+    damaged.add_text(KEY, "{}")
+    Image.fromarray(noise(12, 16)).save(lq / "a.png", pnginfo=damaged)
     degrade(DegradeConfig(hq=hq, lq=lq, params_out=params), listener)
     assert [line["file"] for line in read_lines(params)] == ["b.jpg"]
     (warning,) = listener.warnings
-    assert warning.startswith(f"1 results are not listed in {params}, `--overwrite`")
-    assert warning.endswith(f": {lq / 'a.png'}: has no degradation record")
+    assert warning.startswith(f"1 results are not listed in {params}: {lq / 'a.png'}: its degradation record")
 
 
 @needs_posix
@@ -356,8 +358,11 @@ def test_broken_pictures_are_reported_and_existing_results_skipped(hq: Path, tmp
     result = degrade(DegradeConfig(hq=hq, lq=lq))
     assert {failure.file.name for failure in result.failed} == {"broken.png", "dot.png"}
     assert sorted(contents(lq)) == ["a.png", "b.png"]
-    (lq / "a.png").write_bytes(b"mine")
     assert len(degrade(DegradeConfig(hq=hq, lq=lq)).skipped) == 2
+    (lq / "a.png").write_bytes(b"mine")
+    result = degrade(DegradeConfig(hq=hq, lq=lq))
+    assert (len(result.skipped), result.failed[0].file) == (1, lq / "a.png")
+    assert "facesr did not write it" in result.failed[0].reason
     assert (lq / "a.png").read_bytes() == b"mine"
     degrade(DegradeConfig(hq=hq, lq=lq, overwrite=True))
     assert (lq / "a.png").read_bytes() != b"mine"

@@ -126,10 +126,16 @@ def test_existing_results_are_skipped_or_redone(config: UpscaleConfig) -> None:
     (config.output / "0.png").write_bytes(b"mine")
     again = upscale(config)
     assert [path.name for path in again.written] == ["1.png"]
-    assert [path.name for path in again.skipped] == ["0.png", "2.png"]
+    assert [path.name for path in again.skipped] == ["2.png"]
     assert (config.output / "0.png").read_bytes() == b"mine"
     idle = upscale(config)
-    assert (idle.written, len(idle.skipped), idle.device, idle.sha256) == ((), 3, "", "")
+    assert (idle.written, len(idle.skipped), idle.device, idle.sha256) == ((), 2, "", "")
+    for result in (again, idle):
+        (failure,) = result.failed
+        assert (failure.file, failure.reason) == (
+            config.output / "0.png",
+            "exists, and facesr did not write it",
+        )
     redone = upscale(change(config, overwrite=True))
     assert (len(redone.written), redone.skipped) == (3, ())
     with Image.open(config.output / "0.png") as image:
@@ -173,9 +179,10 @@ def test_a_file_goes_to_a_file_in_the_format_of_its_name(
     with Image.open(tmp_path / name) as image:
         assert image.size == (64, 48)
         assert Image.EXTENSION[Path(name).suffix.lower()] == image.format
+    assert upscale(changed).skipped == (tmp_path / name,)
     before = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(b"mine")
-    assert upscale(changed).skipped == (tmp_path / name,)
+    assert upscale(changed).failed[0].file == tmp_path / name
     assert (tmp_path / name).read_bytes() == b"mine"
     upscale(change(changed, overwrite=True))
     assert (tmp_path / name).read_bytes() == before

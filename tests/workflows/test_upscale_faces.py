@@ -115,8 +115,9 @@ def test_auto_leaves_an_image_alone_that_one_face_fills(tiny_folder: Path, tmp_p
     run_upscale(folder, tiny_folder, tmp_path / "off", faces="off")
     auto, _ = run_upscale(folder, tiny_folder, tmp_path / "auto")
     always, _ = run_upscale(folder, tiny_folder, tmp_path / "always", faces="always")
-    assert (tmp_path / "off/a.png").read_bytes() == (tmp_path / "auto/a.png").read_bytes()
-    assert (tmp_path / "off/a.png").read_bytes() != (tmp_path / "always/a.png").read_bytes()
+    off, searched, restored = (read_image(tmp_path / name / "a.png") for name in ("off", "auto", "always"))
+    assert np.array_equal(off.rgb, searched.rgb)
+    assert not np.array_equal(off.rgb, restored.rgb)
     assert "fills the image" in auto.faces[0].left_alone
     assert always.faces[0].left_alone == ""
 
@@ -207,10 +208,12 @@ def test_the_crop_that_a_face_fills_is_skipped_whatever_made_it(tiny_folder: Pat
     (face,) = facesr.find_faces(data.astronaut())
     (crop,) = paste.cut_faces(ImageData(data.astronaut()), [face], enlargement=1)
     Image.fromarray(crop.image.rgb8).save(folder / "a.png")
-    run_upscale(folder, tiny_folder, output, faces="off")
-    for mode in ("auto", "off"):
-        again, _ = run_upscale(folder, tiny_folder, output, faces=mode)
-        assert (again.written, again.skipped) == ((), (output / "a.png",))
+    for first, others in (("off", ("auto", "off")), ("auto", ("off", "auto"))):
+        run_upscale(folder, tiny_folder, output, faces=first, overwrite=True)
+        for mode in others:
+            again, _ = run_upscale(folder, tiny_folder, output, faces=mode)
+            assert (again.written, again.skipped) == ((), (output / "a.png",))
+            assert (again.device == "") == (first == "auto" or mode == "off")  # nothing was looked at again
     changed, _ = run_upscale(folder, tiny_folder, output, faces="always")
     assert changed.written == (output / "a.png",)
 
@@ -226,6 +229,20 @@ def test_a_result_that_is_enlarged_again_has_its_own_note_alone(
     assert read_note(large / "one.png") == "whole"
     again, _ = run_upscale(small, tiny_folder, large, faces="off")
     assert again.skipped
+
+
+def test_a_saved_face_takes_no_others_place(album: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "faces" / "one-01.png"
+    saved.parent.mkdir()
+    saved.write_bytes(b"mine")
+    options = {"outscale": 1.0, "save_faces": saved.parent}
+    result, _ = run_upscale(album, tiny_folder, tmp_path / "out", **options)
+    assert [failure.file for failure in result.failed] == [saved]
+    assert saved.read_bytes() == b"mine"
+    assert not (tmp_path / "out" / "one.png").exists()
+    result, _ = run_upscale(album, tiny_folder, tmp_path / "out", **options, overwrite=True)
+    assert not result.failed
+    assert saved.read_bytes() != b"mine"
 
 
 def test_faces_are_saved_before_and_after(album: Path, tiny_folder: Path, tmp_path: Path) -> None:
