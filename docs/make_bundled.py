@@ -1,9 +1,9 @@
 """Make a bundled weight folder from a run: `python docs/make_bundled.py RUN CARD.toml [STAGE]`.
 
 The card's file holds `name`, `license`, `summary`, `data`, `degradation`, `training` and `limits`, and under
-`[sets]` a title for each LQ folder of the validation. That of a sharp sibling also names its `base`, which is
-bundled, and may set its default `sharpness`. The weights are stored in fp16, and scored as they are then run.
-A run that went on from the bundled weights (`--init`) is the next stage; the records of those before stay.
+`[sets]` a title for each LQ folder of the validation. That of a sharp sibling may set a default `sharpness`.
+The weights are stored in fp16, and scored as they are then run. A run that went on from the bundled weights
+(`--init`) is the next stage. The records of those before stay.
 """
 
 import json
@@ -19,7 +19,6 @@ import torch
 from facesr.config.evaluate import EvalConfig
 from facesr.config.model import ModelConfig, Score
 from facesr.reports.scores import BICUBIC
-from facesr.weights.find import find_weights
 from facesr.weights.read import read_state
 from facesr.weights.save import save_folder
 from facesr.workflows.evaluate import evaluate
@@ -40,10 +39,10 @@ def main(run: Path, card: Path, stage: int = 1) -> None:
     target, records = BUNDLED / texts["name"], RUNS / texts["name"]
     records.mkdir(parents=True, exist_ok=True)
     earlier = [read_lines(records / f"metrics-{number}.jsonl") for number in range(1, stage)]
-    base = find_weights(texts["base"]).config if "base" in texts else None
     model = ModelConfig(
         **texts,
-        base_sha256=base.sha256 if base else "",
+        base=found.get("base", ""),
+        base_sha256=found.get("base_sha256", ""),
         arch=found["arch"],
         args=found["args"],
         iterations=sum(best_step(log) for log in [*earlier, lines]),

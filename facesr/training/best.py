@@ -1,15 +1,18 @@
 """The best weights of a run: by which metric they are chosen, and what is written of them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from facesr.config.loss import LossConfig
 from facesr.config.model import ModelConfig, Score
 from facesr.config.train import TrainConfig
+from facesr.errors import FacesrError
 from facesr.metrics import METRICS
 from facesr.models.base import SRNetwork
 from facesr.training.run_folder import RunFolder
 from facesr.training.validation import Table, Validator, mean_over_sets
+from facesr.weights.find import find_weights
 from facesr.weights.save import save_folder
 
 # Of the best validation: its step, its mean values by metric, and which weights it was of, `ema` or `raw`.
@@ -50,6 +53,7 @@ def write_best(
     """Write `best/`, a weight folder with its card; `patch_px` is in LQ pixels."""
     counts = {one.name: len(one.lq) for one in validator.sets}
     bicubic = validator.bicubic
+    base, base_sha256 = _base_of(config)
     model = ModelConfig(
         # A folder may be called `..`, and its name may be bytes that are no text.
         name=folder.path.resolve().name.encode(errors="replace").decode(),
@@ -65,6 +69,8 @@ def write_best(
         + ("averaged" if best["weights"] == "ema" else "raw")
         + " weights"
         + (f", from {config.init}" if config.init else ""),
+        base=base,
+        base_sha256=base_sha256,
         iterations=best["step"],
         batch=config.batch,
         patch_px=patch_px,
@@ -75,6 +81,17 @@ def write_best(
     )
     with folder.replacing_best() as target:
         save_folder(target, network.state_dict(), model)
+
+
+def _base_of(config: TrainConfig) -> tuple[str, str]:
+    """Return name and sha256 of what an adversary sharpened, by which `--sharpness` finds it."""
+    if config.init is None or "gan" not in config.loss or not config.loss["gan"].counts:
+        return "", ""
+    with suppress(FacesrError):  # on a run that is resumed they may be gone
+        start = find_weights(config.init).config
+        if start and start.arch == config.arch:
+            return (start.base, start.base_sha256) if start.base else (start.name, start.sha256)
+    return "", ""
 
 
 def _describe(losses: Mapping[Any, LossConfig]) -> str:

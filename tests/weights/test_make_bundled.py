@@ -39,7 +39,7 @@ def test_a_bundled_sibling_is_found_from_its_base(tmp_path: Path, monkeypatch: p
     (run / "config.toml").write_text(tomli_w.dumps({"batch": 4, "data": data}))
     (run / "metrics.jsonl").write_text(json.dumps({"step": 9, "best": {"step": 7}}) + "\n")
     texts = ("license", "summary", "data", "degradation", "training", "limits")
-    sharp = {"name": "faceunet-sharp", "base": "faceunet", "sharpness": 0.5, "sets": {"lq": "some faces"}}
+    sharp = {"name": "faceunet-sharp", "sharpness": 0.5, "sets": {"lq": "some faces"}}
     (tmp_path / "card.toml").write_text(tomli_w.dumps({**dict.fromkeys(texts, "words"), **sharp}))
     assert find.default_sharpness(find.find_weights("faceunet")) is None
 

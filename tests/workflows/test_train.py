@@ -42,6 +42,7 @@ from facesr.training.signals import StopSignals
 from facesr.training.start import remaining
 from facesr.training.trainer import Trainer
 from facesr.training.validation import Validator
+from facesr.weights.find import find_model, find_weights
 from facesr.workflows.train import train
 from tests.conftest import Listener, noise
 
@@ -461,6 +462,24 @@ def test_training_goes_on_from_weights(data: dict, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="but the run is for msrresnet"):
         train(make(data, tmp_path / "c", init=str(best), args={"blocks": 1, "features": 9}))
     assert not (tmp_path / "c").exists()
+
+
+def test_what_an_adversary_sharpened_names_the_weights_it_began_with(data: dict, tmp_path: Path) -> None:
+    loss = {"l1": {}, "gan": {"share": 0.5}}
+    train(make(data, tmp_path / "faithful", iterations=3))
+    plain = tmp_path / "faithful" / "best"
+    starts = {"plain": (plain, {}), "sharp": (plain, loss), "sharper": (tmp_path / "sharp" / "best", loss)}
+    for name, (start, losses) in starts.items():
+        extra = {"loss": losses} if losses else {}
+        train(make(data, tmp_path / name, init=str(start), iterations=3, **extra))
+    for name, base in {"plain": "", "sharp": "faithful", "sharper": "faithful"}.items():
+        config = find_weights(str(tmp_path / name / "best")).config
+        assert config is not None
+        assert config.base == base
+    shutil.copytree(plain, tmp_path / "sharper" / "faithful")
+    half = find_model(str(tmp_path / "sharper" / "best"), sharpness=0.5)
+    assert half.ends is not None
+    assert half.ends[0].tensors == tmp_path / "sharper" / "faithful" / "model.safetensors"
 
 
 def test_training_goes_on_with_more_blocks_which_learn(data: dict, tmp_path: Path) -> None:
