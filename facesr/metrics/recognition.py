@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from facesr.errors import ConfigError, MissingExtra, WeightsError
+from facesr.metrics.data_files import folders
 from facesr.metrics.fidelity import as_8_bit
 
-_PACKAGE = "face_recognition_models"
 _POINTS, _NETWORK = "shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat"
 _alone = threading.Lock()  # images are scored on several threads, and dlib does not say that it may be shared
 
@@ -64,9 +64,7 @@ def find_identity(weights: Path | None = None) -> Path:
     Raises:
         MissingExtra: dlib or the models are not installed.
     """
-    spec = find_spec(_PACKAGE)
-    package = [Path(spec.origin).parent / "models"] if spec and spec.origin else []
-    for folder in [*([weights] if weights else []), *package]:
+    for folder in folders("face_recognition_models", "models", named=weights):
         if find_spec("dlib") and all((folder / name).is_file() for name in (_POINTS, _NETWORK)):
             return folder
     raise MissingExtra("identity")

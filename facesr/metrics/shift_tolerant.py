@@ -7,7 +7,6 @@ Its figures are not comparable with those of LPIPS. The weights are read as data
 import threading
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from facesr.errors import ConfigError, MissingExtra, WeightsError
+from facesr.metrics.data_files import folders
 
 Trunk = Literal["alex", "vgg"]
 
-_PACKAGE = "stlpips_pytorch"
 SMALLEST_PX = 64
 _loading = threading.Lock()  # images are scored on several threads, and the first ones come at once
 
@@ -62,7 +61,7 @@ def stlpips(
         crop: Pixels left out along each border.
         y_channel: Must be off: the networks need colour.
         weights: Folder with `stlpips_alex.safetensors` and `stlpips_vgg.safetensors`, or with the files of
-            the package. Without one, the installed package is searched.
+            the package. Without one, or without the files in it, the installed package is searched.
 
     Returns:
         (B,) float32 on the device of the images, NaN where a side is below 64 px after the crop.
@@ -70,7 +69,7 @@ def stlpips(
     Raises:
         MissingExtra: The package is not installed.
         WeightsError: The file cannot be read, or lacks tensors.
-        ConfigError: `y_channel` is on, or the folder lacks the file.
+        ConfigError: `y_channel` is on, or there is a folder and the file is nowhere.
     """
     if y_channel:
         raise ConfigError("ST-LPIPS has no luma version", hint="use `--protocol challenge`")
@@ -105,20 +104,17 @@ def find_stlpips(trunk: Trunk, weights: Path | None = None) -> Path:
 
     Raises:
         MissingExtra: There is neither a folder nor the package.
-        ConfigError: The folder lacks the file.
+        ConfigError: There is a folder, and neither it nor the package has the file.
     """
-    folder = weights
-    if folder is None:
-        spec = find_spec(_PACKAGE)
-        if spec is None or spec.origin is None:
-            raise MissingExtra("metrics")
-        folder = Path(spec.origin).parent / "weights" / "vST0.0"
     names = (f"stlpips_{trunk}.safetensors", f"{trunk}_shift_tolerant.pth")
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
+    for folder in folders("stlpips_pytorch", "weights/vST0.0", named=weights):
+        for name in names:
+            if (folder / name).is_file():
+                return folder / name
+    if weights is None:
+        raise MissingExtra("metrics")
     raise ConfigError(
-        f"no {' or '.join(names)} in {folder}",
+        f"no {' or '.join(names)} in {weights}",
         hint="give the folder that holds it with `--metric-weights`, or install the extra `metrics`",
     )
 

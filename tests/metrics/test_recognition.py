@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from facesr.errors import ConfigError, MissingExtra, WeightsError
-from facesr.metrics import recognition
+from facesr.metrics import data_files, recognition
 from facesr.metrics.recognition import find_identity, identity
 
 FILES = ("shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat")
@@ -54,7 +54,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     dlib.shape_predictor = lambda path: lambda image, box: box  # type: ignore[attr-defined]
     dlib.face_recognition_model_v1 = Describer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dlib", dlib)
-    monkeypatch.setattr(recognition, "find_spec", lambda name: name == "dlib" or None)
+    monkeypatch.setattr(recognition, "find_spec", lambda name: True)
+    monkeypatch.setattr(data_files, "find_spec", lambda name: None)
     recognition._models.cache_clear()
     for name in FILES:
         (tmp_path / name).write_bytes(b"model")

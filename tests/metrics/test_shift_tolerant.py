@@ -1,6 +1,7 @@
 """ST-LPIPS: the wiring with random weights, and the published weights where they are installed."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from skimage.data import astronaut
 from torch import Tensor
 
 from facesr.errors import ConfigError, MissingExtra, WeightsError
-from facesr.metrics import shift_tolerant, stlpips
-from facesr.metrics.shift_tolerant import Trunk
+from facesr.metrics import data_files, stlpips
+from facesr.metrics.shift_tolerant import Trunk, find_stlpips
 
 
 @pytest.fixture
@@ -43,6 +44,18 @@ def test_bytes_and_floats_crops_and_batches_agree(weights: Path) -> None:
     assert torch.isnan(stlpips(a, b, crop=33, weights=weights)).all()
 
 
+def test_what_a_folder_lacks_comes_from_the_package(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = tmp_path / "package" / "__init__.py"
+    installed = tmp_path / "package" / "weights" / "vST0.0" / "vgg_shift_tolerant.pth"
+    installed.parent.mkdir(parents=True)
+    installed.touch()
+    monkeypatch.setattr(data_files, "find_spec", lambda name: ModuleSpec(name, None, origin=str(origin)))
+    assert find_stlpips("vgg", weights) == find_stlpips("vgg") == installed
+    assert find_stlpips("alex", weights) == weights / "stlpips_alex.safetensors"
+
+
 def test_steps_along_its_gradient_lower_it(weights: Path) -> None:
     a, b = pictures()
     image = a.clone().requires_grad_()
@@ -68,11 +81,11 @@ def test_the_gradient_is_finite_where_both_are_flat(weights: Path) -> None:
 
 def test_what_is_missing_or_damaged_is_reported(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pictures()
+    monkeypatch.setattr(data_files, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"no stlpips_vgg.safetensors or vgg_shift_tolerant.pth in"):
         stlpips(a, b, trunk="vgg", weights=weights)
     with pytest.raises(ConfigError, match="no luma version"):
         stlpips(a, b, y_channel=True, weights=weights)
-    monkeypatch.setattr(shift_tolerant, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="the extra `metrics`"):
         stlpips(a, b)
     path = weights / "stlpips_alex.safetensors"

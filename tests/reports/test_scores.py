@@ -230,7 +230,7 @@ def test_images_without_ground_truth_are_scored_by_themselves(run: Run, large: P
 def test_a_metric_without_its_weights_is_left_out(
     run: Run, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facesr.metrics.shift_tolerant.find_spec", lambda name: None)
+    monkeypatch.setattr("facesr.metrics.data_files.find_spec", lambda name: None)
     arguments = ["eval", "--hq", large / "hq", "--sr", large / "sr", "--metric", "stlpips_vgg"]
     result = run(*arguments)
     assert result.exit_code == 0

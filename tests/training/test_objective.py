@@ -112,7 +112,7 @@ def test_a_metric_as_a_loss_says_what_it_lacks(
     objective = Objective(losses, weights=stlpips_weights)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="`stlpips_alex` needs 64 px a side, and sees 48"):
         objective(PREDICTION, HQ)
-    monkeypatch.setattr("facesr.metrics.shift_tolerant.find_spec", lambda name: None)
+    monkeypatch.setattr("facesr.metrics.data_files.find_spec", lambda name: None)
     for recipe in ("sharp", "sharp-cpu"):
         with pytest.raises(MissingExtra, match="metrics"):
             Objective(train_recipe(recipe).loss)
