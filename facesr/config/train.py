@@ -150,7 +150,8 @@ def _degradations(tree: Mapping[str, Any]) -> set[str]:
 def recipe_tree(name: str) -> dict[str, Any]:
     """Return a recipe as a tree, bundled or in a TOML file."""
     if name in RECIPES:
-        return read_toml(_RECIPE_DIR / f"{name}.toml")
+        tree = read_toml(_RECIPE_DIR / f"{name}.toml")
+        return merge([recipe_tree(tree.pop("recipe")), tree]) if "recipe" in tree else tree
     if not is_file(name):
         raise ConfigError(f"no recipe `{name}`", hint=f"use one of {', '.join(RECIPES)}, or a TOML file")
     return translate_losses(read_toml(Path(name)))
