@@ -1,4 +1,4 @@
-"""Errors meant for the user: what went wrong, and what to do about it."""
+"""Errors for users: what went wrong, and what to do about it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ class FacesrError(Exception):
 
     Args:
         message: One sentence that names the file, option or key, without a full stop.
-        hint: One sentence that says what to do; empty when there is nothing to add.
+        hint: One sentence that says what to do. Empty if there is nothing to add.
     """
 
     exit_code = 1
@@ -27,7 +27,7 @@ class ConfigError(FacesrError):
 
 
 class DeviceError(FacesrError):
-    """A device or precision that is not to be had here."""
+    """A device or precision that is not available on this machine."""
 
     exit_code = 2
 
@@ -37,8 +37,8 @@ class ImageError(FacesrError):
 
     Args:
         reason: What is wrong with it.
-        file: Which one; None for an image that is not in a file.
-        hint: As for every error.
+        file: Path of the file. None for an image that is not in a file.
+        hint: What to do, as in `FacesrError`.
     """
 
     def __init__(self, reason: str, *, file: Path | None = None, hint: str = "") -> None:
@@ -48,7 +48,7 @@ class ImageError(FacesrError):
 
 
 class MissingExtra(FacesrError):
-    """Something that needs a package which is not installed, but which an extra brings."""
+    """A package is needed that is not installed. One of facesr's extras installs it."""
 
     def __init__(self, extra: str) -> None:
         super().__init__(f"this needs the extra `{extra}`", hint=f"run `pip install 'facesr[{extra}]'`")
@@ -59,16 +59,16 @@ class RunError(FacesrError):
 
 
 class WeightsError(FacesrError):
-    """Weights that cannot be read or belong to another network."""
+    """Weights that cannot be read, or that belong to another network."""
 
 
 def shorten(entries: Sequence[str], *, limit: int = 10) -> str:
-    """Join what is wrong into one line, of which the first ones are shown."""
+    """Join entries into one line. After the first few, it only counts the rest."""
     more = [f"and {len(entries) - limit} more"] if len(entries) > limit else []
     return "; ".join([*entries[:limit], *more])
 
 
 def reason_of(error: Exception) -> str:
-    """Say what went wrong, in one line."""
+    """Return what went wrong, in one line."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split()) or type(error).__name__

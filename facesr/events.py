@@ -1,4 +1,4 @@
-"""What a workflow tells while it runs, and the pieces that results are made of."""
+"""What a workflow reports while it runs, and the failures that results list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from facesr.errors import ImageError
 
 
 class Reporter:
-    """Listens to a running workflow. This one is silent: derive from it and say what is to be shown."""
+    """Receives what a running workflow reports. This class ignores it. Derive from it to show something."""
 
     def begin(self, total: int, unit: str, *, done: int = 0) -> None:
-        """Take note that `total` things called `unit` are to be done, of which `done` are done already."""
+        """The workflow starts on `total` things, counted in `unit`, of which `done` are done already."""
 
     def advance(self, count: int = 1) -> None:
-        """Take note that `count` more are done."""
+        """The workflow has finished `count` more things."""
 
     def show(self, facts: Mapping[str, str]) -> None:
-        """Show how the work stands beside the progress: names and values of a few words each."""
+        """Show names and values next to the progress, a few words each."""
 
     def warn(self, message: str) -> None:
-        """Tell the user something that does not stop the work."""
+        """Warn the user about something that does not stop the work."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be processed, why, and what to do where there is something to do."""
+    """A file that could not be processed, why, and, if possible, what to do about it."""
 
     file: Path
     reason: str
@@ -33,5 +33,5 @@ class Failure:
 
     @classmethod
     def of(cls, file: Path, error: ImageError) -> "Failure":
-        """Return what an error says of the file that it names, or else of `file`."""
+        """Make a failure from an error. It names the error's file, else `file`."""
         return cls(error.file or file, error.reason, error.hint)

@@ -1,4 +1,4 @@
-"""What the environment says: switches, and this process among others by torchrun or SLURM."""
+"""Reads the environment: switches, and the processes that torchrun or SLURM started."""
 
 import multiprocessing
 import os
@@ -16,13 +16,13 @@ _UNGUARDED = 75
 
 
 def is_switched_on(name: str) -> bool:
-    """Tell whether an environment variable such as FACESR_DEBUG is set, and not to 0, false, no or off."""
+    """Return whether an environment variable such as FACESR_DEBUG is set, and not to 0, false, no or off."""
     return os.environ.get(name, "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
 @dataclass(frozen=True)
 class Rank:
-    """This process among those that torchrun started."""
+    """The rank of this process among those that torchrun started."""
 
     rank: int = 0  # from 0 over all nodes; 0 writes
     local_rank: int = 0  # from 0 on this node
@@ -30,13 +30,13 @@ class Rank:
 
 
 def rank_from_environment() -> Rank:
-    """Read what torchrun says, or return the only process."""
+    """Return this process's rank from torchrun's variables. Without them it is the only process."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     return Rank(*map(_number, names)) if all(name in os.environ for name in names) else Rank()
 
 
 def local_rank() -> int:
-    """Return the number of this process on its node, by torchrun or SLURM; 0 for one that is alone."""
+    """Return the number of this process on its node, from torchrun or SLURM. 0 if it is the only one."""
     if "SLURM_LOCALID" in os.environ and "LOCAL_RANK" not in os.environ:
         return _number("SLURM_LOCALID")
     return rank_from_environment().local_rank
@@ -48,13 +48,13 @@ def local_world_size() -> int:
 
 
 def step_tasks() -> int:
-    """Return how many tasks the SLURM step of this process has, 1 under torchrun and elsewhere."""
+    """Return how many tasks the SLURM step of this process has. 1 under torchrun and elsewhere."""
     alone = "SLURM_PROCID" not in os.environ or "RANK" in os.environ
     return 1 if alone else _number("SLURM_STEP_NUM_TASKS", 1)
 
 
 def warn_of_repetition(reporter: Reporter, work: str) -> None:
-    """Warn, once, if several processes were started for work that each of them does in full."""
+    """Warn once if several processes were started and each of them does all the work."""
     ranks = rank_from_environment()
     count = max(ranks.world_size, step_tasks())
     is_first = ranks.rank == 0 and (step_tasks() == 1 or _number("SLURM_PROCID") == 0)
@@ -63,16 +63,16 @@ def warn_of_repetition(reporter: Reporter, work: str) -> None:
 
 
 def leave_if_unguarded() -> None:
-    """End a process that runs its parent's script again, up to the call that starts processes."""
+    """Exit if this process runs its parent's script again and reaches the call that starts processes."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
         os._exit(_UNGUARDED)  # sys.exit would end as 1 in a child of a fork server
 
 
 def refuse_unguarded() -> None:
-    """Refuse a script without `if __name__ == "__main__":` where each process that it starts reads it again.
+    """Reject a script without `if __name__ == "__main__":` on systems where new processes read it again.
 
-    A process that has nothing to do is started first: its parent would wait for ever for one that ends before
-    it has read its work.
+    It first starts a process that has nothing to do. If a process with work exited before reading it, its
+    parent would wait forever.
     """
     if multiprocessing.get_start_method() == "fork":
         return
@@ -91,7 +91,7 @@ def refuse_unguarded() -> None:
 
 
 def refuse_lone_tasks() -> None:
-    """Refuse to be one of several tasks of a SLURM step, not started by torchrun, that ignore each other."""
+    """Reject several tasks of a SLURM step without torchrun, since each would train separately."""
     tasks = step_tasks()
     if tasks > 1:
         raise ConfigError(
@@ -108,19 +108,19 @@ def cores() -> int:
 
 
 def own_cores() -> int:
-    """Return how many cores are this process's share among those that torchrun started on its node."""
+    """Return this process's share of the cores, if torchrun started several processes on its node."""
     return max(1, cores() // local_world_size())
 
 
 def pick_shard(text: str) -> tuple[int, int]:
-    """Resolve `I/N`, `auto`, or nothing to (index, count): this process takes every count-th image.
+    """Resolve `I/N`, `auto` or an empty text to (index, count). This process takes every count-th image.
 
-    `auto` reads torchrun, then a SLURM array, then the tasks of a step, or both of these. Nothing means
-    everything, except under torchrun, and in a step of several tasks. An array is not split unless asked,
-    since its tasks may have different folders.
+    `auto` uses torchrun, else a SLURM array, the tasks of a SLURM step, or both of these. An empty text means
+    all images, except under torchrun and in a step of several tasks. An array is only split on request, since
+    its tasks may have different folders.
 
     Raises:
-        ConfigError: Another text, or no such environment.
+        ConfigError: Another text, or `auto` without torchrun or SLURM.
     """
     ranks = rank_from_environment()
     if ranks.world_size > 1 and text in {"", "auto"}:

@@ -1,4 +1,4 @@
-"""What each workflow returns; free of torch."""
+"""What each workflow returns. Free of torch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ class FoundFace:
 
 @dataclass(frozen=True)
 class UpscaleResult:
-    """What `upscale` did."""
+    """The result of `upscale`."""
 
     written: tuple[Path, ...]  # results that are new
     skipped: tuple[Path, ...]  # results that were there already
@@ -43,7 +43,7 @@ class UpscaleResult:
 
 @dataclass(frozen=True)
 class DegradeResult:
-    """What `degrade` did."""
+    """The result of `degrade`."""
 
     written: tuple[Path, ...]  # LQ images that are new
     skipped: tuple[Path, ...]  # LQ images that were there already
@@ -54,7 +54,7 @@ class DegradeResult:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended."""
+    """The result of `train`: how the run ended."""
 
     run: Path  # its folder
     step: int  # steps done
@@ -66,7 +66,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a model's weights say of it."""
+    """Facts about a model, read from its weights."""
 
     name: str
     file: Path  # of its tensors
@@ -82,7 +82,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ModelsResult:
-    """What `models` found out about the models that it was given."""
+    """The result of `models`."""
 
     models: tuple[ModelFacts, ...]
     failed: tuple[Failure, ...]  # files that cannot be read, and folders that lack something
@@ -90,7 +90,7 @@ class ModelsResult:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What `export` wrote."""
+    """The result of `export`."""
 
     written: Path
     model: str

@@ -1,1 +1,1 @@
-"""The command line: options in, one workflow called, its result shown."""
+"""The command line: parse the options, call one workflow, show its result."""

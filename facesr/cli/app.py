@@ -1,4 +1,4 @@
-"""The `facesr` command: its sub-commands, and what becomes of errors and signals."""
+"""The `facesr` command: its sub-commands, and how errors and signals end it."""
 
 import errno
 import io
@@ -29,7 +29,7 @@ _NOTHING_KEPT = "nothing was saved. Run the same command again"
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived. Unwinds the stack so that nothing is left half-written."""
+    """Raised on SIGTERM. It unwinds the stack, so that nothing is left half-written."""
 
 
 # What is said after each stop, and the exit code.
@@ -44,7 +44,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 class _Group(TyperGroup):
-    """Turns a user's errors and interruptions into two lines and an exit code."""
+    """Ends a command with `error:`, `hint:` and an exit code instead of a traceback."""
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         words = list(args)
@@ -76,13 +76,13 @@ class _Group(TyperGroup):
 
 
 def _leave(error: FacesrError, code: int | None = None) -> NoReturn:
-    """Print an error and end the command with its exit code, or another."""
+    """Print an error and exit with its own exit code, or with `code`."""
     print_errors([error.message], [error.hint])
     raise typer.Exit(error.exit_code if code is None else code) from None
 
 
 def _stop_behind(error: BaseException | None) -> tuple[str, int] | None:
-    """Look up the stop that ended a command, also where a library has put an error of its own before it."""
+    """Return message and exit code of the stop signal behind an error, even if a library wrapped it."""
     while error and type(error) not in _STOPS:
         error = error.__cause__ or error.__context__
     return _STOPS[type(error)] if error else None

@@ -1,6 +1,6 @@
-"""What a command shows, in three modes: for a person, as one JSON document, or as bare paths.
+"""How a command shows its result: as text for a person, as one JSON document, or as bare paths.
 
-Only data is printed on stdout: a table, the document or the paths. The rest is lines on stderr.
+stdout carries only data: a table, the document or the paths. Everything else goes to stderr.
 """
 
 import errno
@@ -32,7 +32,7 @@ _LEAST_TEXT = 16  # a column of texts is not folded to fewer
 
 @dataclass(frozen=True)
 class Console:
-    """What a command body is given to show its progress and result with."""
+    """Prints a command's progress and result. Every command body gets one."""
 
     json: bool = False  # one JSON document on stdout
     quiet: bool = False  # bare paths on stdout, and errors alone on stderr
@@ -42,11 +42,11 @@ class Console:
             raise ConfigError("`--json` and `--quiet` exclude each other", hint="leave one of them out")
 
     def progress(self) -> ProgressReporter:
-        """Return a reporter to be used as a context. It draws only for a person who watches."""
+        """Return a progress reporter to use in a `with` statement. In quiet mode it prints only warnings."""
         return ProgressReporter(mute=self.quiet or rank_from_environment().rank > 0)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table on stdout, or one line a value where a terminal is too narrow for whole numbers.
+        """Print a table on stdout. If the terminal is too narrow for it, print one line for each value.
 
         Columns whose cells all start like numbers are right-aligned and never folded.
         """
@@ -74,23 +74,23 @@ class Console:
         self.lines([text])
 
     def lines(self, lines: Iterable[object]) -> None:
-        """Print lines on stdout, one item each, names of files as the bytes that they are on the disk."""
+        """Print one item a line on stdout. File names are printed as the bytes on disk."""
         with standard_output() as stream:
             for line in lines:
                 stream.write(os.fsencode(f"{line}\n"))
 
     def data(self, document: Any, paths: Iterable[object]) -> None:
-        """Print what is wanted on stdout, the document, the paths or neither."""
+        """Print on stdout what the mode asks for: the document, the paths or nothing."""
         if self.json:
             self.document(document)
         elif self.quiet:
             self.lines(paths)
 
     def end(self, summary: str, *, failed: Sequence[Failure] = (), done: int = 1) -> None:
-        """List failures on stderr and say what was done, unless only paths are wanted.
+        """List failures and print the summary on stderr. In quiet mode, print only the failures.
 
         Raises:
-            typer.Exit: With 1 if every input failed and with 3 if some did.
+            typer.Exit: With code 1 if every input failed, with code 3 if some did.
         """
         print_errors([f"{one.file}: {one.reason}" for one in failed], [one.hint for one in failed])
         if not self.quiet:
@@ -104,7 +104,7 @@ def _is_numeric(cells: Iterable[str]) -> bool:
 
 
 def _fit(columns: Sequence[str], body: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Return widths of columns that fit into `room`, texts folded if need be; nothing if there are none."""
+    """Return column widths that fit into `room`, with text cells folded if needed. Empty if none fit."""
     table = list(zip(columns, *body, strict=True))
     widths = [max(cell_len(line) for cell in cells for line in cell.split("\n")) for cells in table]
     least = [
@@ -127,18 +127,18 @@ def _as_lines(columns: Sequence[str], row: Sequence[str]) -> str:
 
 
 def counts(result: UpscaleResult | DegradeResult) -> str:
-    """Say how many files went which way, and how to redo those that were skipped."""
+    """Return how many files were written, skipped and failed, and how to redo the skipped ones."""
     redo = " (`--overwrite` redoes them)" if result.skipped else ""
     return f"{len(result.written)} written, {len(result.skipped)} skipped{redo}, {len(result.failed)} failed"
 
 
 @contextmanager
 def standard_output() -> Iterator[BinaryIO]:
-    """Give stdout as a stream of bytes, flushed in the end.
+    """Yield stdout as a binary stream, and flush it at the end.
 
     Raises:
-        FacesrError: It is closed or cannot be written.
-        BrokenPipeError: Nobody reads it any more. Typer then leaves without a word.
+        FacesrError: stdout is closed or cannot be written.
+        BrokenPipeError: The reader has gone away. Typer then exits silently.
     """
     if sys.stdout is None:
         raise FacesrError("stdout is closed")

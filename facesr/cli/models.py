@@ -61,7 +61,7 @@ def _rows(model: ModelConfig) -> Iterator[tuple[str, ...]]:
 
 
 def _sizes(model: ModelConfig | ModelFacts) -> tuple[str, str]:
-    """Return parameters and multiply-adds as text, empty where unknown."""
+    """Return parameters and multiply-adds as text, empty if unknown."""
     parameters, multiply_adds = model.parameters, model.multiply_adds
     return (
         f"{parameters / 1e6:.2f} M" if parameters else "",

@@ -1,4 +1,4 @@
-"""From a configuration dataclass to a command's options, and from the command line back to it."""
+"""Turns a configuration dataclass into a command's options, and the command line back into it."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ Quiet = Annotated[
 
 
 def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Callable[..., None]]:
-    """Give a command one option for each documented field of `cls`, and its body the built configuration.
+    """Give a command one option for each documented field of `cls`, and call its body with a built `cls`.
 
     Precedence: option, then `--set`, then environment variable, then `--config`, then default.
     """
@@ -89,9 +89,9 @@ def _trees(values: Mapping[Leaf, Any]) -> list[dict[str, Any]]:
 
 
 def _parameter(leaf: Leaf) -> inspect.Parameter:
-    """Describe an option to Typer, as a flag, a path, a text, or a list of such.
+    """Describe an option to Typer as a flag, a path, a text, or a list of these.
 
-    What a text means is for `build` alone, so that every wrong value is explained in the same way.
+    Typer never parses values. `build` does, so that every wrong value gets the same kind of error.
     """
     option = leaf.option
     assert option is not None
@@ -123,7 +123,7 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
 
 
 def _type_of_one(annotation: Any) -> Any:
-    """Return the type of one value, such as int or a Literal, out of a list or an optional."""
+    """Return the type of one value, such as int or a Literal, from a list or an optional."""
     while get_args(annotation) and get_origin(annotation) is not Literal:
         annotation = get_args(annotation)[0]
     return annotation

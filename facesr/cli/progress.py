@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, an occasional plain line elsewhere."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ PLAIN_INTERVAL_S = 10.0
 class ProgressReporter(Reporter):
     """Draws a bar on a terminal. Elsewhere it prints one plain line every ten seconds.
 
-    To be used as a context, at the end of which the bar is gone. A mute one prints warnings alone.
+    Use it in a `with` statement, which removes the bar at the end. A mute one prints only warnings.
     """
 
     def __init__(self, *, mute: bool) -> None:

@@ -1,6 +1,6 @@
-"""Lines on stderr, one kind each: `error:`, `hint:`, `warning:` and the summary at the end.
+"""Lines on stderr: `error:`, `hint:`, `warning:` and the summary at the end.
 
-Everything that is not data goes through here, and only here is text made fit for a terminal.
+Everything that is not data goes through here. Only this module makes text safe for a terminal.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from rich.markup import escape
 
 
 def print_errors(messages: Iterable[str], hints: Iterable[str]) -> None:
-    """Print `error: …` for each message, and `hint: …` once for each different hint that is not empty."""
+    """Print `error: …` for each message, then `hint: …` once for each distinct hint."""
     for message in messages:
         print_line(f"[bold red]error[/]: {plain(message)}")
     for hint in filter(None, dict.fromkeys(hints)):
@@ -22,15 +22,15 @@ def print_warning(message: str) -> None:
 
 
 def print_line(markup: str) -> None:
-    """Print rich markup as it is, without wrapping or highlighting."""
+    """Print rich markup without wrapping or highlighting."""
     rich.console.Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(markup)
 
 
 def plain(text: str) -> str:
-    """Return markup that shows a text as it is."""
+    """Return markup that shows a text literally."""
     return escape(printable(text))
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey or cannot show, such as in the names of files."""
+    """Escape what a terminal would act on or cannot show, such as control characters in file names."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

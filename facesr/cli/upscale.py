@@ -53,7 +53,7 @@ def _stream(config: UpscaleConfig, console: Console) -> None:
 
 
 def _document(result: UpscaleResult) -> dict[str, object]:
-    """Return what `--json` prints."""
+    """Return the document that `--json` prints."""
     return {
         **asdict(result),
         "faces_restored": result.faces_restored,

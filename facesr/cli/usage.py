@@ -1,6 +1,6 @@
-"""Mistakes in how a command is called, as Typer finds them, told like every other error.
+"""Turns Typer's usage errors into errors of facesr.
 
-Typer's own exceptions are private to it, so they are known by what they offer: a message, and exit code 2.
+Typer's exception classes are private. They are recognised by their message and by exit code 2.
 """
 
 import re
@@ -17,12 +17,12 @@ _CALLED_HERE = {"--ext": "--format", "--suffix": "--name"}
 
 
 def is_usage_error(error: BaseException) -> bool:
-    """Tell whether Typer raised this about a command line that it cannot use."""
+    """Return whether Typer raised this for a command line that it cannot parse."""
     return hasattr(error, "format_message") and getattr(error, "exit_code", None) == ConfigError.exit_code
 
 
 def usage_error(error: Any, command: str, words: Sequence[str]) -> ConfigError:
-    """Return a usage error of Typer as one of facesr, for `command` followed by `words`."""
+    """Turn a usage error of Typer into a `ConfigError`, for `command` followed by `words`."""
     see = f"see `{command} --help`"
     if getattr(error, "param", None):
         arguments, missing = _arguments(error.ctx, words)
@@ -39,9 +39,10 @@ def usage_error(error: Any, command: str, words: Sequence[str]) -> ConfigError:
 
 
 def _arguments(ctx: Any, words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments of a command as they are written, and those of them that got no value.
+    """Return a command's arguments as the help writes them, and those that got no value.
 
-    Values count from the left. Typer takes the only value of `facesr upscale in.jpg` for the last argument.
+    Values count from the left. Typer itself assigns the only value of `facesr upscale in.jpg` to the last
+    argument.
     """
     command = ctx.command
     lenient = {"parent": ctx.parent, "resilient_parsing": True}

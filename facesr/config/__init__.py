@@ -1,1 +1,1 @@
-"""Every knob of facesr as a frozen dataclass, free of torch; read, merged and validated in one place."""
+"""All options of facesr as frozen dataclasses: reading, merging and validating them. Free of torch."""

@@ -1,4 +1,4 @@
-"""From TOML files, overrides and options to one validated configuration."""
+"""Turns TOML files, overrides and options into one validated configuration."""
 
 import dataclasses
 import tomllib
@@ -15,7 +15,11 @@ Tree = dict[str, Any]
 
 
 def read_toml(path: Path) -> Tree:
-    """Read a TOML file, and raise `ConfigError` if that fails."""
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not valid TOML.
+    """
     try:
         return tomllib.loads(expand_home(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -27,7 +31,7 @@ def read_toml(path: Path) -> Tree:
 
 
 def is_file(name: str) -> bool:
-    """Tell whether there is a file of this name; of one too long for any there is none."""
+    """Return whether a file of this name exists. A name that is too long is not an error, just False."""
     try:
         return expand_home(Path(name)).is_file()
     except OSError:
@@ -35,7 +39,7 @@ def is_file(name: str) -> bool:
 
 
 def parse_override(text: str) -> Tree:
-    """Turn `a.b=VALUE` into `{"a": {"b": VALUE}}`; VALUE is TOML, or a bare word taken as a string."""
+    """Turn `a.b=VALUE` into `{"a": {"b": VALUE}}`. VALUE is TOML, or a bare word that becomes a string."""
     key, equals, raw = text.partition("=")
     if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"cannot read --set {text[:100]}", hint="write it as `--set section.key=value`")
@@ -47,7 +51,7 @@ def parse_override(text: str) -> Tree:
 
 
 def nest(key: str, value: Any) -> Tree:
-    """Return the tree that holds `value` at the dotted `key`."""
+    """Return a tree with `value` at the dotted `key`: nested dictionaries, one for each part."""
     for part in reversed(key.split(".")):
         value = {part: value}
     assert isinstance(value, dict)
@@ -55,7 +59,7 @@ def nest(key: str, value: Any) -> Tree:
 
 
 def merge(trees: Iterable[Mapping[str, Any]]) -> Tree:
-    """Merge trees into a new one; a later value replaces an earlier one, tables merge key by key."""
+    """Merge trees into a new one. Later values replace earlier ones, and tables merge key by key."""
     merged: Tree = {}
     for tree in trees:
         for key, value in tree.items():
@@ -73,17 +77,17 @@ def build(
     names: Mapping[str, str] | None = None,
     hint: str = "",
 ) -> T:
-    """Validate a tree once and return the configuration, resolved.
+    """Validate a tree and return the configuration, resolved.
 
     Args:
         cls: Class of the configuration.
-        tree: Nested plain values, as TOML or JSON gives them.
-        source: The file that the tree came from, named in errors.
+        tree: Nested plain values, as parsed from TOML or JSON.
+        source: File that the tree came from, for error messages.
         names: What the user typed for some dotted keys, such as `--batch` for `runtime.batch`.
         hint: What to do about a wrong value.
 
     Raises:
-        ConfigError: An unknown key or a value of the wrong kind. Every offender is named once.
+        ConfigError: An unknown key or a wrong value. The message names every such key once.
     """
     from pydantic import TypeAdapter, ValidationError  # 0.1 s, which --help need not pay
 
@@ -97,7 +101,7 @@ def build(
 
 
 def dump(config: Config) -> str:
-    """Return a configuration as TOML that `build` takes back; keys without a value are left out."""
+    """Return a configuration as TOML that `build` reads back. Keys without a value are left out."""
     import tomli_w
 
     return tomli_w.dumps(_plain(dataclasses.asdict(config)))

@@ -1,4 +1,4 @@
-"""What is learnt from, and how images are varied."""
+"""Training data: what a network learns from, and how images are varied."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from facesr.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Config):
-    """What is learnt from, and how images are varied."""
+    """Training data: what a network learns from, and how images are varied."""
 
     train_hq: tuple[Path, ...] = opt(
         (Path("train/hq"),), "Folder of HQ faces, may be repeated.", panel="Data", metavar="FOLDER"
@@ -96,7 +96,7 @@ class DataConfig(Config):
         read_shares(self.degradation)
 
     def resolved(self) -> Self:
-        """Read the degradations that are named and not given."""
+        """Fill `degradations` with those that `degradation` names, from presets or TOML files."""
         self = super().resolved()
         known = self.degradations
         named = {name: known.get(name) or read_degradation(name) for name in self.degradation_shares}
@@ -104,12 +104,12 @@ class DataConfig(Config):
 
     @property
     def degradation_shares(self) -> dict[str, float]:
-        """The names in `degradation` with their shares, 1 where none is given."""
+        """Names in `degradation` with their shares, 1 if none is given."""
         return read_shares(self.degradation)
 
 
 def read_shares(degradation: Iterable[str]) -> dict[str, float]:
-    """Return names and shares from texts such as `mild` and `mild=0.5`, 1 where no share is given."""
+    """Parse texts such as `mild` and `mild=0.5` into names and shares. A share that is not given is 1."""
     shares: dict[str, float] = {}
     for text in degradation:
         name, _, share = text.rpartition("=") if "=" in text else (text, "", "1")
@@ -123,7 +123,7 @@ def read_shares(degradation: Iterable[str]) -> dict[str, float]:
 
 
 def read_degradation(name: str) -> Degradation:
-    """Return a preset by its name, or the degradation in a TOML file."""
+    """Return a preset by name, or read the degradation in a TOML file."""
     if name in PRESETS:
         return degradation_preset(name)
     if not is_file(name):

@@ -69,13 +69,13 @@ class DegradeConfig(Config):
     degradation: Degradation = key("Degradation with its steps (default: the preset's).", default=None)
 
     def resolved(self) -> Self:
-        """Take the preset's degradation where none is given."""
+        """Use the preset's degradation if none is given."""
         self = super().resolved()
         return replace(self, degradation=self.degradation or degradation_preset(self.preset or "default"))
 
     @classmethod
     def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the preset beneath, unless the file brings its own steps."""
+        """Use the preset as the default, unless the file defines its own steps."""
         preset = given.get("preset", file.get("preset"))
         inside = file.get("degradation")
         if not isinstance(inside, Mapping) or "steps" not in inside:

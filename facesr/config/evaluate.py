@@ -34,7 +34,7 @@ _DATA, _MEASURE, _OUTPUT = "Data", "Measure", "Output"
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """What exactly is compared."""
+    """The protocol: what exactly is compared."""
 
     name: str  # for `--protocol`
     y_channel: bool  # whether luma (BT.601) is compared instead of RGB
@@ -136,11 +136,11 @@ class EvalConfig(Config):
 
     @property
     def ranking(self) -> MetricName:
-        """The metric that the worst images are named by and the report is sorted by."""
+        """Metric that ranks the worst images and sorts the report."""
         return RANKING_WITHOUT_HQ if self.hq is None else RANKING_METRIC
 
     def resolved(self) -> Self:
-        """Name the metrics one by one, the ranking one among them."""
+        """Replace groups of metrics by their members, and add the ranking metric."""
         self = super().resolved()
         every = NO_REFERENCE if self.hq is None else _SHARPNESS
         default = every if self.hq is None else ("psnr", "ssim")
@@ -152,7 +152,7 @@ class EvalConfig(Config):
 
     @classmethod
     def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Refuse a model beside images that are restored already; the default one is not meant."""
+        """Reject a model together with images that are restored already. The default model does not count."""
         if {"sr", "model"} <= file.keys() | given.keys():
             raise ConfigError(
                 "both restored images and a model to restore some", hint="leave out `--sr` or `--model`"

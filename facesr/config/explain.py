@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a configuration, in plain words: one problem for each key."""
+"""Explains pydantic's validation errors in plain words, one problem for each key."""
 
 import contextlib
 import reprlib
@@ -35,7 +35,7 @@ _LIMITS = {
 
 
 def explain(errors: Iterable[Any], tree: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    """Return one problem for each key that pydantic's `ValidationError.errors()` names."""
+    """Return one problem for each key in pydantic's `ValidationError.errors()`."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for error in errors:
         groups.setdefault(_locate(error, tree), []).append(error)
@@ -74,7 +74,7 @@ def _explain(keys: tuple[str, ...], errors: list[Any], tree: Any, names: Mapping
 
 
 def _name(keys: tuple[str, ...], names: Mapping[str, str]) -> str:
-    """Return the name of the option that a key, or what holds it, was given by, or else the dotted key."""
+    """Return the option that set a key or its parent, else the dotted key."""
     dotted = [".".join(keys[:count]) for count in range(len(keys), 0, -1)]
     return next((names[key] for key in dotted if key in names), ".".join(keys))
 

@@ -1,4 +1,4 @@
-"""Fields of configuration dataclasses: what makes a field an option or an argument of a command."""
+"""Fields of configuration dataclasses, and how they become options or arguments of a command."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -14,34 +14,39 @@ _KEY = "facesr"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of every configuration dataclass: unknown keys and numbers that are not finite are refused."""
+    """Base of every configuration dataclass. Rejects unknown keys and numbers that are not finite."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     @classmethod
     def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a tree that may have keys of earlier versions in the keys of this one."""
+        """Return a tree with keys of earlier versions replaced by today's."""
         return dict(tree)
 
     @classmethod
     def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what lies beneath the file, and beneath what environment, overrides and options give."""
+        """Return defaults of lower precedence than the file and everything in `given`.
+
+        Args:
+            file: Values of the configuration file.
+            given: Values of environment variables, `--set` and options.
+        """
         return {}
 
     def resolved(self) -> Self:
-        """Return the configuration with all that its values only name filled in, such as presets and `~`.
+        """Return the configuration with presets, `~` and other things that values only name filled in.
 
-        `build` and the workflows call it, so those who construct a configuration need not. Twice is as once.
+        `build` and the workflows call this, so you need not. Calling it twice changes nothing.
 
         Raises:
-            ConfigError: What is named does not exist or cannot be read.
+            ConfigError: Something that is named does not exist or cannot be read.
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return dataclasses.replace(self, **{name: _expanded(value) for name, value in values.items()})
 
 
 def expand_home(path: Path) -> Path:
-    """Replace `~` at the start, which a shell leaves alone in quotes; without a home folder it stays."""
+    """Replace a leading `~` that the shell left alone. Without a home folder it stays."""
     with suppress(RuntimeError):
         return path.expanduser()
     return path
@@ -55,7 +60,7 @@ def _expanded(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Option:
-    """How a field shows on the command line."""
+    """How a field appears on the command line."""
 
     help: str  # one sentence, ending in a full stop
     kind: Literal["option", "argument", "key"] = "option"  # a key is of the configuration file only
@@ -86,13 +91,13 @@ def opt(
 
 
 def arg(help: str, *, metavar: str, default: Any = dataclasses.MISSING) -> Any:  # noqa: A002
-    """Return a dataclass field that is a positional argument of the command, required without a default."""
+    """Return a dataclass field that is also a positional argument, required if it has no default."""
     option = Option(help, kind="argument", metavar=metavar)
     return dataclasses.field(default=default, metadata={_KEY: option})
 
 
 def key(help: str, *, default: Any = dataclasses.MISSING, make: Any = dataclasses.MISSING) -> Any:  # noqa: A002
-    """Return a documented dataclass field that only the configuration file and `--set` reach."""
+    """Return a documented dataclass field that can only be set in the configuration file or with `--set`."""
     metadata = {_KEY: Option(help, kind="key")}
     return dataclasses.field(default=default, default_factory=make, metadata=metadata)
 
@@ -113,7 +118,7 @@ class Leaf:
 
     @property
     def flag(self) -> str:
-        """What it is called on the command line: `--batch`, or the name of an argument such as INPUT."""
+        """Name on the command line: an option such as `--batch`, or an argument such as INPUT."""
         assert self.option is not None
         if self.option.kind == "argument":
             return self.option.metavar
@@ -121,12 +126,12 @@ class Leaf:
 
     @property
     def is_shown(self) -> bool:
-        """Whether it is an option or an argument of a command."""
+        """Whether the field is an option or an argument of a command."""
         return self.option is not None and self.option.kind != "key"
 
 
 def leaves(cls: type[Config], prefix: str = "") -> Iterator[Leaf]:
-    """Walk `cls` and the configurations nested in it, in order of declaration."""
+    """Yield all fields of `cls` and of the configurations nested in it, in order of declaration."""
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         annotation = hints[field.name]

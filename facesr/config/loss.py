@@ -1,4 +1,4 @@
-"""What training lowers: a sum of losses, each with its weight."""
+"""The training objective: a sum of losses, each with its weight."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class LossConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig(Config):
-    """The network that learns to tell results from HQ, for the loss `gan`."""
+    """The discriminator of the loss `gan`, which learns to tell results from HQ images."""
 
     kind: DiscriminatorKind = key(
         "haar: small, sees the finest detail apart. unet: Real-ESRGAN's, scores each pixel.", default="haar"
@@ -70,16 +70,16 @@ class DiscriminatorConfig(Config):
 
 
 def has_old_losses(tree: Mapping[str, Any]) -> bool:
-    """Tell whether a tree of `TrainConfig` holds `optim.loss` or `optim.usm_target`, as earlier ones did."""
+    """Return whether a tree of `TrainConfig` has the keys `optim.loss` or `optim.usm_target`, now gone."""
     optim = tree.get("optim")
     return isinstance(optim, Mapping) and not optim.keys().isdisjoint({"loss", "usm_target"})
 
 
 def translate_losses(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tree of `TrainConfig` with the table `loss` instead of `optim.loss` and `optim.usm_target`.
+    """Replace `optim.loss` and `optim.usm_target` in a tree of `TrainConfig` by the table `loss`.
 
-    `optim.loss` named the only loss, so it takes the place of a table. `optim.usm_target` alone changes what
-    the losses of a table are compared with.
+    `optim.loss` named the only loss, so it replaces the whole table. `optim.usm_target` alone only changes
+    the target that the losses of the table compare with.
     """
     table = tree.get("loss", {})
     if not has_old_losses(tree) or not isinstance(table, Mapping):

@@ -1,4 +1,4 @@
-"""What a weight folder says about itself (`config.json`)."""
+"""The metadata of a weight folder (`config.json`)."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -36,7 +36,7 @@ SHARPNESS: Any = opt(
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Config):
-    """Mean fidelity on one set of pairs, RGB, no crop, 8-bit, beside Pillow's bicubic, dB."""
+    """Mean PSNR on one set of pairs, for the model and for Pillow's bicubic. RGB, no crop, 8-bit, in dB."""
 
     dataset: str  # which pairs, and how their LQ side was made
     images: int  # how many pairs
@@ -52,7 +52,7 @@ class Score(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Config):
-    """Everything needed to rebuild a network and to judge its weights. Numbers are 0 when unknown."""
+    """Everything needed to rebuild a network and to judge its weights. Unknown numbers are 0."""
 
     name: str  # short, lower case, with dashes
     arch: Arch

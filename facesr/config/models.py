@@ -7,7 +7,7 @@ from facesr.config.fields import Config, arg, opt
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsConfig(Config):
-    """Which models to describe. Without any, those at hand are listed."""
+    """Which models to describe. Without any, `facesr models` lists those on this machine."""
 
     models: tuple[str, ...] = arg(
         "Models as `upscale --model` takes them, or folders that hold several.", metavar="MODEL", default=()

@@ -1,4 +1,4 @@
-"""How the weights are moved."""
+"""The optimiser and its learning rate."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ Method = Literal["adam", "muon"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig(Config):
-    """How the weights are moved."""
+    """The optimiser and its learning rate."""
 
     learning_rate: Positive = opt(
         2e-4, "Peak learning rate.", panel="Training", shown_default="by the recipe", flag="--lr"

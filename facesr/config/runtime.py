@@ -1,4 +1,4 @@
-"""Where a network runs, and how."""
+"""Where and how a network runs: device, precision, batch and tiles."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Dtype = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(Config):
-    """Where a network runs, and how."""
+    """Where and how a network runs: device, precision, batch and tiles."""
 
     device: Device = opt(
         "auto",

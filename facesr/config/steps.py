@@ -1,4 +1,4 @@
-"""The degradation as data."""
+"""Degradations as data: the steps that turn an HQ image into an LQ one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ Angles = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class _Step(Config):
-    """What every step has. Chances are probabilities, and two numbers a range to draw from."""
+    """Fields of every step. A chance is a probability, and two numbers are a range to draw from."""
 
     kind: str
     chance: Chance = 1.0  # that the step runs at all, of `align` where the one that it undoes has run
@@ -142,7 +142,7 @@ class Jpeg(_Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Place(_Step):
-    """Put the face into the pixel grid of a photograph, in which the steps up to `align` work."""
+    """Put the face into the pixel grid of a photograph. The steps up to `align` work on that grid."""
 
     kind: Literal["place"] = "place"
     scale: PositiveFractions  # the face's size relative to the HQ image, log-uniform
@@ -160,7 +160,7 @@ class Align(_Step):
 
 
 class _ByKind:
-    """Has the class of a step chosen by its `kind`, which must be there; pydantic is only imported then."""
+    """Lets pydantic choose the class of a step by its `kind`. Imports pydantic only when used."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic import Field
@@ -173,7 +173,7 @@ StepConfig = Annotated[Blur | Sinc | Resize | Shrink | Fit | Noise | Jpeg | Plac
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation(Config):
-    """Named steps, in order, that turn an HQ image into an LQ one."""
+    """An ordered set of named steps that turn an HQ image into an LQ one."""
 
     usm_source: bool = key("Sharpen (unsharp mask) the HQ image before it is degraded.", default=False)
     steps: Mapping[str, StepConfig] = key("The steps by name, in order.")
@@ -198,13 +198,13 @@ def degradation_preset(name: str = "default") -> Degradation:
     """Return one of the bundled degradations.
 
     Raises:
-        ConfigError: No preset by that name.
+        ConfigError: There is no preset of this name.
     """
     return build(Degradation, preset_tree(name)["degradation"])
 
 
 def preset_tree(name: str) -> dict[str, Any]:
-    """Return a preset's TOML as a tree with the one key `degradation`."""
+    """Return a preset's TOML as a tree with the single key `degradation`."""
     if name not in PRESETS:
         raise ConfigError(f"no degradation preset `{name}`", hint=f"presets are {', '.join(PRESETS)}")
     return read_toml(_PRESET_DIR / f"{name}.toml")

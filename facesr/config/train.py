@@ -107,7 +107,7 @@ class TrainConfig(Config):
         return translate_losses(tree)
 
     def resolved(self) -> Self:
-        """Put blocks, features and scale among the arguments of the network, and resolve data and run."""
+        """Copy blocks, features and scale into the network's arguments, and resolve the rest."""
         self = super().resolved()
         self = replace(self, resume=find_run(self.resume)) if self.resume else self
         given = {"blocks": self.blocks, "features": self.features, "scale": self.scale}
@@ -116,7 +116,7 @@ class TrainConfig(Config):
 
     @classmethod
     def defaults(cls, file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the run's own configuration beneath when it is resumed, and the recipe otherwise."""
+        """Use the run's own configuration as the default if it is resumed, else the recipe."""
         asked = {**file, **given}
         if has_old_losses(merge([file, given])) and "loss" in asked:
             raise ConfigError(
@@ -140,7 +140,7 @@ class TrainConfig(Config):
 
 
 def _degradations(tree: Mapping[str, Any]) -> set[str]:
-    """Return the names of the degradations that a tree of `TrainConfig` says something of."""
+    """Return the names of the degradations in a tree of `TrainConfig`."""
     for name in ("data", "degradations"):
         inner = tree.get(name)
         tree = inner if isinstance(inner, Mapping) else {}
@@ -148,7 +148,7 @@ def _degradations(tree: Mapping[str, Any]) -> set[str]:
 
 
 def recipe_tree(name: str) -> dict[str, Any]:
-    """Return a recipe as a tree, bundled or in a TOML file."""
+    """Return a recipe as a tree, from the bundled ones or from a TOML file."""
     if name in RECIPES:
         tree = read_toml(_RECIPE_DIR / f"{name}.toml")
         return merge([recipe_tree(tree.pop("recipe")), tree]) if "recipe" in tree else tree
@@ -158,10 +158,10 @@ def recipe_tree(name: str) -> dict[str, Any]:
 
 
 def find_run(path: Path) -> Path:
-    """Return the run folder that `--resume` names, by itself, by a file in it, or by `last/`.
+    """Return the run folder that `--resume` means: a run folder, its `last/`, or a file in it.
 
     Raises:
-        ConfigError: It is not a run folder, or it is the best weights of one, which nothing continues from.
+        ConfigError: The path is not a run folder, or it is a run's `best/`, which cannot be resumed.
     """
     inside = next((part for part in (path, path.parent) if part.name in {"last", "best", "samples"}), None)
     run = inside.parent if inside else path.parent if is_file(str(path)) else path
@@ -182,12 +182,12 @@ def find_run(path: Path) -> Path:
 
 
 def run_tree(path: Path) -> dict[str, Any]:
-    """Return the configuration that a run was started with as a tree; the path is as for `find_run`."""
+    """Return the configuration that a run was started with, as a tree. `path` is as for `find_run`."""
     return translate_losses(read_toml(find_run(path) / "config.toml"))
 
 
 def resumed_config(run: Path) -> TrainConfig:
-    """Return the configuration that continues a run, for `train`.
+    """Return the configuration that resumes a run, to pass to `train`.
 
     Raises:
         ConfigError: `run` is not a run folder.
@@ -196,5 +196,5 @@ def resumed_config(run: Path) -> TrainConfig:
 
 
 def train_recipe(name: str = "psnr", **changes: Any) -> TrainConfig:
-    """Return a recipe as a configuration, with some of its top-level keys changed."""
+    """Return a recipe as a configuration, with `changes` to its top-level keys."""
     return build(TrainConfig, {**recipe_tree(name), "recipe": name, **changes})

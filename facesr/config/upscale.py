@@ -128,18 +128,18 @@ class UpscaleConfig(Config):
 
     @property
     def whole_note(self) -> str:
-        """What a result notes that was enlarged as without a search for faces."""
+        """Note in results that were enlarged as a whole, without a search for faces."""
         return f"whole{self._sharpness_note}" if self.faces == "off" else f"whole {self.face_options}"
 
     def is_whole_note(self, note: str) -> bool:
-        """Tell whether a result with this note was enlarged as without a search, as sharp as now."""
+        """Return whether a result with this note was enlarged as a whole, at the sharpness asked for now."""
         kind, *options = note.split(" ")
         sharpness = [option for option in options if option.startswith("sharpness=")]
         return kind == "whole" and sharpness == self._sharpness_note.split()
 
     @property
     def face_options(self) -> str:
-        """The options by which faces are restored, as results note them, without private names."""
+        """Options that decide how faces are restored, for the note in results. Paths are hashed."""
         background = self.background
         if background not in BACKGROUNDS:
             background = hashlib.sha256(background.encode(errors="surrogateescape")).hexdigest()[:16]
@@ -152,12 +152,12 @@ class UpscaleConfig(Config):
 
     @classmethod
     def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace another name of a format, such as JPEG, by its own."""
+        """Replace an alias of a format, such as JPEG, by its name."""
         known = FORMATS.get(str(tree.get("format")).lower())
         return {**tree, "format": known} if known else dict(tree)
 
     def resolved(self) -> Self:
-        """Take another name of a format, such as JPEG, for it."""
+        """Replace an alias of a format, such as JPEG, by its name."""
         known = FORMATS.get(self.format.lower())
         if known is None:
             choices = ", ".join(get_args(Format))

@@ -1,4 +1,4 @@
-"""`facesr degrade`: from HQ images to LQ ones, or to pairs."""
+"""`facesr degrade`: makes LQ images, or pairs, from HQ images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,11 @@ from facesr.results import DegradeResult
 
 
 def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeResult:
-    """Make LQ images. Each depends on its file, the configuration and the seed, and on nothing else.
+    """Make LQ images. Each depends only on its file, the configuration and the seed.
 
     Raises:
-        ConfigError: A missing or contradictory path, nothing to read, two inputs with one output, a file
-            that cannot be written or would overwrite another.
+        ConfigError: A missing path, contradictory options, nothing to read, two inputs with one output, or a
+            file that cannot be written or would overwrite another.
     """
     config, reporter = config.resolved(), reporter or Reporter()
     warn_of_repetition(reporter, "degrades all images")
@@ -64,7 +64,7 @@ def degrade(config: DegradeConfig, reporter: Reporter | None = None) -> DegradeR
 
 
 def _place(output: Path, hq: Path) -> Place:
-    """Return the folder of the results and their names, also where the output is a single PNG file."""
+    """Return the folder of the results and their names, also if the output is a single PNG file."""
     if names_file(output, [hq], suffixes=[".png"]):
         return Place(output.parent, output.stem, output.suffix)
     return Place(output, suffix=".png")

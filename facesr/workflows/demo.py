@@ -1,4 +1,4 @@
-"""`facesr demo`: a page in the user's own browser."""
+"""`facesr demo`: a page in your browser."""
 
 import importlib.util
 import ipaddress
@@ -15,11 +15,12 @@ def demo(config: DemoConfig, ready: Callable[[str], None], reporter: Reporter | 
 
     Args:
         config: The options.
-        ready: Called with the address of the page once it answers.
+        ready: Called with the address of the page once it is online.
         reporter: Receives warnings.
 
     Raises:
-        FacesrError: No such model, unusable weights, no extra `demo`, or an address that cannot be used.
+        FacesrError: No such model, unusable weights, the extra `demo` is not installed, or an address that
+            cannot be used.
     """
     config, reporter = config.resolved(), reporter or Reporter()
     weights = find_model(config.model)

@@ -17,14 +17,13 @@ from facesr.weights.find import WeightFiles, find_model
 
 
 def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult:
-    """Score models on LQ images, or images as they are, against their ground truth.
+    """Score models on LQ images, or images that are already restored, against their ground truth.
 
-    `sr` alone is scored without one.
+    Already restored images (`sr`) can also be scored without ground truth.
 
     Raises:
-        ConfigError: Missing folders, images without a match, sizes that do not fit, no such model,
-            results that would be saved among the inputs, a file that cannot be written or would overwrite
-            another.
+        ConfigError: Missing folders, images without a match, sizes that do not fit, no such model, results
+            that would be saved among the inputs, or a file that cannot be written or would overwrite another.
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not available.
         ImageError: No image could be scored.
@@ -47,7 +46,7 @@ def evaluate(config: EvalConfig, reporter: Reporter | None = None) -> EvalResult
 
 
 def _list_pairs(config: EvalConfig, reporter: Reporter) -> tuple[list[ScoredPair], int]:
-    """Return the pairs, and how many times larger the HQ images are than the LQ images; 0 if unknown."""
+    """Return the pairs, and how many times larger the HQ images are than the LQ images, 0 if unknown."""
     from facesr.data.pairs import Matching, list_folder, list_hq, list_pairs  # imports Pillow
 
     warn = cache(reporter.warn)  # once for a folder that is named twice
@@ -85,7 +84,7 @@ def _name_methods(config: EvalConfig, files: list[WeightFiles], *, sources: list
 
 
 def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:
-    """Return the folder of each method's images, none without `--save`."""
+    """Return the folder for each method's images. Empty without `--save`."""
     if config.save is None:
         return {}
     names = [method.name for method in methods if method.name != BICUBIC]
@@ -108,7 +107,7 @@ def _save_folders(config: EvalConfig, methods: list[Method]) -> dict[str, Path]:
 def _check_outputs(
     config: EvalConfig, folders: dict[str, Path], pairs: list[ScoredPair], *, weights: list[Path]
 ) -> None:
-    """Refuse what would take the place of something else, before anything is computed."""
+    """Reject outputs that would overwrite something else, before anything is computed."""
     jobs = [
         Job(Source(pair.subject, Path(pair.subject.name)), folder / f"{pair.name}.png")
         for folder in folders.values()

@@ -1,4 +1,4 @@
-"""`facesr export`: a model as a file for other programs."""
+"""`facesr export`: writes a model as a file for other programs."""
 
 from facesr.config.export import ExportConfig
 from facesr.errors import ConfigError
@@ -8,11 +8,11 @@ from facesr.weights.find import find_model
 
 
 def export(config: ExportConfig, reporter: Reporter | None = None) -> ExportResult:
-    """Write a model as one ONNX file, for any batch and any size.
+    """Write a model as one ONNX file, for any batch size and image size.
 
     Raises:
-        FacesrError: No such model, unusable weights, no extra `onnx`, or a file that exists or cannot be
-            written.
+        FacesrError: No such model, unusable weights, the extra `onnx` is not installed, or a file that exists
+            or cannot be written.
     """
     config = config.resolved()
     files = find_model(config.model, blend=config.blend, sharpness=config.sharpness)

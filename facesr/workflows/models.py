@@ -1,4 +1,4 @@
-"""`facesr models`: what models are at hand, and what is in weights of any kind."""
+"""`facesr models`: lists the models on this machine, and describes weights of any kind."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def list_models() -> list[ModelConfig]:
 
 
 def describe_models(config: ModelsConfig, reporter: Reporter | None = None) -> ModelsResult:
-    """Read weights and say what they are; what cannot be read is noted and the others are described.
+    """Read weights and return their facts. Files that cannot be read are listed as failed.
 
     Raises:
         ConfigError: No such model, or a folder without any.

@@ -1,4 +1,4 @@
-"""`facesr train`: a run that can be stopped anywhere and continues as if it had not been."""
+"""`facesr train`: a run that can be stopped anywhere and resumed as if it had never stopped."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -14,16 +14,16 @@ from facesr.training.signals import stop_signals
 
 
 def train(config: TrainConfig, reporter: Reporter | None = None) -> TrainResult:
-    """Train a network into a run folder, or continue a run.
+    """Train a network into a run folder, or resume a run.
 
-    On SIGTERM, SIGINT and SIGUSR1 the step is finished and a checkpoint written before it returns; a
-    validation is stopped, and repeated when the run continues. Under torchrun the batch is split among
-    the processes, and the first one writes.
+    On SIGTERM, SIGINT or SIGUSR1, it finishes the step, writes a checkpoint and returns. A validation is
+    broken off, and the resumed run repeats it. Under torchrun, the batch is split among the processes, and
+    the first one writes.
 
     Raises:
-        ConfigError: Missing or unfitting data, unknown names, a run folder in use, nothing to resume.
+        ConfigError: Missing or unsuitable data, unknown names, a run folder in use, or nothing to resume.
         WeightsError: Unusable weights to start from.
-        DeviceError: The device is not to be had.
+        DeviceError: The device is not available.
         RunError: A loss that is not finite, or a folder that cannot be written.
     """
     from facesr.data.folders import list_training, list_validation  # imports Pillow

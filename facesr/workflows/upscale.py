@@ -23,11 +23,11 @@ _STREAM_HINT = "send an image to stdin, as in `facesr upscale - - < small.jpg > 
 
 
 def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleResult:
-    """Enlarge images, file by file; a broken one is noted and the others are processed.
+    """Enlarge images, file by file. A broken file is listed in the result, and the others are processed.
 
     Raises:
         ConfigError: A path that does not exist, nothing to read, two inputs with one output, an output file
-            for several inputs or of another format, no such model.
+            for several inputs or of another format, or no such model.
         WeightsError: Unusable weights.
         DeviceError: The device or precision is not available.
     """
@@ -64,7 +64,7 @@ def upscale(config: UpscaleConfig, reporter: Reporter | None = None) -> UpscaleR
 
 
 def _written_folders(config: UpscaleConfig) -> list[Path]:
-    """Return the folders of results, in which no inputs are looked for."""
+    """Return the folders of results, which are not searched for inputs."""
     folder = config.save_faces
     if folder is None:
         return [config.output]
@@ -75,9 +75,9 @@ def _written_folders(config: UpscaleConfig) -> list[Path]:
 
 
 def _find_models(config: UpscaleConfig) -> tuple[UpscaleConfig, WeightFiles, WeightFiles | None]:
-    """Find the model for faces, and that for the rest of photographs if it is another one.
+    """Find the model for faces and, if it is another one, the model for the rest of photographs.
 
-    The configuration comes back with the sharpness that the model for faces runs at.
+    The returned configuration has the sharpness of the model for faces.
     """
     weights = find_model(config.model, blend=config.blend, sharpness=config.sharpness)
     config = replace(config, sharpness=weights.sharpness)
@@ -101,10 +101,10 @@ def _find_models(config: UpscaleConfig) -> tuple[UpscaleConfig, WeightFiles, Wei
 
 
 def _is_done(job: Job, config: UpscaleConfig) -> bool:
-    """Tell whether there is a result that needs no look at the image, made with the same face options.
+    """Return whether a result with the same face options exists, as far as can be seen without the image.
 
     Raises:
-        ImageError: There is a file that facesr did not write.
+        ImageError: The existing file is not from facesr.
     """
     if config.overwrite or not is_there(job.target):
         return False
@@ -122,7 +122,7 @@ def _is_done(job: Job, config: UpscaleConfig) -> bool:
 
 
 def _place(config: UpscaleConfig, weights: WeightFiles) -> Place:
-    """Return the folder of the results and their names, also where the output is a single file."""
+    """Return the folder of the results and their names, also if the output is a single file."""
     name = config.name
     if names_file(config.output, config.inputs):
         _check_file_options(config)
@@ -133,7 +133,7 @@ def _place(config: UpscaleConfig, weights: WeightFiles) -> Place:
 
 
 def _check_file_options(config: UpscaleConfig) -> None:
-    """Refuse options that say something else than the name of the output file."""
+    """Reject options that contradict the name of the output file."""
     output = config.output
     if config.name != "{stem}":
         raise ConfigError(
@@ -168,12 +168,12 @@ def _is_readable(path: Path, *, max_pixels: int) -> bool:
 def upscale_stream(
     config: UpscaleConfig, stdin: BinaryIO | None, stdout: BinaryIO, reporter: Reporter | None = None
 ) -> UpscaleResult:
-    """Enlarge one image where the input or the output is `-`, with the errors of `upscale` too.
+    """Enlarge one image if the input or the output is `-`. It raises the errors of `upscale` too.
 
-    An output file that exists is skipped as elsewhere.
+    An existing output file is skipped, as in `upscale`.
 
     Raises:
-        ImageError: Not an image, one that is too large, or an output file that cannot be written.
+        ImageError: Not an image, an image that is too large, or an output file that cannot be written.
     """
     config, reporter = _checked_stream(config.resolved()), reporter or Reporter()
     source, output = config.inputs[0], config.output
@@ -199,7 +199,7 @@ def upscale_stream(
 
 
 def _checked_stream(config: UpscaleConfig) -> UpscaleConfig:
-    """Refuse what cannot go with `-`, and return the configuration with the format of an output file."""
+    """Reject options that do not work with `-`, and take the format from an output file's name."""
     source, output = config.inputs[0], config.output
     if source != STREAM and not exists(source):
         raise ConfigError(f"no such file: {source}", hint="name an existing file, or `-` for stdin")

@@ -1,3 +1,3 @@
-"""What comes with facesr under a name, as TOML beside this file, and the enlargement that it is made for."""
+"""Bundled presets, as TOML files in this folder, and the scale that they are made for."""
 
 DEFAULT_SCALE = 4
