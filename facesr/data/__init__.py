@@ -1,1 +1,1 @@
-"""Training data: what is there, how a pair is drawn from it, and in which order pairs are used."""
+"""Training data: finding images, making pairs from them, and the order in which pairs are used."""

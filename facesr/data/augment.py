@@ -27,7 +27,7 @@ class View:
         return cls((0, 0, size[1], size[0]), size)
 
     def crop(self, side: int, random: Random) -> "View":
-        """Return a random square of the result, `side` px wide."""
+        """Return a random square part of this view, `side` px wide after resizing."""
         top, left = (random.randint(0, length - side) for length in self.size)
         across, down = self.box[2] / self.size[1], self.box[3] / self.size[0]
         corner = (self.box[0] + left * across, self.box[1] + top * down)
@@ -35,10 +35,13 @@ class View:
 
 
 def draw_zoom(size: tuple[int, int], config: DataConfig, random: Random) -> View | None:
-    """Draw a zoom of an image of (height, width), its sides at least `crop_px`.
+    """Draw a random zoom for an image of (height, width) whose sides are at least `crop_px`.
 
-    Whole images keep their size, about a shifted middle, and what lies outside is a mirror image. Where crops
-    are taken, an image is simply reduced, since a crop needs no borders, but never below the side of a crop.
+    Whole images keep their size: the zoom is about a shifted centre and mirrors the image beyond its borders.
+    If crops are used, a zoom below 1 just makes the image smaller, but never smaller than a crop.
+
+    Returns:
+        The view, or None for no zoom.
     """
     if random.random() >= config.zoom_chance:
         return None
@@ -55,7 +58,7 @@ def draw_zoom(size: tuple[int, int], config: DataConfig, random: Random) -> View
 
 
 def zoom(pixels: Array, config: DataConfig, random: Random) -> Array:
-    """Enlarge or reduce an image of (H, W, 3) uint8 as `draw_zoom` says."""
+    """Enlarge or reduce an (H, W, 3) uint8 image by a zoom that `draw_zoom` draws."""
     height, width = pixels.shape[:2]
     view = draw_zoom((height, width), config, random)
     if view is None:
@@ -68,14 +71,14 @@ def zoom(pixels: Array, config: DataConfig, random: Random) -> Array:
 
 
 def draw_jitter(config: DataConfig, random: Random) -> tuple[float, float]:
-    """Draw the factors of brightness and contrast."""
+    """Draw factors for brightness and contrast."""
     brightness = random.uniform(*config.brightness) if random.random() < config.brightness_chance else 1.0
     contrast = random.uniform(*config.contrast) if random.random() < config.contrast_chance else 1.0
     return brightness, contrast
 
 
 def jitter(pixels: Array, config: DataConfig, random: Random) -> Array:
-    """Change brightness and contrast, as torchvision's functions of these names do."""
+    """Change brightness and contrast, like torchvision's functions of the same names."""
     brightness, contrast = draw_jitter(config, random)
     if brightness == contrast == 1.0:
         return pixels
@@ -89,7 +92,7 @@ def jitter(pixels: Array, config: DataConfig, random: Random) -> Array:
 def vary(
     lq_pixels: Array | Tensor, hq_pixels: Array | Tensor, config: DataConfig, random: Random, *, scale: int
 ) -> tuple[Tensor, Tensor]:
-    """Crop, mirror and turn both images of a pair alike."""
+    """Apply the same random crop, flip and rotation to both images of a pair."""
     lq, hq = (one if isinstance(one, Tensor) else torch.tensor(one) for one in (lq_pixels, hq_pixels))
     if config.crop_px:
         side = config.crop_px // scale

@@ -1,4 +1,4 @@
-"""The order in which pairs are used: stateless, so that a resumed run uses the same ones."""
+"""The order in which pairs are used. It is stateless, so a resumed run uses the same pairs."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ _WORKER_GRACE_S = 20
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process sees of a step."""
+    """One step's pairs in one process."""
 
     lq: Tensor  # (B, h, w, 3) uint8, on the CPU, or on the device where HQ images lie there
     hq: Tensor  # (B, scale h, scale w, 3) uint8
@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Slice:
-    """The part of every global batch that one of several processes takes."""
+    """One process's part of every global batch."""
 
     batch: int  # global batch size, a multiple of `world_size`
     rank: int = 0
@@ -58,11 +58,11 @@ class Slice:
 def batches(
     draws: PairDataset, *, part: Slice, start: int, workers: int, resident: ResidentImages | None = None
 ) -> Generator[Batch]:
-    """Yield this process's batches for ever, from step `start` (the first is 0).
+    """Yield this process's batches endlessly, from step `start`. The first step is 0.
 
-    Each pair is used `reuse` times: the last `ring` of them are held, every use takes one of those at random
-    with a crop, flip and rotation of its own, and every `reuse` uses the oldest gives way to a new one. All
-    of it follows from seed and step; a run that continues refills its ring with the pairs that were in it.
+    Each pair is used `reuse` times. The last `ring` pairs are kept, and every use picks one of them at
+    random, with its own crop, flip and rotation. After every `reuse` uses, a new pair replaces the oldest.
+    All of this depends only on seed and step, so a resumed run refills its ring with the same pairs.
     """
     config = draws.config
     size = config.ring if config.reuse > 1 else 1

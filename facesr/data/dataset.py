@@ -1,4 +1,4 @@
-"""Making training pairs: each a function of the seed and its number alone."""
+"""Making training pairs. Each pair depends only on the seed and its number."""
 
 import time
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class TrainingPair:
 
 
 class PairDataset(Dataset[TrainingPair]):
-    """Numbered draws: which image, how it is varied, how it is degraded.
+    """Numbered training pairs: a number decides the image, its variation and its degradation.
 
-    Within as many consecutive numbers as a folder has images, none of them comes twice.
+    A folder of N images repeats none of them within N consecutive numbers.
     """
 
     def __init__(self, folders: Sequence[Folder], config: DataConfig, *, seed: int, scale: int) -> None:
@@ -67,7 +67,7 @@ class PairDataset(Dataset[TrainingPair]):
         return TrainingPair(nothing, nothing, "", tuple(failed))
 
     def pick(self, number: int, attempt: int = 0) -> tuple[Random, int, int]:
-        """Choose folder and position of an image; what comes next is drawn from the generator."""
+        """Choose folder and position of an image. The returned generator draws everything that follows."""
         random = Random(derive_seed(self.seed, f"draw {number}", attempt))  # noqa: S311
         shares = [folder.share for folder in self.folders]
         index = random.choices(range(len(self.folders)), shares)[0]
@@ -85,7 +85,11 @@ class PairDataset(Dataset[TrainingPair]):
         return random.choices(list(shares), list(shares.values()))[0]
 
     def read_hq(self, folder: Folder, position: int, lq: Array | None = None) -> Array:
-        """Read an HQ image, cropped like its LQ image where asked, or raise an `ImageError`."""
+        """Read an HQ image, cropped to match its LQ image if `crop_to_scale` is set.
+
+        Raises:
+            ImageError: The image cannot be read or used.
+        """
         hq = read_image(folder.hq[position]).rgb8
         if lq is not None and self.config.crop_to_scale:
             hq = crop_like(hq, lq, scale=self.scale)

@@ -1,4 +1,4 @@
-"""Finding the training images and refusing what cannot be trained on, before anything starts."""
+"""Finding the training images and rejecting unusable ones before training starts."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from facesr.images.formats import read_size
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of HQ images, and of their LQ images where there are any."""
+    """A folder of HQ images, and of the matching LQ images if there are any."""
 
     hq: tuple[Path, ...]  # sorted
     lq: tuple[Path, ...]  # in the same order; empty where LQ is made
@@ -35,10 +35,10 @@ class Folder:
 
 
 def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folder]:
-    """List and check all training images by their headers; `warn` is told of formats that are not read.
+    """List all training images and check their headers. `warn` is called about files in unsupported formats.
 
     Raises:
-        ConfigError: A missing folder, a missing match, a size that does not fit. Offenders are named.
+        ConfigError: A missing folder, an image without a match, or a wrong size. The message names the files.
     """
     matching = _matching(config)
     shares = config.train_share or (1.0,) * len(config.train_hq)
@@ -99,7 +99,7 @@ def _matching(config: DataConfig) -> Matching:
 def check_scale(
     config: DataConfig, folders: Sequence[Folder], sets: Sequence[PairSet], *, scale: int
 ) -> None:
-    """Refuse pairs of another scale than the network's, and sizes that it does not divide."""
+    """Reject pairs whose scale is not the network's, and image sizes that it does not divide."""
     hint = f"make them with `facesr degrade --scale {scale}`, or choose `--scale`"
     scales = [(str(lq), folder.scale) for folder, lq in zip(folders, config.train_lq, strict=False)]
     for name, found in [*scales, *((one.name, one.scale) for one in sets)]:
@@ -116,7 +116,7 @@ def check_scale(
 
 
 def fingerprint(folders: Sequence[Folder]) -> str:
-    """Return a digest of the names of all images, their sizes in bytes, and the folders' shares."""
+    """Return a hash of the names of all images, their sizes in bytes, and the folders' shares."""
     digest = hashlib.sha256()
     for folder in folders:
         digest.update(f"{folder.share}".encode())
@@ -127,7 +127,7 @@ def fingerprint(folders: Sequence[Folder]) -> str:
 
 
 def list_validation(config: DataConfig, *, warn: Warn | None = None) -> list[PairSet]:
-    """List and check the validation pairs, one set for each LQ folder; as `list_training`."""
+    """List and check the validation pairs, one set for each LQ folder. Errors are as in `list_training`."""
     names = [folder.name for folder in config.val_lq]
     hint = "put HQ faces there, or name them with `--val-hq`. `--set validate_every=0` trains without them"
     hq = list_hq(config.val_hq, hint=hint, warn=warn)

@@ -1,4 +1,4 @@
-"""Finding pairs of LQ and HQ images, and refusing those that do not fit."""
+"""Finding pairs of LQ and HQ images, and rejecting those that do not fit."""
 
 import shlex
 from collections import Counter
@@ -19,7 +19,7 @@ _LARGEST_SCALE = 8
 
 @dataclass(frozen=True)
 class Matching:
-    """How images are matched with their HQ images, and how the user asks for it."""
+    """How LQ and HQ images are matched, and the options that the user chose it with."""
 
     suffix: str = ""  # at the end of the images' stems, and not of the HQ images'
     crop: bool = False  # whether HQ images may be larger, by less than the scale, and are then cropped
@@ -40,7 +40,7 @@ class PairSet:
 
 
 def list_hq(folder: Path, *, hint: str, warn: Warn | None = None) -> list[Source]:
-    """List the HQ images that others are compared with, as `list_folder`."""
+    """List the HQ images of a folder. The arguments are those of `list_folder`."""
     return list_folder(folder, "HQ images", hint, warn)
 
 
@@ -54,13 +54,13 @@ def list_pairs(
     name: str = "",
     warn: Warn | None = None,
 ) -> PairSet:
-    """List the images of a folder with their HQ images, and check their sizes by their headers.
+    """List the images of a folder with their HQ images, and check the sizes in their headers.
 
-    The hint says what to do where the folder is missing, and `warn` is told of formats that are not read.
+    `hint` says what to do if the folder is missing. `warn` is called about files in unsupported formats.
 
     Raises:
-        ConfigError: A missing folder, images without a match, sizes that do not fit. Files whose headers
-            cannot be read are left for later.
+        ConfigError: A missing folder, images without a match, or sizes that do not fit. Files whose headers
+            cannot be read are not reported here.
     """
     pairs = match_pairs(list_folder(folder, "images to compare", hint, warn), hq, matching)
     scale = check_sizes(list(pairs.values()), f"{folder} and its HQ images", matching, scale=scale)
@@ -69,13 +69,16 @@ def list_pairs(
 
 
 def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, matching: Matching, *, scale: int = 0) -> int:
-    """Check by the headers that can be read that each HQ image is `scale` times as large as its LQ image.
+    """Check in the headers that each HQ image is `scale` times as large as its LQ image.
 
-    A scale of 0 takes what most pairs have. It is returned, or 0 if nothing could be read. HQ images that are
-    cropped may be larger by less than the scale, or by less than 8 px than images restored already.
+    A scale of 0 means the scale of most pairs. With cropping, an HQ image may be larger by less than the
+    scale, or by less than 8 px if the other image is already restored.
+
+    Returns:
+        The scale, or 0 if no header could be read.
 
     Raises:
-        ConfigError: Sizes that do not fit, said of `what`.
+        ConfigError: Sizes that do not fit. `what` names the kind of image in the message.
     """
     sizes: dict[Path, tuple[tuple[int, int], tuple[int, int]]] = {}
     for lq_path, hq_path in pairs:
@@ -104,16 +107,16 @@ def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, matching: Matchin
 def match_pairs(
     lq: Sequence[Source], hq: Sequence[Source], matching: Matching
 ) -> dict[str, tuple[Path, Path]]:
-    """Find the HQ image of each image by the names without extension.
+    """Find the HQ image of each image by file name without extension.
 
-    If each name occurs once on either side, it does not matter where the files lie. Otherwise the paths below
-    the two folders are compared.
+    If no name occurs twice on either side, subfolders are ignored. Otherwise the paths below the two folders
+    are compared.
 
     Returns:
-        The image and its HQ image by name, or by path with `/` between its parts, sorted.
+        The image and its HQ image by name, or by path with `/` as separator, sorted.
 
     Raises:
-        ConfigError: An image without a match, or two of one name in a list.
+        ConfigError: An image without a match, or two of the same name in one list.
     """
     stems = (
         [source.path.stem.removesuffix(matching.suffix) for source in lq],
@@ -143,7 +146,7 @@ def match_pairs(
 
 
 def _common_suffix(lq: Sequence[Source], hq: Sequence[Source]) -> tuple[str, int]:
-    """Return what most stems of `lq` have at the end beyond a stem of `hq`, and how many have it."""
+    """Return the most common ending by which a stem of `lq` is longer than one of `hq`, and its count."""
     known = {source.path.stem for source in hq}
     endings = Counter(
         stem[length:]
@@ -155,7 +158,7 @@ def _common_suffix(lq: Sequence[Source], hq: Sequence[Source]) -> tuple[str, int
 
 
 def list_folder(folder: Path, what: str, hint: str, warn: Warn | None) -> list[Source]:
-    """List all images in a folder and below it, of which there must be some."""
+    """List all images in a folder and below it. A folder without images is an error."""
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder} for the {what}", hint=hint)
     try:

@@ -1,6 +1,7 @@
-"""HQ images that lie on the device, where pairs are made of them, a chunk at a time.
+"""HQ images in the device's memory, and making pairs from them there, one chunk at a time.
 
-Worker processes draw plans: views, factors, parameters and kernels, a hundredth of the bytes of the images.
+Worker processes only draw plans: views, factors, parameters and kernels. These have a hundredth of the
+images' bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ _Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """How the pairs of a chunk are made."""
+    """How to make the pairs of a chunk."""
 
     images: list[tuple[int, int]]  # folder and position of each
     views: list[View]
@@ -39,7 +40,7 @@ class Plan:
 
 
 class Plans(Dataset[Plan]):
-    """Draws plans, each a function of the seed and the numbers of its pairs."""
+    """Draws plans. Each depends only on the seed and the numbers of its pairs."""
 
     def __init__(self, draws: PairDataset, sizes: list[list[_Size]]) -> None:
         self._draws = draws
@@ -71,7 +72,7 @@ def _with_kernel(params: Params) -> Params:
 
 
 class ResidentImages:
-    """All HQ images on the device, as uint8, and the pairs made of them."""
+    """All HQ images on the device, as uint8. Makes pairs from them."""
 
     def __init__(self, draws: PairDataset, device: torch.device) -> None:
         self._draws, self._device = draws, device
@@ -102,7 +103,7 @@ class ResidentImages:
 
     @torch.no_grad()
     def make(self, plan: Plan) -> Iterator[TrainingPair]:
-        """Make the pairs of a chunk on the device; nothing waits for it."""
+        """Make the pairs of a chunk on the device, without synchronising with it."""
         watch = Stopwatch(self._device)
         size = plan.views[0].size
         images = [self._images[folder][position].permute(2, 0, 1) for folder, position in plan.images]
@@ -140,7 +141,7 @@ def _to_pixels(levels: Tensor) -> Tensor:
 
 
 def jitter_each(levels: Tensor, factors: Sequence[tuple[float, float]]) -> Tensor:
-    """Change brightness and contrast of (B, 3, H, W) levels, 0 to 255, by the two factors of each."""
+    """Change brightness and contrast of (B, 3, H, W) levels, 0 to 255, by one pair of factors an image."""
     if all(brightness == contrast == 1 for brightness, contrast in factors):
         return levels
     both = send_to_device(torch.tensor(factors), levels.device)
@@ -154,11 +155,12 @@ def jitter_each(levels: Tensor, factors: Sequence[tuple[float, float]]) -> Tenso
 
 
 def resample(images: Tensor, boxes: Tensor, size: _Size) -> Tensor:
-    """Resize a part of each image, bicubic with antialiasing, as Pillow does.
+    """Resize a part of each image, bicubic with antialiasing, as Pillow does. Borders are mirrored.
 
     Args:
-        images: (B, C, H, W), with mirror images beyond the borders.
-        boxes: (B, 4), left, top, width and height of each part in pixels, of any fraction.
+        images: (B, C, H, W).
+        boxes: (B, 4), left, top, width and height of each part in pixels. They may be fractional and reach
+            outside.
         size: (height, width) of the result.
     """
     left, top, width, height = boxes.unbind(1)
@@ -168,7 +170,7 @@ def resample(images: Tensor, boxes: Tensor, size: _Size) -> Tensor:
 
 
 def _weights(start: Tensor, extent: Tensor, length: int, count: int) -> Tensor:
-    """Return the weights, (B, count, length), of the pixels of a side for those of the result."""
+    """Return (B, count, length) weights that resample an axis of `length` pixels to `count` pixels."""
     step = (extent / count).view(-1, 1, 1)
     centre = start.view(-1, 1, 1) + (torch.arange(count, device=start.device).view(-1, 1) + 0.5) * step
     pixel = torch.arange(length, device=start.device) + 0.5
@@ -178,7 +180,7 @@ def _weights(start: Tensor, extent: Tensor, length: int, count: int) -> Tensor:
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """Return Pillow's bicubic kernel, of Keys with a = -0.5, at some distances."""
+    """Return Pillow's bicubic kernel (Keys, a = -0.5) at the distances `x`."""
     x = x.abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -186,7 +188,7 @@ def _cubic(x: Tensor) -> Tensor:
 
 
 def is_resident(config: DataConfig, folders: Sequence[Folder], device: torch.device) -> bool:
-    """Tell whether HQ images are to lie on the device: if asked, or on CUDA where they fit well."""
+    """Return whether to keep HQ images on the device: if asked to, or on CUDA if they fit easily."""
     if config.resident != "auto" or config.train_lq or device.type != "cuda":
         return config.resident == "yes"
     size = 0

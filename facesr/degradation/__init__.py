@@ -1,1 +1,1 @@
-"""The degradation model: what turns a clean image into one to be restored."""
+"""The degradation model, which turns clean HQ images into the LQ images that networks restore."""

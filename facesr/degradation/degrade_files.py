@@ -29,10 +29,10 @@ def degrade_files(
     output: Path,
     hq_targets: Mapping[Job, Path],
 ) -> DegradeResult:
-    """Make the LQ images below `output` that are not there yet, and the HQ images of `hq_targets`.
+    """Make the LQ images below `output` that do not exist yet, and the HQ images in `hq_targets`.
 
     Raises:
-        ConfigError: The file of `--replay` cannot be read, or that of `--params-out` not be written.
+        ConfigError: The file of `--replay` cannot be read, or the file of `--params-out` cannot be written.
     """
     replay = Replay(config.replay) if config.replay else None
     cropped: list[Path] = []
@@ -102,7 +102,7 @@ def draw_for(config: DegradeConfig, job: Job) -> Record:
 
 
 def read_hq(config: DegradeConfig, path: Path) -> tuple[Array, bool]:
-    """Read an HQ image as it is to be degraded. Also tell whether it had to be cropped."""
+    """Read an HQ image, cropped as needed for degrading. Also return whether it was cropped."""
     pixels = read_image(path).rgb8
     if config.size_px:
         pixels = middle_square(pixels, side=config.size_px)

@@ -1,4 +1,4 @@
-"""From a configuration and a seed to a degraded image, in two halves: draw, then apply."""
+"""From a configuration and a seed to a degraded image, in two parts: draw parameters, then apply them."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,16 +22,18 @@ AnyImage = TypeVar("AnyImage", Image.Image, Array)
 
 
 def derive_seed(seed: int, name: str, copy: int = 0) -> int:
-    """Return the seed of one sample: the run's, the image's path below its folder and the copy."""
+    """Return the seed of one sample, from the run's seed, the image's path below its folder and the copy."""
     text = f"{seed}\0{name}\0{copy}"
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()  # a name may be any bytes
     return int.from_bytes(digest[:6], "big")
 
 
 def draw(config: Degradation, seed: int) -> list[Params]:
-    """Draw all parameters of one sample, in the order in which the steps run.
+    """Draw all parameters of one sample.
 
-    For each step that runs they are JSON values, with its name under `step` and its kind under `type`.
+    Returns:
+        One entry for each step that runs, in order: its name under `step`, its kind under `type`, and its
+        parameters. All are JSON values.
     """
     random = Random(seed)  # noqa: S311 (not for secrets)
     drawn: list[Params] = []
@@ -53,10 +55,10 @@ def draw(config: Degradation, seed: int) -> list[Params]:
 
 
 def draw_together(config: Degradation, seeds: Sequence[int]) -> list[dict[int, Params]]:
-    """Draw the parameters of several images that are to be degraded as one batch.
+    """Draw the parameters of several images that are degraded as one batch.
 
-    Sizes and modes of resizes, placements, and the order of the steps are those of the first image, so that
-    the images stay of one size. Everything else is each image's own draw.
+    The first image's draw decides the order of the steps and the sizes and modes of resizes and placements,
+    so that all images keep the same size. Everything else is drawn for each image.
 
     Returns:
         For each step, in order, its parameters by the index of the image.
@@ -81,22 +83,22 @@ def draw_together(config: Degradation, seeds: Sequence[int]) -> list[dict[int, P
 
 
 def apply(images: Tensor, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Tensor:
-    """Run drawn steps on one image, (1, 3, H, W); otherwise as `apply_together`."""
+    """Apply drawn steps to one image, (1, 3, H, W). Everything else is as in `apply_together`."""
     return apply_together(images, [{0: params} for params in drawn], scale=scale)
 
 
 def apply_together(
     images: Tensor, steps: Iterable[Mapping[int, Params]], *, scale: int = DEFAULT_SCALE
 ) -> Tensor:
-    """Run steps, each with parameters by the index of the image, on a batch whose sides `scale` divides.
+    """Apply steps, with parameters by the index of the image, to a batch of images.
 
     Args:
-        images: (B, 3, H, W) in [0, 1], on any device.
+        images: (B, 3, H, W) in [0, 1], on any device. `scale` must divide H and W.
         steps: As `draw_together` returns them.
         scale: How many times smaller the result is.
 
     Returns:
-        (B, 3, H/scale, W/scale) in [0, 1], in whole 255ths, on the same device.
+        (B, 3, H/scale, W/scale) in [0, 1], in multiples of 1/255, on the same device.
 
     Raises:
         ConfigError: The steps do not end at that size.
@@ -119,7 +121,7 @@ def apply_together(
 
 @torch.inference_mode()
 def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = DEFAULT_SCALE) -> Array:
-    """Run drawn steps on an (H, W, 3) uint8 image whose sides are multiples of `scale`."""
+    """Apply drawn steps to an (H, W, 3) uint8 image whose sides are multiples of `scale`."""
     images = torch.from_numpy(np.stack([pixels])).permute(0, 3, 1, 2).float().div_(255)
     out = apply(images.contiguous(), drawn, scale=scale)
     return out[0].mul(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
@@ -128,20 +130,20 @@ def degrade_pixels(pixels: Array, drawn: Iterable[Params], *, scale: int = DEFAU
 def degrade_image(
     image: AnyImage, config: Degradation | str = "default", seed: int = 0, *, scale: int = DEFAULT_SCALE
 ) -> AnyImage:
-    """Make the LQ image of an HQ one.
+    """Make the LQ image of an HQ image.
 
     Args:
-        image: A Pillow image of any mode, or an (H, W, 3) uint8 RGB array; sides that `scale` does not divide
-            are cropped at the right and at the bottom.
+        image: A Pillow image of any mode, or an (H, W, 3) uint8 RGB array. If `scale` does not divide a side,
+            the image is cropped at the right or bottom.
         config: A degradation, or the name of a preset.
-        seed: The same seed gives the same result.
+        seed: Random seed. The same seed gives the same result.
         scale: How many times smaller the result is.
 
     Returns:
-        The same kind, RGB.
+        A Pillow image or an array, like the input, in RGB.
 
     Raises:
-        ConfigError: No such preset.
+        ConfigError: There is no preset of this name.
         ImageError: An array of another shape or dtype, or an image smaller than one LQ pixel.
     """
     if isinstance(image, Image.Image):
@@ -154,7 +156,7 @@ def degrade_image(
 
 
 def crop_to_multiple(pixels: Array, scale: int) -> Array:
-    """Cut the right and bottom edges so that `scale` divides both sides, or refuse what is too small."""
+    """Crop at the right and bottom so that `scale` divides both sides. Too small images are an error."""
     height, width = (side - side % scale for side in pixels.shape[:2])
     if not height or not width:
         raise ImageError(f"{pixels.shape[1]}x{pixels.shape[0]} is smaller than one pixel at 1/{scale}")

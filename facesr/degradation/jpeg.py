@@ -1,4 +1,4 @@
-"""JPEG compression as tensor operations: 4:2:0, without the entropy coding, which loses nothing."""
+"""JPEG compression as tensor operations, 4:2:0. Entropy coding is left out, since it is lossless."""
 
 import math
 from functools import cache
@@ -33,8 +33,8 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 def jpeg(images: Tensor, *, quality: float | Tensor) -> Tensor:
     """Compress and decompress (B, 3, H, W) in [0, 1], of any size.
 
-    The quality is above 0 and at most 100, one for all or (B,) on the CPU, one for each. Tables of
-    quantisation are scaled by it, but not rounded.
+    The quality is above 0 and at most 100: one number, or a (B,) CPU tensor with one for each image. It
+    scales the quantisation tables, which are not rounded.
     """
     height, width = images.shape[-2:]
     quality = torch.as_tensor(quality, dtype=torch.float64).view(-1, 1, 1)
@@ -62,13 +62,13 @@ def _round_coefficients(planes: Tensor, steps: Tensor) -> Tensor:
 
 
 def _transform(blocks: Tensor, *, inverse: bool = False) -> Tensor:
-    """Apply the two-dimensional DCT to (..., 8, 8) blocks, by their rows and columns, or its inverse."""
+    """Apply the two-dimensional DCT, or its inverse, to (..., 8, 8) blocks, rows and columns separately."""
     dct = _constant(_DCT, blocks.device)
     return dct.T @ blocks @ dct if inverse else dct @ blocks @ dct.T
 
 
 def _transform_whole(blocks: Tensor, *, inverse: bool = False) -> Tensor:
-    """As `_transform`, by one product, which is fast on a GPU."""
+    """Do the same as `_transform` in a single matrix product, which is faster on a GPU."""
     dct = _constant(_DCT, blocks.device)
     matrix = torch.kron(dct, dct)
     return (blocks.reshape(-1, 64) @ (matrix if inverse else matrix.T)).view(blocks.shape)
@@ -80,7 +80,7 @@ def _constant(rows: tuple[tuple[float, ...], ...], device: torch.device) -> Tens
 
 
 def _dct_matrix() -> Tensor:
-    """Return the orthonormal 8-point DCT-II."""
+    """Return the orthonormal 8-point DCT-II matrix."""
     n = torch.arange(8, dtype=torch.float64)
     matrix = torch.cos((2 * n + 1) * n[:, None] * math.pi / 16) / 2
     matrix[0] /= math.sqrt(2)

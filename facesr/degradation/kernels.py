@@ -19,12 +19,12 @@ _GPU_STEP = 64  # of lengths that are transformed on a GPU
 def gaussian_kernel(
     family: str, *, size: int, sigma: tuple[float, float], angle: float = 0.0, beta: float = 1.0
 ) -> Tensor:
-    """Return a (size, size) fp32 kernel that sums to 1 (Real-ESRGAN, section 3.1; Liu et al. 2020).
+    """Return a (size, size) fp32 kernel that sums to 1 (Real-ESRGAN, section 3.1, and Liu et al. 2020).
 
     With q = x^T S^-1 x, families `iso` and `aniso` are exp(-q/2), `generalized_*` exp(-q^beta/2) and
     `plateau_*` 1/(q^beta + 1).
 
-    The sigmas are px along the kernel's own axes, which are turned by the angle, in radians. The `iso`
+    The two sigmas, in px, are along the kernel's axes, which are rotated by `angle` in radians. The `iso`
     families ignore the second sigma and the angle.
     """
     if family.endswith("aniso"):
@@ -46,9 +46,9 @@ def gaussian_kernel(
 
 
 def sinc_kernel(*, size: int, cutoff: float) -> Tensor:
-    """Return a (size, size) fp32 circular low-pass that sums to 1 (Real-ESRGAN, section 3.3).
+    """Return a (size, size) fp32 circular low-pass filter that sums to 1 (Real-ESRGAN, section 3.3).
 
-    The size is odd, and the cutoff in radians per pixel, up to pi.
+    The size is odd, and the cutoff is in radians per pixel, up to pi.
     """
     y, x = _grid(size)
     r = torch.hypot(x, y)
@@ -68,7 +68,7 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
 
 
 def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
-    """Correlate (B, C, H, W) with a (k, k) kernel, k odd, or (B, 1, k, k), reflecting at the borders."""
+    """Correlate (B, C, H, W) with a (k, k) or (B, 1, k, k) kernel, k odd. Borders are reflected."""
     radius = kernel.shape[-1] // 2
     height, width = images.shape[-2:]
     padded = _reflect(images, radius)
@@ -81,7 +81,7 @@ def filter2d(images: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _reflect(images: Tensor, radius: int) -> Tensor:
-    """Reflect at the borders, several times over where the image is smaller than the radius."""
+    """Pad by reflection, repeatedly if the image is smaller than the radius."""
     left = [radius, radius]
     while any(left):
         sides = images.shape[:-3:-1]  # width first, as padding is given
@@ -93,9 +93,9 @@ def _reflect(images: Tensor, radius: int) -> Tensor:
 
 
 def _fast_length(length: int, device: torch.device) -> int:
-    """Return the next length whose only prime factors are 2, 3 and 5, up to twice as fast to transform.
+    """Return the next length with only the prime factors 2, 3 and 5, whose FFT is up to twice as fast.
 
-    On a GPU each length has to be planned first, so a few are shared by all.
+    A GPU has to plan each new length first, so only a few lengths are used there.
     """
     if device.type != "cpu":
         return -(-length // _GPU_STEP) * _GPU_STEP
@@ -110,7 +110,7 @@ def _usm_kernel(device: torch.device) -> Tensor:
 
 
 def usm_sharpen(images: Tensor) -> Tensor:
-    """Sharpen (B, C, H, W) in [0, 1] by the unsharp mask of Real-ESRGAN, which spares flat regions."""
+    """Sharpen (B, C, H, W) in [0, 1] with Real-ESRGAN's unsharp mask, which leaves flat regions alone."""
     kernel = _usm_kernel(images.device)
     residual = images - filter2d(images, kernel)
     mask = (residual.abs() > _USM_THRESHOLD).to(images.dtype)

@@ -1,4 +1,4 @@
-"""Sensor-like noise, drawn where its generator is: on the CPU a seed means the same for any device."""
+"""Sensor-like noise. It is drawn on the generator's device, so a CPU seed means the same everywhere."""
 
 from functools import cache
 
@@ -11,10 +11,10 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def add_gaussian_noise(images: Tensor, *, sigma: float | Tensor, grey: bool, generator: Generator) -> Tensor:
-    """Add Gaussian noise to (B, 3, H, W) and clip to [0, 1].
+    """Add Gaussian noise to (B, 3, H, W) in [0, 1] and clip.
 
-    Its standard deviation is in grey levels of 255, one for all or (B,) on the CPU, one for each. Of `grey`
-    noise, the channels have the same.
+    `sigma` is the standard deviation in grey levels of 255: one number, or a (B,) CPU tensor with one for
+    each image. With `grey`, all channels get the same noise.
     """
     batch, channels, height, width = images.shape
     shape = (batch, 1 if grey else channels, height, width)
@@ -23,10 +23,10 @@ def add_gaussian_noise(images: Tensor, *, sigma: float | Tensor, grey: bool, gen
 
 
 def add_poisson_noise(images: Tensor, *, scale: float | Tensor, grey: bool, generator: Generator) -> Tensor:
-    """Add noise whose variance is proportional to the intensity, and clip to [0, 1].
+    """Add noise whose variance is proportional to the intensity, to (B, 3, H, W) in [0, 1], and clip.
 
-    An image of (B, 3, H, W) with n distinct 8-bit levels is taken for counts of 2^ceil(log2 n) photons at
-    white. The scale is one for all or (B,) on the CPU, one for each. Of `grey` noise, the channels share that
+    If an image has n distinct 8-bit levels, white stands for 2^ceil(log2 n) photons. `scale` multiplies the
+    noise: one number, or a (B,) CPU tensor with one for each image. With `grey`, all channels get the noise
     of their luma.
     """
     signal = images
@@ -47,13 +47,13 @@ def _luma(device: torch.device) -> Tensor:
 
 
 def _count_by_bins(levels: Tensor) -> Tensor:
-    """Return how many of the levels 0 to 255 each image of (B, C, H, W) has."""
+    """Return how many distinct levels, 0 to 255, each image of (B, C, H, W) has."""
     counts = torch.stack([one.to(torch.uint8).flatten().bincount(minlength=256) for one in levels])
     return (counts > 0).sum(1)
 
 
 def _count_by_marks(levels: Tensor) -> Tensor:
-    """As `_count_by_bins`: on the CPU ten times as slow, but nothing waits for another device."""
+    """Do the same as `_count_by_bins` without synchronising. On the CPU it is ten times as slow."""
     seen = torch.zeros(len(levels), 256, dtype=torch.int64, device=levels.device)
     return seen.scatter_(1, levels.flatten(1).long(), 1).sum(1)
 

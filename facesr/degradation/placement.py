@@ -1,7 +1,7 @@
-"""A face in the pixel grid of a photograph: smaller than its HQ image, turned, and off the grid.
+"""A face in the pixel grid of a photograph: smaller than its HQ image, rotated, and off the grid.
 
-Both ways go through positions relative to the middle of the face, in pixels of the photograph. Pixels are
-areas: the outer edges of an image, not the middles of its outer pixels, lie on each other at every size.
+Both directions use positions relative to the centre of the face, in pixels of the photograph. Pixels are
+areas: when an image is resized, its outer edges stay in place, not the centres of its outer pixels.
 """
 
 import math
@@ -18,9 +18,9 @@ _MARGIN_PX = 16
 
 
 def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int, int]:
-    """Return the (height, width) of the part of the photograph that holds a face with a margin around it.
+    """Return (height, width) of the part of the photograph that holds a face and a margin around it.
 
-    The face is `scale` times as large as in the HQ image, and turned clockwise by an angle in degrees.
+    The face is `scale` times as large as in the HQ image, and rotated clockwise by `angle` degrees.
     """
     cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     height, width = (scale * side for side in hq)
@@ -30,10 +30,10 @@ def canvas_size(hq: tuple[int, int], *, scale: float, angle: float) -> tuple[int
 
 
 def place(face: Tensor, hq: tuple[int, int], *, scale: float, angle: float, shift: Sequence[float]) -> Tensor:
-    """Turn a face into the pixel grid of a photograph; around it are its mirror images.
+    """Rotate a face into the pixel grid of a photograph. Mirror images surround it.
 
-    The face is (B, C, h, w), of about its size there, and comes to lie `shift` px, (x, y), off the middle of
-    the canvas. It is interpolated bicubically, so it may overshoot.
+    The face is (B, C, h, w), about as large as it will be there. Its centre ends up `shift` px, (x, y), off
+    the centre of the canvas. Interpolation is bicubic, so values may overshoot.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(size)
@@ -51,9 +51,9 @@ def align(
     shift: Sequence[float],
     mode: str,
 ) -> Tensor:
-    """Cut a face that was placed out of the photograph, upright and at the LQ size, without antialiasing.
+    """Cut a placed face out of the photograph, upright and at the LQ size, without antialiasing.
 
-    The canvas may have been resized since. The mode is `bilinear` or `bicubic`.
+    The canvas may have been resized in between. The mode is `bilinear` or `bicubic`.
     """
     size = canvas_size(hq, scale=scale, angle=angle)
     x, y = _centres(lq)
@@ -67,7 +67,7 @@ def _middle(side: int, shift: float) -> float:
 
 
 def _centres(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return x and y, (height, width) each, of the middles of all pixels."""
+    """Return x and y of all pixel centres, (height, width) each."""
     rows, columns = (torch.arange(side, dtype=torch.float64) + 0.5 for side in size)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return x, y
@@ -79,7 +79,7 @@ def _turn(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
 
 
 def _sample(images: Tensor, x: Tensor, y: Tensor, mode: str) -> Tensor:
-    """Interpolate at positions from -1, an outer edge, to 1, the opposite one."""
+    """Interpolate at positions from -1 to 1, the outer edges of the image."""
     grid = send_to_device(torch.stack([x, y], -1).to(images.dtype), images.device)
     return F.grid_sample(
         images,

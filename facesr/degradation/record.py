@@ -1,4 +1,4 @@
-"""Records of degradations: what was drawn for each result, in its PNG or as lines of a file."""
+"""Records of degradations: the parameters of each result, in its PNG file or as lines of a text file."""
 
 import json
 import warnings
@@ -30,7 +30,7 @@ class Replay:
         self._lines = None if path.is_dir() or is_png else _read_lines(path)
 
     def record_for(self, job: Job, *, output: Path) -> Record:
-        """Return the record of one result, which is to lie below the folder `output`."""
+        """Return the record for one result, which will be written below the folder `output`."""
         if self._lines is None:
             png = self.path / job.target.relative_to(output) if self.path.is_dir() else self.path
             if not is_there(png):
@@ -43,7 +43,7 @@ class Replay:
 
 
 def has_record(path: Path) -> bool:
-    """Tell whether a file is a PNG with a record, which may be damaged."""
+    """Return whether a file is a PNG with a record, even a damaged one."""
     try:
         return _read_text(path) is not None
     except ImageError:
@@ -51,7 +51,11 @@ def has_record(path: Path) -> bool:
 
 
 def read_record(path: Path) -> Record:
-    """Return the record in a PNG, or raise an `ImageError` where there is none that can be read."""
+    """Return the record in a PNG file.
+
+    Raises:
+        ImageError: The file has no record, or a damaged one.
+    """
     text = _read_text(path)
     if text is None:
         raise ImageError("has no degradation record", file=path)
@@ -75,12 +79,12 @@ def _read_text(path: Path) -> str | None:
 
 
 def encode_record(record: Record) -> str:
-    """Return a record as ASCII text for a PNG, with the name of its file alone."""
+    """Return a record as ASCII text for a PNG. Of the path it keeps only the file name."""
     return json.dumps({**record, "file": Path(record["file"]).name}, separators=(",", ":"))
 
 
 def write_params(path: Path, jobs: Iterable[Job], reporter: Reporter) -> None:
-    """List the records of all results that are there, one JSON line each, and warn of those without one."""
+    """Write the records of all existing results, one JSON line each, and warn about results without one."""
     lines, missing = [], []
     for job in jobs:
         if not is_there(job.target):
@@ -111,7 +115,7 @@ def _read_lines(path: Path) -> dict[tuple[str, int], Record]:
 
 
 def _parse(text: str) -> Record:
-    """Raise ValueError or RecursionError where a text is not a record."""
+    """Parse a record. Raises ValueError or RecursionError if it is not one."""
     if len(text) > _MAX_CHARACTERS:
         raise ValueError(f"it is longer than {_MAX_CHARACTERS:,} characters")
     record = json.loads(text)

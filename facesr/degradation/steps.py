@@ -1,7 +1,7 @@
-"""The kinds of step: how each draws its parameters, and how it applies them.
+"""The kinds of steps: how each one draws its parameters and applies them.
 
-Parameters are plain JSON values, drawn without looking at the image, so that writing them down is enough to
-repeat a degradation.
+Parameters are plain JSON values, drawn without looking at the image. Saving them is enough to repeat a
+degradation.
 """
 
 import math
@@ -43,9 +43,9 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """A kind of step: from its configuration to parameters, and from (B, 3, h, w) to (B, 3, h', w').
+    """A kind of step: draws parameters from its configuration, and applies them to (B, 3, h, w).
 
-    A step that `changes_size` takes the first image's parameters for all, any other those of each image.
+    If `changes_size`, the first image's parameters are used for the whole batch.
     """
 
     draw: Callable[[Any, Random], Params]
@@ -145,7 +145,7 @@ def _apply_fit(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor:
 
 
 def _resize(images: Tensor, size: Sequence[float], *, mode: str, antialias: bool = False) -> Tensor:
-    """Resize (B, C, H, W) to (height, width), rounded down; no side becomes less than a pixel."""
+    """Resize (B, C, H, W) to (height, width), rounded down, but at least 1 px a side."""
     _check_size(size)
     target = [max(1, int(side)) for side in size]
     align = None if mode == "area" else False
@@ -186,7 +186,7 @@ def _apply_noise(images: Tensor, each: Sequence[Params], sizes: Sizes) -> Tensor
 def apply_to(
     images: Tensor, indices: Sequence[int], function: Callable[..., Tensor], *arguments: Any
 ) -> Tensor:
-    """Apply a function to some images of a batch; if not to all, it keeps the size."""
+    """Apply a function to some images of a batch. Unless it gets all of them, it must keep their size."""
     if len(indices) == len(images):
         return function(images, *arguments)
     index = send_to_device(torch.tensor(indices), images.device)
