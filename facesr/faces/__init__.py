@@ -1,1 +1,1 @@
-"""Faces in photographs: found, cut out upright for a network, and put back."""
+"""Faces in photographs: finding them, cutting them out upright for a network, and pasting them back."""

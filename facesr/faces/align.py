@@ -1,4 +1,4 @@
-"""Similarities between a photograph and the upright frame of a face, and sampling along them."""
+"""Similarity transforms between a photograph and the upright frame of a face, and resampling by them."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _KERNEL_PX = 3
 
 @dataclass(frozen=True)
 class Similarity:
-    """A rotation, scaling and shift of points: p becomes `matrix` p + `shift`."""
+    """A rotation, scaling and shift of points, which maps p to `matrix` p + `shift`."""
 
     matrix: NDArray[np.float64]  # (2, 2)
     shift: NDArray[np.float64]  # (2,)
@@ -43,7 +43,7 @@ class Similarity:
 
     @classmethod
     def fit(cls, points: Points, targets: Points) -> "Similarity":
-        """Return the one that brings points nearest to targets in the mean of squares (Umeyama, 1991)."""
+        """Return the least-squares similarity from points to targets (Umeyama, 1991)."""
         centre, goal = points.mean(0), targets.mean(0)
         x, y = points - centre, targets - goal
         # As complex numbers, a rotation with scaling is one factor, found by linear least squares.
@@ -53,7 +53,7 @@ class Similarity:
 
     @classmethod
     def turn(cls, factor: complex, *, about: NDArray[np.float64], to: NDArray[np.float64]) -> "Similarity":
-        """Return the rotation and scaling by a complex factor that brings one point to another."""
+        """Return the rotation and scaling by a complex factor that maps the point `about` to `to`."""
         matrix = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
         shift: NDArray[np.float64] = to - matrix @ about
         return cls(matrix, shift)
@@ -64,7 +64,7 @@ class Similarity:
 
     @property
     def roll(self) -> float:
-        """Rotation in degrees, clockwise as images are seen."""
+        """Rotation in degrees, clockwise on the screen."""
         return math.degrees(math.atan2(self.matrix[1, 0], self.matrix[0, 0]))
 
     def apply(self, points: Points) -> Points:
@@ -80,19 +80,19 @@ class Similarity:
 
 
 def sample(pixels: SameDepth, similarity: Similarity, *, height: int, width: int) -> SameDepth:
-    """Draw an image of which a point p of the given one lies at `similarity` p.
+    """Transform an image by a similarity.
 
-    What is reduced is reduced without aliasing, what is enlarged goes through a bicubic kernel. Beyond the
-    image, its border is continued.
+    Interpolation is bicubic, with antialiasing where the image is reduced. The border pixels are repeated
+    beyond the image.
 
     Args:
         pixels: (h, w, 3) of 8 or 16 bits.
-        similarity: From points of `pixels` to points of the result.
-        height: Of the result, pixels.
-        width: Likewise.
+        similarity: Maps points of `pixels` to points of the result.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
 
     Returns:
-        (height, width, 3) of the same type.
+        (height, width, 3) of the same dtype.
     """
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], dtype=np.float64)
     seen = similarity.inverse().apply(corners)

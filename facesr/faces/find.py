@@ -1,8 +1,8 @@
-"""Finding the faces of a photograph, of any size and roll, with their points as exact as may be.
+"""Finding the faces of a photograph, of any size and rotation, and locating their points accurately.
 
-The detector finds faces of about 12 to 250 px that are upright within some 25 degrees. So the photograph is
-searched at several sizes and in eight turns, and each find is looked at again, upright and at one size, until
-its points stay.
+The detector finds faces of about 12 to 250 px that are upright within about 25 degrees. So the photograph is
+searched at several sizes and in eight rotations. Each detection is then refined: the face is cut out upright
+at a fixed size and detected again, until its points no longer move.
 """
 
 import math
@@ -48,10 +48,10 @@ class Face:
     """A face in a photograph.
 
     Attributes:
-        box: Left, top, right and bottom, pixels.
-        points: (5, 2) x and y of the eye that is on the left where the face is upright, the other eye, the
-            tip of the nose and the corners of the mouth, pixels from the image's corner.
-        score: How much it looks like a face, 0 to 1.
+        box: Left, top, right and bottom in pixels.
+        points: (5, 2), x and y in pixels from the image's corner. In order: the left eye as seen on the
+            upright face, the other eye, the tip of the nose and the corners of the mouth.
+        score: Confidence that it is a face, 0 to 1.
     """
 
     box: tuple[float, float, float, float]
@@ -60,13 +60,13 @@ class Face:
 
     @property
     def width(self) -> float:
-        """Width of the face where it is upright, pixels."""
+        """Width of the upright face in pixels."""
         return float(2 * _HALF_BOX[0] / Similarity.fit(self.points, _UNIT_FACE).scale)
 
 
 @dataclass(frozen=True)
 class _Find:
-    """A find of the search, in pixels of the photograph."""
+    """A detection, in pixels of the photograph."""
 
     width: float
     points: Points
@@ -75,13 +75,13 @@ class _Find:
 
     @property
     def centre(self) -> Points:
-        """(2,)."""
+        """Mean of the points, (2,)."""
         centre: Points = self.points.mean(0)
         return centre
 
 
 def fills(points: Points, size: tuple[int, int]) -> bool:
-    """Tell whether the frame of a face takes most of the shorter side of an image of (height, width)."""
+    """Return whether a face's frame takes up most of the shorter side of an image of (height, width)."""
     return TEMPLATE_SIDE / Similarity.fit(points, TEMPLATE).scale >= _FILLED * min(size)
 
 
@@ -91,14 +91,14 @@ def find_faces(
     threshold: float = FACE_THRESHOLD,
     unless_filled: bool = False,
 ) -> list[Face]:
-    """Find the faces of an image, from about 12 px wide to the whole of it, however they are turned.
+    """Find the faces of an image, from about 12 px wide to the whole image, in any rotation.
 
     Args:
-        image: A Pillow image of any mode, what `read_image` returns, or an (h, w, 3) uint8 RGB array. The
-            places of faces are those in the upright image.
+        image: A Pillow image of any mode, what `read_image` returns, or an (h, w, 3) uint8 RGB array.
+            Positions are those in the upright image.
         threshold: Smallest score of a face, 0 to 1.
-        unless_filled: Whether to stop at the only upright face if it fills the image, as in those that the
-            networks are trained on. It is known in a hundredth of the time, by the points of the first find.
+        unless_filled: Whether to stop early if the only upright face fills the image, as in training images.
+            This takes a hundredth of the time. That face's points are not refined.
 
     Returns:
         The faces, largest first.
@@ -136,7 +136,7 @@ def find_faces(
 
 
 def _search_turned(network: YuNet, pixels: Array) -> Iterator[_Find]:
-    """Search the image, reduced if it is large, in all turns but upright."""
+    """Search the image, reduced if it is large, in all rotations but upright."""
     height, width = pixels.shape[:2]
     reduced = min(1.0, math.sqrt(_TURNED_PX / (height * width)))
     middle = np.array([width, height]) / 2
@@ -150,7 +150,7 @@ def _search_turned(network: YuNet, pixels: Array) -> Iterator[_Find]:
 
 
 def _search_sizes(network: YuNet, pixels: Array, turn: Similarity) -> Iterator[_Find]:
-    """Search one turn of the photograph, at its size and reduced until a face can fill it."""
+    """Search one rotation of the photograph, at its own size and reduced until a face can fill it."""
     while True:
         height, width = pixels.shape[:2]
         is_last = max(height, width) <= _LARGEST_PX
@@ -173,7 +173,7 @@ def _search_sizes(network: YuNet, pixels: Array, turn: Similarity) -> Iterator[_
 
 
 def _rate_bands(network: YuNet, pixels: Array) -> Iterator[Cells]:
-    """Rate an image in bands of rows that overlap by a face, so that memory does not grow with it."""
+    """Run the detector on overlapping bands of rows, so that memory does not grow with the image."""
     height, width = pixels.shape[:2]
     rows = max(_BAND_PX // width, 2 * _LARGEST_PX)
     for top in range(0, max(1, height - _LARGEST_PX), rows - _LARGEST_PX):
@@ -183,7 +183,7 @@ def _rate_bands(network: YuNet, pixels: Array) -> Iterator[Cells]:
 
 
 def _gather(finds: Iterable[_Find]) -> list[list[_Find]]:
-    """Put finds of one face together, the most plausible ones first, and leave out what is too much."""
+    """Group detections of the same face, most plausible groups first, and drop surplus ones."""
     groups: list[list[_Find]] = []
     for find in sorted(finds, key=lambda find: abs(find.roll) / 180 - find.score):
         for group in groups:
@@ -199,7 +199,7 @@ def _gather(finds: Iterable[_Find]) -> list[list[_Find]]:
 
 
 def _look(network: YuNet, pixels: Array, points: Points) -> Face:
-    """Look at a face again and again, as upright as it is known to be, for better points and score."""
+    """Refine a face's points and score: cut it out upright and detect it again, several times."""
     score = 0.0
     for eyes_px in _LOOKS:
         to_unit, to_middle = Similarity.fit(points, _UNIT_FACE), Similarity.shifting((_VIEW_PX / 2,) * 2)
@@ -224,7 +224,7 @@ def _look(network: YuNet, pixels: Array, points: Points) -> Face:
 
 
 def _box(points: Points) -> tuple[float, float, float, float]:
-    """Return the upright rectangle about a face that may be turned."""
+    """Return the axis-aligned rectangle around a face that may be rotated."""
     corners = np.array([(-1, -1), (1, -1), (-1, 1), (1, 1)]) * _HALF_BOX
     turned = Similarity.fit(points, _UNIT_FACE).inverse().apply(corners)
     (left, top), (right, bottom) = turned.min(0), turned.max(0)

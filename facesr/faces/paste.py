@@ -1,4 +1,4 @@
-"""Cutting faces out of a photograph for a network, and putting them back restored."""
+"""Cutting faces out of a photograph for a network, and pasting the restored faces back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Crop:
     Attributes:
         face: The face.
         image: The crop, square.
-        placed: From points of the photograph to points of the crop.
+        placed: Maps points of the photograph to points of the crop.
     """
 
     face: Face
@@ -44,13 +44,13 @@ class Crop:
 def cut_faces(
     photo: ImageData, faces: Sequence[Face], *, enlargement: float, side: int | None = None
 ) -> list[Crop]:
-    """Cut faces out, each at a size at which its result is about as large as it will be put back.
+    """Cut faces out, sized so that the network's result is about as large as the face in the final image.
 
     Args:
         photo: The photograph.
         faces: Faces in it.
-        enlargement: How many times larger the result is than the photograph, over the network's scale.
-        side: Of every crop, pixels, for a network that takes one size alone.
+        enlargement: How much the photograph is enlarged, divided by the network's scale.
+        side: Side of every crop in pixels, for a network that takes only one size.
     """
     crops = []
     for face in faces:
@@ -73,17 +73,17 @@ def paste_faces(
     outscale: float,
     is_restored: bool = False,
 ) -> ImageData:
-    """Put restored faces into an enlarged photograph, larger ones over smaller ones.
+    """Paste restored faces into an enlarged photograph, larger ones over smaller ones.
 
-    Pixels outside the masks stay as they are. Those of a background that may be written are changed in place,
-    since the result of a large photograph may fill most of the memory.
+    Pixels outside the masks stay as they are. A writable background is changed in place, since a large
+    photograph may fill most of the memory.
 
     Args:
-        background: The photograph without its faces restored, in the size of the result.
-        crops: From `cut_faces`.
+        background: The photograph without restored faces, at the size of the result.
+        crops: Crops from `cut_faces`.
         restored: The crops enlarged by the network.
         outscale: How many times larger the background is than the photograph.
-        is_restored: Whether a network made the background, whose faces are then mixed with the restored ones.
+        is_restored: Whether a network made the background. Its faces are then mixed with the restored ones.
     """
     most = _MOST_OVER_NETWORK if is_restored else 1.0
     pixels = np.require(background.rgb, requirements="W")
@@ -116,7 +116,7 @@ def _paste(pixels: Pixels, crop: Crop, face: ImageData, outscale: float, strengt
 
 
 def _mask(to_frame: Similarity, *, height: int, width: int) -> NDArray[np.float64]:
-    """Return how much of a face each pixel takes, (height, width) from 0 to 1, without a kink."""
+    """Return the weight of the face at each pixel, (height, width) from 0 to 1, smooth everywhere."""
     grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=2).astype(np.float64)
     away = np.linalg.norm((to_frame.apply(grid) - _CENTRE) / _HALF_AXES, axis=2)
     x = np.clip((1 - away) / _FADE, 0, 1)
@@ -125,7 +125,7 @@ def _mask(to_frame: Similarity, *, height: int, width: int) -> NDArray[np.float6
 
 
 def _strength(crop: Crop, face: ImageData) -> float:
-    """Return how bad a face was, 0 to 1."""
+    """Return how degraded a face was, 0 to 1."""
     side = crop.image.size[0]
     reduced = face.resized(side, side).rgb8.astype(np.float32)
     inside = _mask(Similarity.scaling(TEMPLATE_SIDE / side), height=side, width=side) > 0.5

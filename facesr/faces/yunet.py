@@ -1,6 +1,6 @@
 """YuNet, a small network that finds faces and five points in each (Wu, Peng and Yu, 2023).
 
-The weights are those of opencv_zoo (MIT licence), with batch normalisation folded into the convolutions.
+The weights come from opencv_zoo (MIT licence), with batch normalisation folded into the convolutions.
 """
 
 from collections import OrderedDict
@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 
 
 class _Unit(nn.Module):
-    """A 1x1 convolution, a 3x3 one of each channel by itself, and a ReLU unless it is the last."""
+    """A 1x1 convolution, a depthwise 3x3 convolution, and a ReLU unless it is the last unit."""
 
     def __init__(self, inputs: int, outputs: int, *, last: bool = False) -> None:
         super().__init__()
@@ -47,9 +47,9 @@ def _stage(*widths: int) -> nn.Sequential:
 
 
 class YuNet(nn.Module):
-    """Rate the cells of three grids, whose sides are 1/8, 1/16 and 1/32 of the image's, as faces.
+    """Scores the cells of three grids, with strides of 8, 16 and 32 px, as faces.
 
-    The input is (B, 3, h, w), BGR from 0 to 255, with sides that are multiples of 32.
+    The input is (B, 3, h, w), BGR from 0 to 255. Its sides are multiples of 32.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class YuNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> dict[str, list[Tensor]]:
-        """Return for each of cls, obj, bbox and kps three tensors (B, columns, h / stride, w / stride)."""
+        """Return three tensors, (B, columns, h / stride, w / stride), for each of cls, obj, bbox and kps."""
         x = F.max_pool2d(self.backbone[0](x), 2)
         x = self.backbone[2](self.backbone[1](x))
         levels = []
@@ -96,10 +96,10 @@ class Cells:
     """Cells of one image that look like a face.
 
     Attributes:
-        boxes: (n, 4) left, top, right and bottom, pixels.
-        points: (n, 5, 2) x and y of the eye that is left in the image, the other eye, the tip of the nose and
-            the corners of the mouth, pixels.
-        scores: (n,) how much they look like a face, 0 to 1.
+        boxes: (n, 4), left, top, right and bottom in pixels.
+        points: (n, 5, 2), x and y in pixels of the eye on the left of the image, the other eye, the tip of
+            the nose and the corners of the mouth.
+        scores: (n,), confidence that each is a face, 0 to 1.
     """
 
     boxes: Floats
@@ -109,7 +109,7 @@ class Cells:
 
 @torch.inference_mode()
 def rate_cells(network: YuNet, images: Array, *, threshold: float) -> list[Cells]:
-    """Return, for each of (B, h, w, 3) RGB images of any size, the cells that score at least `threshold`."""
+    """Return the cells that score at least `threshold`, for each of (B, h, w, 3) RGB images of any size."""
     height, width = images.shape[1:3]
     x = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2).float()
     x = F.pad(x, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
@@ -134,9 +134,9 @@ def rate_cells(network: YuNet, images: Array, *, threshold: float) -> list[Cells
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Compute on one core in this thread: points must not depend on how many cores there are or are free.
+    """Compute on one core in this thread, so that points do not depend on the number of cores.
 
-    The last bits of the network's output do, and looking at a face again and again makes them large.
+    The last bits of the network's output do depend on it, and repeated refinement amplifies them.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -147,11 +147,11 @@ def _one_core() -> Iterator[None]:
 
 
 def separate(boxes: Floats, scores: Floats, *, overlap: float) -> list[int]:
-    """Return the indices of the best of all boxes that overlap, best first (greedy suppression).
+    """Return the indices of the boxes to keep, best first, by greedy non-maximum suppression.
 
     Args:
-        boxes: (n, 4) left, top, right, bottom.
-        scores: (n,) that decide which box is better.
+        boxes: (n, 4), left, top, right and bottom.
+        scores: (n,), which decide which box is better.
         overlap: Largest intersection over union of two boxes that are both kept.
     """
     kept: list[int] = []
@@ -162,7 +162,7 @@ def separate(boxes: Floats, scores: Floats, *, overlap: float) -> list[int]:
 
 
 def overlaps(boxes: Floats, box: Floats) -> Floats:
-    """Return the intersection over union of (n, 4) boxes with one."""
+    """Return the intersection over union of each of (n, 4) boxes with one box."""
     low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
     common = np.clip(high - low, 0, None).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()

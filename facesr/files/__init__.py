@@ -1,1 +1,1 @@
-"""Image files on disk: finding them, planning where results go, writing all or nothing. Free of torch."""
+"""Image files on disk: finding them, planning results, writing them atomically. Free of torch."""

@@ -1,4 +1,4 @@
-"""Writing files all or nothing."""
+"""Atomic writing: a file appears complete or not at all."""
 
 import os
 import secrets
@@ -10,12 +10,12 @@ from facesr.files.paths import is_special, real
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = False) -> None:
-    """Make `path` appear complete or not at all; its folder is made if missing.
+    """Write a file atomically. A missing folder is created.
 
-    The bytes go to a hidden file beside it, which is renamed when `write` has returned and removed when it
-    has raised. Those of a `durable` file are on the disk before they take the old file's place.
-    Where `path` is a link, the file that it leads to is replaced; what is no file, such as a pipe, is
-    written into.
+    The bytes go to a hidden file in the same folder. It is renamed when `write` returns, and removed when
+    `write` raises. With `durable`, the bytes are on disk before the old file is replaced. If `path` is a
+    link, the file that it points to is replaced. Anything that is not a regular file, such as a pipe, is
+    written to directly.
     """
     if is_special(path):
         with path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Planning which result goes where, so that none takes the place of another file."""
+"""Planning where each result goes, so that none overwrites another file."""
 
 import os
 import re
@@ -36,7 +36,7 @@ class Job:
     faces: Path | None = None  # PNG files of its faces are called so, with a number added
 
     def face_files(self, number: int) -> tuple[Path, Path]:
-        """Return where a face is saved, the first being 1: as it was cut out, and restored."""
+        """Return the paths for one face, numbered from 1: the crop, and the restored face."""
         assert self.faces is not None
         name = f"{self.faces.stem}-{number:02}"
         return self.faces.with_name(f"{name}-lq.png"), self.faces.with_name(f"{name}.png")
@@ -44,14 +44,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder for results, and how they are named in it."""
+    """A folder for results, and the pattern of their names."""
 
     folder: Path
     name: str = "{stem}"  # where {stem} and {ext} are the source's name and extension
     suffix: str = ""  # empty for the source's own, or PNG's for what is only read (BMP)
 
     def target(self, source: Source, number: str = "") -> Path:
-        """Return where the result of a source goes, with `number` added to its name."""
+        """Return the path of a source's result, with `number` appended to its name."""
         relative = source.relative
         words = {"stem": relative.stem, "ext": relative.suffix[1:]}
         name = re.sub("{(stem|ext)}", lambda match: words[match[1]], self.name)
@@ -59,10 +59,10 @@ class Place:
 
 
 def names_file(output: Path, inputs: Sequence[Path], *, suffixes: Iterable[str] = WRITTEN_SUFFIXES) -> bool:
-    """Tell whether an output is the file for the result of the only input, and not a folder.
+    """Return whether an output names the file for the only input's result, rather than a folder.
 
     Raises:
-        ConfigError: It ends like an image file, but not in one of `suffixes`, or the inputs are not one file.
+        ConfigError: It ends like an image file, but not in one of `suffixes`, or the input is not one file.
     """
     suffix = output.suffix.lower()
     if (exists(output) and output.is_dir()) or suffix not in IMAGE_SUFFIXES | _FOREIGN_SUFFIXES:
@@ -85,15 +85,15 @@ def plan_jobs(
     is_readable: Callable[[Path], bool] = lambda path: True,
     warn: Warn | None = None,
 ) -> list[list[Job]]:
-    """Give every source its targets in each place, at its relative path.
+    """Give every source its target in each place, at the same relative path.
 
-    Of several copies, `_0`, `_1` … is added to the name. A source that another one would be written to is
-    left out, since an earlier run of the same command made it, and `warn` is told. With `overwrite` it could
-    be lost, so it is refused. `is_readable` is asked about sources with one target.
+    With several copies, `_0`, `_1` … is appended to the name. If a source is another source's target, it was
+    made by an earlier run of the same command. It is then left out, and `warn` is called. With `overwrite` it
+    could be lost, so it is an error. `is_readable` is called for sources that share a target.
 
     Raises:
-        ConfigError: A source comes twice, two that can be read share a target, a target is itself a source,
-            or the folder of a place is a file.
+        ConfigError: A source is listed twice, two readable sources share a target, a target is itself a
+            source, or a place's folder is a file.
     """
     for place in places:
         if exists(place.folder) and not place.folder.is_dir():
@@ -121,7 +121,7 @@ def plan_jobs(
 
 
 def _results(sources: Iterable[Source], jobs: Iterable[Job]) -> set[Source]:
-    """Return those of the sources that are targets of others."""
+    """Return the sources that are targets of other sources."""
     real_folder = cache(real)  # of which there are few
 
     def entry(path: Path) -> Path:
@@ -139,9 +139,9 @@ def check_targets(
     inputs: Iterable[Path],
     is_readable: Callable[[Path], bool] = lambda path: True,
 ) -> None:
-    """Refuse results that would take the place of each other, or of one of the files that are read.
+    """Reject targets that would overwrite each other or an input.
 
-    What cannot be read has no result.
+    Sources that cannot be read have no result.
     """
     by_target: dict[Path, Job] = {}
     inputs = {identity(path) for path in inputs}
@@ -163,9 +163,12 @@ def check_targets(
 def check_files(
     files: Mapping[str, Path | None], *, inputs: Iterable[Path], results: Iterable[Path] = ()
 ) -> None:
-    """Refuse single files, such as a table, that cannot be written or would take the place of another.
+    """Reject single output files, such as a table, that cannot be written or would overwrite another file.
 
-    The files are those that options name, if any; the results are all others that are written.
+    Args:
+        files: Option to path, None for an option that is not used.
+        inputs: Files that are read.
+        results: All other files that are written.
     """
     taken = {identity(path): "a result" for path in results}
     taken |= {identity(path): "an input" for path in inputs}
@@ -208,6 +211,6 @@ def foreign(path: Path) -> ImageError:
 
 
 def result_suffix(path: Path) -> str:
-    """Return the suffix of a result that keeps its source's format; what is only read becomes PNG."""
+    """Return a result's suffix: that of its source, or PNG's for formats that are only read."""
     suffix = path.suffix.lower()
     return _RESULT_SUFFIXES.get(suffix, path.suffix if suffix in IMAGE_SUFFIXES else ".png")

@@ -49,14 +49,14 @@ class Source:
 def list_images(
     inputs: Iterable[Path], *, recursive: bool = False, exclude: Iterable[Path] = (), warn: Warn | None = None
 ) -> list[Source]:
-    """List images: files as they are named, folders by suffix, hidden ones left out, sorted by path.
+    """List images sorted by path: named files as they are, files in folders by suffix, hidden ones left out.
 
-    Folders of the system such as `@eaDir` count as hidden, unless they are named. Links to folders are not
-    followed, and the folders of `exclude`, such as the output, are not looked into.
-    `warn` is told if images in formats that are not read were left out.
+    System folders such as `@eaDir` count as hidden unless you name them. Links to folders are not followed.
+    Folders in `exclude`, such as the output, are skipped. `warn` is called if images in unsupported formats
+    were left out.
 
     Raises:
-        ConfigError: A path does not exist, a folder cannot be listed, or nothing is found at all.
+        ConfigError: A path does not exist, a folder cannot be listed, or there are no images at all.
     """
     found: list[Source] = []
     others: list[Path] = []

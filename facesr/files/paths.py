@@ -1,4 +1,4 @@
-"""What there is at a path."""
+"""What a path refers to."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from facesr.errors import ImageError
 
 
 def exists(path: Path) -> bool:
-    """Tell whether there is a file or folder; under a name too long for any there is none."""
+    """Return whether a file or folder exists. A name that is too long is not an error, just False."""
     try:
         return path.exists()
     except OSError:
@@ -18,19 +18,19 @@ def exists(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a result is there; a folder of its name is none."""
+    """Return whether a result exists. A folder of the same name does not count."""
     return exists(path) and not path.is_dir()
 
 
 def real(path: Path) -> Path:
-    """Follow links as far as they lead; Path.resolve raises on a loop."""
+    """Follow links as far as possible. Unlike Path.resolve, a loop is not an error."""
     return Path(os.path.realpath(path))
 
 
 def identity(path: Path) -> Path:
-    """Return what all names of one file have in common, to compare and not to open.
+    """Return a path that is the same for all names of a file. Compare it, but do not open it.
 
-    Disks of macOS ignore case and how accents are composed. On Windows, paths compare so by themselves.
+    macOS ignores case and how accents are composed. On Windows, Path objects compare that way by themselves.
     """
     path = real(path)
     if sys.platform == "darwin":
@@ -39,11 +39,11 @@ def identity(path: Path) -> Path:
 
 
 def is_special(path: Path) -> bool:
-    """Tell whether there is something that is neither a file nor a folder, such as a pipe or a device."""
+    """Return whether a path is neither a file nor a folder but, for example, a pipe or a device."""
     return exists(path) and not path.is_file() and not path.is_dir()
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no ordinary file, such as a pipe that nobody writes to, which would be waited for."""
+    """Reject anything but a regular file. Reading a pipe without a writer would wait forever."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise ImageError("not an ordinary file", file=path)

@@ -1,1 +1,1 @@
-"""Images between files, Pillow and arrays."""
+"""Images: decoding, encoding, and converting between Pillow and arrays."""

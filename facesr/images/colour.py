@@ -1,4 +1,4 @@
-"""What the numbers in a file become: levels of 8 or 16 bits, RGB out of CMYK, colour under transparency."""
+"""Colours: 8 or 16-bit levels from other values, RGB from CMYK, and colour under full transparency."""
 
 import io
 from typing import Any
@@ -11,7 +11,7 @@ from facesr.images.image import Deep, Pixels
 
 
 def to_levels(values: NDArray[Any]) -> Deep:
-    """Return integers as they are, and floats in [0, 1] as levels of 16 bits.
+    """Return integers unchanged, and floats in [0, 1] as 16-bit levels.
 
     Raises:
         ValueError: Floats outside 0 to 1, or integers outside 0 to 65,535.
@@ -26,7 +26,7 @@ def to_levels(values: NDArray[Any]) -> Deep:
 
 
 def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """Convert by the profile of the image, or without one by Pillow's own rule."""
+    """Convert with the image's profile, or with Pillow's own rule if it has no profile."""
     if icc is None:
         return image.convert("RGB")
     try:
@@ -38,7 +38,7 @@ def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def fill_transparent(rgb: Pixels, alpha: Pixels) -> Pixels:
-    """Give fully transparent pixels the mean colour of what is visible near them.
+    """Give fully transparent pixels the mean colour of visible pixels nearby.
 
     Args:
         rgb: (height, width, 3).

@@ -1,4 +1,4 @@
-"""Colour of 16 bits in PNG files, for which Pillow has no mode: it reads the upper byte of each sample."""
+"""PNG files with 16-bit colour. Pillow has no mode for it and reads only the upper byte of each sample."""
 
 import io
 import struct
@@ -23,10 +23,10 @@ _PASSES = {
 
 
 def read_deep(image: Image.Image) -> Deep | None:
-    """Load an opened image and return its pixels if they are colour of 16 bits in a PNG, else None.
+    """Load an opened image and return its pixels if it is a PNG with 16-bit colour, else None.
 
     Returns:
-        (height, width, channels), grey or RGB, with alpha as the last channel or without.
+        (height, width, channels), grey or RGB, with alpha last if there is any.
     """
     if not isinstance(image, PngImageFile) or image.fp is None or not image.tile:
         return None
@@ -48,11 +48,11 @@ def read_deep(image: Image.Image) -> Deep | None:
 
 
 def deepen(encoded: bytes, pixels: Deep, *, compression: int = 1) -> bytes:
-    """Put pixels of 16 bits into a PNG file in place of its own.
+    """Replace the pixels of a PNG file by 16-bit ones.
 
     Args:
-        encoded: A file with the other chunks that the result is to have.
-        pixels: (height, width, channels): grey or RGB, with alpha as the last channel or without.
+        encoded: A PNG file. Its other chunks are kept.
+        pixels: (height, width, channels), grey or RGB, with alpha last if there is any.
         compression: Level from 0 to 9.
     """
     height, width, channels = pixels.shape
@@ -64,7 +64,7 @@ def deepen(encoded: bytes, pixels: Deep, *, compression: int = 1) -> bytes:
 
 
 def _filtered(pixels: Deep) -> bytes:
-    """Return the rows as PNG compresses them: each by the filter that leaves the smaller numbers."""
+    """Return the rows with the PNG filter that leaves the smaller numbers in each."""
     height, width, channels = pixels.shape
     step = 2 * channels
     plain = pixels.astype(">u2").view(np.uint8).reshape(height, width * step)

@@ -1,4 +1,4 @@
-"""Which image formats are read, told by content, and what any other file is."""
+"""Which image formats are read, recognised by content, and what any other file is."""
 
 import importlib.util
 import io
@@ -65,7 +65,7 @@ def read_size(path: Path) -> tuple[int, int]:
     """Return (height, width) of the upright image in a file, without decoding its pixels.
 
     Raises:
-        ImageError: Its header cannot be read. That of what is too large can.
+        ImageError: The header cannot be read. Too large an image is not an error here.
     """
     try:
         check_regular(path)
@@ -91,7 +91,12 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def opened(stream: BinaryIO, *, whole: bool = False) -> Iterator[tuple[Image.Image, Tiff | None]]:
-    """Open a file: its image, of one pixel where Pillow is not to read the others, and then the TIFF file."""
+    """Open an image file.
+
+    Yields:
+        The image, and None. If facesr has to read the pixels itself: an image of one pixel, and the TIFF
+        file.
+    """
     file = open_tiff(stream)
     if file and not file.is_read_by_pillow and not is_raw(file.tags, file.head):
         with metadata_of(file) as image:
@@ -105,11 +110,11 @@ def open_image(stream: BinaryIO, *, whole: bool = False) -> Image.Image:
     """Open an image file by its content, without decoding it.
 
     Its `info` has `facesr_notes`, a tuple of what was left out, and `facesr_cicp`, the colour space that a
-    PNG names by number, if any. With `whole` the checksums of a PNG's pixels are checked too, which takes
-    reading all of it.
+    PNG names by number, if any. With `whole`, the checksums of a PNG's pixels are checked too, which reads
+    the whole file.
 
     Raises:
-        ImageError: It is in none of the formats that are read; the reason says what it is.
+        ImageError: The format is not supported. The reason says what it is.
         ValueError: A part of a PNG that its pixels need is damaged.
     """
     stream.seek(0)
@@ -135,7 +140,7 @@ def open_image(stream: BinaryIO, *, whole: bool = False) -> Image.Image:
 
 
 def _checked_png(stream: BinaryIO, *, whole: bool) -> tuple[BinaryIO, tuple[str, ...], bytes | None]:
-    """Return a PNG without damaged chunks that its pixels do not need, what those are, and its cICP."""
+    """Return a PNG without its damaged optional chunks, notes about these, and its cICP."""
     damaged: list[str] = []
     cicp, ended = None, False
     for chunk in read_chunks(stream):
@@ -174,13 +179,13 @@ def _open_heic(stream: BinaryIO) -> Image.Image:
 
 
 def is_raw(tags: Mapping[int, Any], head: bytes) -> bool:
-    """Tell whether a TIFF is the wrapping of a camera's raw data, by its tags and first bytes."""
+    """Return whether a TIFF wraps a camera's raw data, judged by its tags and first bytes."""
     is_preview = tags.get(_SUBFILE_TYPE, 0) == 1 and _SUB_IFDS in tags
     return head[8:10] == b"CR" or _DNG_VERSION in tags or is_preview
 
 
 def _refusal(head: bytes, content: bytes) -> ImageError:
-    """Say what a file is that Pillow did not open."""
+    """Return an error that says what a file is that Pillow could not open."""
     if head.startswith(b"\xff\xd8\xff") and (bits := jpeg_bits(content)) != 8:
         return ImageError(f"a JPEG file with {bits} bits a channel", hint=f"{_CONVERT} with 8 bits")
     if head[4:12] == b"ftypavif" and not features.check("avif"):

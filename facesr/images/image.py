@@ -1,4 +1,4 @@
-"""A decoded image, and what can be done to its pixels."""
+"""A decoded image, and operations on its pixels."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, final
@@ -26,14 +26,14 @@ class ImageData:
     """A decoded image, upright.
 
     Attributes:
-        rgb: (height, width, 3) uint8, or uint16 where the file holds more than 8 bits. A grey image repeats
-            its one channel.
-        grey: Whether it was grey and is to be written so.
-        alpha: (height, width) of the same depth, or None where everything is opaque.
-        icc: The colour profile's bytes, carried over.
-        exif: The EXIF block without its orientation, carried over.
-        notes: What was lost in reading it, a few words each.
-        metadata: What else its file held, carried over.
+        rgb: (height, width, 3) uint8, or uint16 if the file has more than 8 bits. A grey image repeats its
+            one channel.
+        grey: Whether the image was grey and will be written as grey.
+        alpha: (height, width) of the same depth, or None if everything is opaque.
+        icc: Bytes of the colour profile, kept in the result.
+        exif: EXIF block without its orientation, kept in the result.
+        notes: What was lost while reading, a few words each.
+        metadata: Other metadata of the file, kept in the result.
     """
 
     rgb: Pixels
@@ -51,7 +51,7 @@ class ImageData:
 
     @property
     def is_deep(self) -> bool:
-        """Whether it has 16 bits a channel."""
+        """Whether the image has 16 bits a channel."""
         return self.rgb.dtype == np.uint16
 
     @property
@@ -64,7 +64,7 @@ class ImageData:
 
     @property
     def channels(self) -> Pixels:
-        """What a file holds: (height, width, 1 to 4), grey or RGB, with alpha last where there is some."""
+        """Pixels as a file stores them: (height, width, 1 to 4), grey or RGB, with any alpha last."""
         colours = self.rgb
         if self.grey and self.is_deep:
             colours = np.round(self.rgb.mean(2, keepdims=True)).astype(np.uint16)
@@ -75,7 +75,7 @@ class ImageData:
         return joined
 
     def enlarged(self, rgb: Pixels) -> "ImageData":
-        """Return the image with an enlarged (H, W, 3) `rgb` for its pixels, its alpha enlarged alike."""
+        """Return the image with an enlarged (H, W, 3) `rgb`. Its alpha is enlarged to the same size."""
         alpha = self.alpha
         if alpha is not None:
             alpha = bicubic(alpha, height=rgb.shape[0], width=rgb.shape[1])
@@ -120,9 +120,9 @@ def _resample_8_bits(pixels: Array, size: tuple[int, int], kernel: Image.Resampl
 
 
 def to_pil(image: ImageData) -> Image.Image:
-    """Return the image as Pillow has it: L, LA, RGB or RGBA, and I;16 for opaque grey of 16 bits.
+    """Return a Pillow image: L, LA, RGB or RGBA, or I;16 for opaque 16-bit grey.
 
-    Pillow has no other mode of 16 bits, so that colour is reduced to 8. Its `info` has what is carried over.
+    Pillow has no other 16-bit mode, so colour is reduced to 8 bits. The image's `info` has the metadata.
     """
     if image.is_deep and image.grey and image.alpha is None:
         result = Image.fromarray(image.channels[..., 0])
@@ -147,5 +147,5 @@ def middle_square(pixels: Array, *, side: int) -> Array:
 
 
 def bicubic(pixels: SameDepth, *, height: int, width: int) -> SameDepth:
-    """Enlarge (h, w, 3) pixels or (h, w) alpha by Pillow's bicubic, the baseline of every comparison."""
+    """Resize (h, w, 3) pixels or (h, w) alpha with Pillow's bicubic, the baseline of every comparison."""
     return _resample(pixels, (width, height), Image.Resampling.BICUBIC)

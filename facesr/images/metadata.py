@@ -1,4 +1,4 @@
-"""What an image file holds besides pixels, and how it comes into a result of another size or format."""
+"""Metadata of image files, and how a result of another size or format keeps it."""
 
 import math
 import re
@@ -46,15 +46,15 @@ _GAIN_MAP = re.compile(rb"hdr-gain-map|hdrgainmap|HDRGainMap|urn:iso:std:iso:ts:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is carried from a file to its result besides pixels, profile and EXIF.
+    """Metadata that a result keeps, besides colour profile and EXIF.
 
     Attributes:
-        xmp: The XMP packet, without what would be untrue of the result.
-        iptc: The IPTC records.
-        comment: The comment of a JPEG.
+        xmp: XMP packet, without entries that would be wrong for the result.
+        iptc: IPTC records.
+        comment: Comment of a JPEG.
         text: Keys and values of a PNG's text.
-        dpi: Horizontal and vertical resolution, pixels an inch.
-        colour: Names and contents of the PNG chunks that say what its colours mean, where no profile does.
+        dpi: Horizontal and vertical resolution in pixels per inch.
+        colour: Names and contents of the PNG chunks that define its colours, if there is no profile.
     """
 
     xmp: bytes | None = None
@@ -66,7 +66,7 @@ class Metadata:
 
 
 def collect(image: Image.Image, stream: BinaryIO | None = None) -> tuple[Metadata, tuple[str, ...]]:
-    """Return the metadata of a loaded image and notes of what was lost; `stream` is its file, if any."""
+    """Return the metadata of a loaded image, and notes about what was lost. `stream` is its file, if any."""
     info = image.info
     notes = list(info["facesr_notes"]) if isinstance(info.get("facesr_notes"), tuple) else []
     found = info.get("xmp", _raw_profile(info.get("Raw profile type xmp")))
@@ -95,7 +95,7 @@ def collect(image: Image.Image, stream: BinaryIO | None = None) -> tuple[Metadat
 
 
 def losses(metadata: Metadata, name: str) -> list[str]:
-    """Say what a format of Pillow's name cannot hold."""
+    """Return what a format cannot store, by Pillow's name of the format."""
     notes = []
     shown = {"WEBP": "WebP"}.get(name, name)
     for field, what in _NAMES.items():
@@ -113,14 +113,14 @@ def losses(metadata: Metadata, name: str) -> list[str]:
 def save_options(
     metadata: Metadata, name: str, *, exif: bytes | None, size: tuple[int, int], text: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the options with which Pillow writes metadata into a file of a format.
+    """Return the options with which Pillow writes metadata into a file.
 
     Args:
-        metadata: What is to be written as far as the format holds it.
+        metadata: What to write, as far as the format can store it.
         name: Pillow's name of the format.
-        exif: The EXIF block, whose sizes become those of the result.
-        size: (height, width) of the result, pixels.
-        text: More keys and values, for PNG alone.
+        exif: EXIF block. Its sizes are replaced by those of the result.
+        size: (height, width) of the result in pixels.
+        text: More keys and values, for PNG only.
     """
     kept = {
         field: value
@@ -151,7 +151,7 @@ def save_options(
 
 
 def sized_exif(block: bytes, size: tuple[int, int]) -> bytes:
-    """Return an EXIF block whose size of the image, where it states one, is (height, width) in pixels."""
+    """Return an EXIF block with its image size, if it has one, set to (height, width) in pixels."""
     exif = Image.Exif()
     exif.load(block)
     if _DETAILS_TAG not in exif:
@@ -207,7 +207,7 @@ def _iptc(image: Image.Image) -> bytes | None:
 
 
 def _raw_profile(text: object) -> bytes | None:
-    """Return what ImageMagick writes into the text of a PNG: a name, a length, and hexadecimal digits."""
+    """Return the data that ImageMagick stores in a PNG's text: a name, a length, and hexadecimal digits."""
     try:
         return bytes.fromhex("".join(str(text).split()[2:]))
     except ValueError:
@@ -215,7 +215,7 @@ def _raw_profile(text: object) -> bytes | None:
 
 
 def _is_made_up(image: Image.Image) -> bool:
-    """Tell whether the resolution is the 72 dpi that Pillow gives to JPEG files with EXIF that state none."""
+    """Return whether the resolution is the 72 dpi that Pillow assumes for JPEG files whose EXIF has none."""
     try:
         return (
             image.format in {"JPEG", "MPO"}
@@ -227,7 +227,7 @@ def _is_made_up(image: Image.Image) -> bool:
 
 
 def _dpi(value: object) -> tuple[float, float] | None:
-    """Return a resolution if it is one; Pillow says (1, 1) where a TIFF has none."""
+    """Return a resolution if it is a real one. For a TIFF without one, Pillow returns (1, 1)."""
     if not isinstance(value, tuple) or len(value) != 2:
         return None
     try:
@@ -239,7 +239,7 @@ def _dpi(value: object) -> tuple[float, float] | None:
 
 
 def _colour(image: Image.Image, stream: BinaryIO | None) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the chunks by which a PNG of these colours says what they mean, unless it has a profile."""
+    """Return the PNG chunks that define the image's colours, unless it has a profile."""
     info = image.info
     cicp = info.get("facesr_cicp")
     if stream and image.format in {"AVIF", "HEIF"} and "icc_profile" not in info:
@@ -258,7 +258,7 @@ def _colour(image: Image.Image, stream: BinaryIO | None) -> tuple[tuple[bytes, b
 
 
 def _numbered_colours(stream: BinaryIO) -> bytes | None:
-    """Return what an AVIF or HEIC says of its colours by number, as a PNG's cICP, unless it is sRGB."""
+    """Return the colour space that an AVIF or HEIC names by number, as a PNG's cICP, unless it is sRGB."""
     stream.seek(0)
     match = re.search(rb"colrnclx(.{4})", stream.read(1 << 16), re.DOTALL)
     if match is None:
@@ -292,7 +292,7 @@ def _has_gain_map(image: Image.Image, xmp: bytes, stream: BinaryIO | None) -> bo
 
 
 def _true_xmp(packet: bytes) -> bytes | None:
-    """Return XMP without what would be untrue of another size or orientation; None if it is not XMP."""
+    """Return XMP without entries that are wrong at another size or orientation, None if it is not XMP."""
     if len(packet) > _MAX_XMP_BYTES:
         return None
     try:
@@ -316,7 +316,7 @@ def _true_xmp(packet: bytes) -> bytes | None:
 
 
 def _without_elements(text: str, name: str) -> str | None:
-    """Cut the elements of a name pattern out of XML; None if one has no end."""
+    """Cut the elements whose names match a pattern out of XML. None if one has no end."""
     parts, at = [], 0
     for match in re.finditer(rf"<({name})(?=[\s/>])[^<>]*>", text):
         if match.start() < at:  # inside of one that is cut out

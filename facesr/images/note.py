@@ -1,4 +1,4 @@
-"""A note in the EXIF of each file that `upscale` writes, which says how it was made."""
+"""A note in the EXIF of each file that `facesr upscale` writes, which says how it was made."""
 
 import warnings
 from pathlib import Path
@@ -14,7 +14,7 @@ PREFIX = "facesr "
 
 
 def add_note(exif: bytes | None, note: str) -> bytes:
-    """Return an EXIF block, or a new one, with a note of ASCII in it."""
+    """Return an EXIF block with an ASCII note added, or a new block."""
     block = Image.Exif()
     block.load(exif or b"")
     block[TAG] = PREFIX + note
@@ -22,7 +22,7 @@ def add_note(exif: bytes | None, note: str) -> bytes:
 
 
 def read_note(path: Path) -> str:
-    """Return the note in a file, or nothing if there is none or the file cannot be read."""
+    """Return the note in a file, or an empty string if there is no note or the file cannot be read."""
     try:
         with warnings.catch_warnings(), path.open("rb") as stream, opened(stream) as (image, _):
             warnings.simplefilter("ignore")

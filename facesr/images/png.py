@@ -1,4 +1,4 @@
-"""The chunks of PNG files, which Pillow shows only in part."""
+"""The chunks of PNG files, of which Pillow shows only some."""
 
 import io
 import re
@@ -15,7 +15,7 @@ _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk of a PNG: its name, its content, and its checksum, shorter where the file ends in it."""
+    """One chunk of a PNG: name, content and checksum. They are shorter if the file ends within it."""
 
     name: bytes
     body: bytes
@@ -23,22 +23,22 @@ class Chunk:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the file ends in it."""
+        """Whether the file ends within it."""
         return len(self.checksum) < 4
 
     @property
     def is_sound(self) -> bool:
-        """Whether its checksum is right."""
+        """Whether its checksum is correct."""
         return self.checksum == _checksum(self.name, self.body)
 
     @property
     def is_critical(self) -> bool:
-        """Whether the pixels cannot be understood without it."""
+        """Whether the pixels cannot be decoded without it."""
         return self.name[:1].isupper()
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[Chunk]:
-    """Yield all chunks of a PNG, the last one cut where the file ends too early."""
+    """Yield all chunks of a PNG. If the file ends too early, the last one is cut."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(len(MAGIC))
     while len(head := stream.read(8)) == 8:
@@ -52,7 +52,7 @@ def read_chunks(stream: BinaryIO) -> Iterator[Chunk]:
 
 
 def write_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a PNG of chunks, given by name and content."""
+    """Return a PNG file made of chunks, each given by name and content."""
     parts = (struct.pack(">I", len(body)) + name + body + _checksum(name, body) for name, body in chunks)
     return MAGIC + b"".join(parts)
 
@@ -62,9 +62,9 @@ def _checksum(name: bytes, body: bytes) -> bytes:
 
 
 def complete_png(content: bytes) -> bytes | None:
-    """Return a cut or damaged PNG with all pixels that can be read and black ones after them.
+    """Return a truncated or damaged PNG with all readable pixels, and black ones after them.
 
-    None is returned where not even the first row of pixels is there.
+    None if not even the first row of pixels can be read.
     """
     before: list[tuple[bytes, bytes]] = []
     data = b""

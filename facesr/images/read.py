@@ -34,15 +34,15 @@ _MAX_REPAIR_BYTES = 1 << 30
 def read_image(
     path: Path | str | BinaryIO, *, max_pixels: int = MAX_PIXELS, truncated: bool = False
 ) -> ImageData:
-    """Decode a file.
+    """Decode an image file.
 
     Args:
-        path: The file, or a stream of it.
-        max_pixels: The most pixels that its header may state.
-        truncated: Whether a file that is cut off is read as far as it goes, with a note.
+        path: Path of the file, or a binary stream.
+        max_pixels: Largest number of pixels that the header may declare.
+        truncated: Whether to read as much as possible of a truncated file, with a note.
 
     Raises:
-        ImageError: It is missing, not an image, damaged, or too large.
+        ImageError: The file is missing, not an image, damaged, or too large.
     """
     file = None
     source: AbstractContextManager[BinaryIO]
@@ -67,7 +67,7 @@ def read_image(
 
 
 def _read(stream: BinaryIO, max_pixels: int, truncated: bool) -> ImageData:
-    """Decode a stream, completed where it ends too early and that may be."""
+    """Decode a stream. If it is truncated and that is allowed, complete it first."""
     try:
         return _decode_stream(stream, max_pixels)
     except (ImageError, Image.DecompressionBombError):
@@ -103,10 +103,10 @@ def _decode_stream(stream: BinaryIO, max_pixels: int) -> ImageData:
 
 
 def from_pil(image: Image.Image) -> ImageData:
-    """Take the pixels of any Pillow image, its EXIF orientation applied.
+    """Convert a Pillow image of any mode, and apply its EXIF orientation.
 
-    Colour under full transparency is replaced by that of its surroundings, so that nothing dark bleeds into
-    the edges when it is enlarged.
+    Colour under full transparency is replaced by that of its surroundings. Otherwise it would bleed into the
+    edges when the image is enlarged.
     """
     try:
         return _decode(image)
@@ -115,7 +115,7 @@ def from_pil(image: Image.Image) -> ImageData:
 
 
 def _decode(image: Image.Image, stream: BinaryIO | None = None) -> ImageData:
-    """Take the pixels of an image as Pillow has them, with whatever error its decoder raises."""
+    """Convert a Pillow image. Any error of its decoder passes through."""
     if 0 in image.size:
         raise ValueError("it has no pixels")
     if isinstance(image, TiffImageFile):
@@ -130,7 +130,7 @@ def _decode(image: Image.Image, stream: BinaryIO | None = None) -> ImageData:
 
 
 def _pixels(image: Image.Image) -> ImageData:
-    """Return what a loaded image shows, as it lies there."""
+    """Return the pixels of a loaded image, before its orientation is applied."""
     transparency = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         levels = to_levels(np.asarray(image))
@@ -161,7 +161,7 @@ def _deep_png(channels: Deep, image: Image.Image) -> ImageData:
 
 
 def _all_but(levels: Deep, colour: int | tuple[int, ...]) -> Deep:
-    """Return the alpha of (height, width, channels) in which one colour is transparent."""
+    """Return an alpha channel for (height, width, channels) in which one colour is transparent."""
     alpha: Deep = (levels != np.asarray(colour)).any(2) * np.uint16(65_535)
     return alpha
 
@@ -169,7 +169,7 @@ def _all_but(levels: Deep, colour: int | tuple[int, ...]) -> Deep:
 def _complete(
     pixels: ImageData, image: Image.Image, notes: tuple[str, ...], stream: BinaryIO | None
 ) -> ImageData:
-    """Turn the pixels upright, clean them, and add what is carried over of the image that they are of."""
+    """Turn pixels upright, clean them, and add the image's metadata."""
     orientation, exif = 1, None
     try:
         Image.Exif().load(image.info.get("exif") or b"")  # fails where getexif passes over damage
@@ -201,7 +201,7 @@ def _upright(pixels: Any, orientation: int) -> Any:
 
 
 def _carried_exif(source: Image.Exif) -> bytes | None:
-    """Return the EXIF block that a result of another size and orientation may have, if any."""
+    """Return the EXIF block for a result of another size and orientation, if there is any."""
     exif = Image.Exif()
     exif.load(source.tobytes())  # a copy
     for tag in _DROPPED_TAGS & set(exif):

@@ -1,4 +1,4 @@
-"""What can be taken from image files that end too early."""
+"""Recovering truncated image files."""
 
 import io
 import re
@@ -25,9 +25,9 @@ _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and lengths
 
 
 def complete(content: bytes) -> tuple[bytes, bool] | None:
-    """Return an image file that ends too early with its end, and whether all pixels are its own.
+    """Complete a truncated image file. Return it and whether all its pixels are real.
 
-    Others are grey in a JPEG and black elsewhere. None is returned where that does not help.
+    Missing pixels are grey in a JPEG and black elsewhere. None if the file cannot be recovered.
     """
     try:
         if content.startswith(b"\xff\xd8\xff"):
@@ -42,7 +42,7 @@ def complete(content: bytes) -> tuple[bytes, bool] | None:
 
 
 def segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield place, marker and content of the segments of a JPEG, the compressed data passed over."""
+    """Yield position, marker and content of each segment of a JPEG. Compressed data are skipped."""
     at = 2
     while match := _MARKER.search(content, at):
         marker, start = match[1][0], match.end()
@@ -54,19 +54,19 @@ def segments(content: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def jpeg_bits(content: bytes) -> int:
-    """Return how many bits a channel of a JPEG has, 8 where it does not say."""
+    """Return the number of bits per channel of a JPEG, 8 if the file does not say."""
     return next((body[0] for _, marker, body in segments(content) if marker in _FRAMES and body), 8)
 
 
 def _without_cut_segment(content: bytes) -> bytes:
-    """Return a JPEG without the segment that it is cut off in, if it is in one and not in its pixels."""
+    """Return a JPEG without the segment in which it ends, unless it ends in the pixel data."""
     at, _, body = max(segments(content), default=(len(content), 0, b""))
     length = int.from_bytes(content[at + 2 : at + 4])
     return content if len(body) + 2 >= length else content[:at]
 
 
 def _is_whole(data: bytes) -> bool:
-    """Tell whether a JPEG lacks no more than its end marker: what follows its data then changes nothing."""
+    """Return whether a JPEG lacks only its end marker. Then, whatever follows its data changes nothing."""
     if not _has_all_scans(data):
         return False
     pixels = _pixels(data + _END)
@@ -74,7 +74,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _has_all_scans(content: bytes) -> bool:
-    """Tell whether the scans of a JPEG hold all 64 coefficients of each channel to the last bit."""
+    """Return whether the scans of a JPEG contain all 64 coefficients of each channel to the last bit."""
     channels, found = 1, set()
     for _, marker, body in segments(content):
         if marker in _FRAMES:
@@ -93,7 +93,7 @@ def _pixels(content: bytes) -> bytes:
 
 
 def _missing_bytes(content: bytes) -> int:
-    """Return how many bytes an uncompressed BMP or TIFF lacks; raise ValueError for others."""
+    """Return how many bytes an uncompressed BMP or TIFF lacks. Raise ValueError for other files."""
     with Image.open(io.BytesIO(content), formats=["BMP", "TIFF"]) as image:
         most = image.width * image.height * 8
         if image.format == "BMP":

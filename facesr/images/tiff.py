@@ -1,6 +1,6 @@
-"""Layouts of TIFF that Pillow does not read, reads wrongly or does not write, such as samples of 16 bits.
+"""TIFF layouts that Pillow does not read, misreads or cannot write, such as 16-bit samples.
 
-Pillow parses the directory, and libtiff, through Pillow, decompresses. What the bytes mean is known here.
+Pillow parses the directory and decompresses through libtiff. This module interprets the bytes.
 """
 
 import io
@@ -41,10 +41,10 @@ _STRIP_PX = 1 << 16  # pixels of a strip that is written
 
 
 def read_pixels(tiff: Tiff) -> ImageData:
-    """Decode an image of whole bytes, as it lies there, before its orientation is applied.
+    """Decode an image of whole bytes, before its orientation is applied.
 
     Raises:
-        ValueError: A layout that is not supported, values out of range, or bytes that are missing.
+        ValueError: An unsupported layout, values out of range, or missing bytes.
     """
     samples, photometric = tiff.number(Tag.SAMPLES, 1), tiff.number(Tag.PHOTOMETRIC)
     bits, kinds = {*tiff.numbers(Tag.BITS, 1)}, {*tiff.numbers(Tag.SAMPLE_FORMAT, 1)}
@@ -85,7 +85,7 @@ def read_pixels(tiff: Tiff) -> ImageData:
 
 
 def _read_plane(tiff: Tiff, dtype: np.dtype[Any], plane: int) -> NDArray[Any]:
-    """Return (height, width, channels) values of one plane; where there is but one, it has all channels."""
+    """Return (height, width, channels) values of one plane. A single plane has all channels."""
     height, width = tiff.size
     channels = tiff.number(Tag.SAMPLES, 1) // tiff.planes
     is_tiled = Tag.TILE_OFFSETS in tiff.tags
@@ -118,7 +118,7 @@ def _read_plane(tiff: Tiff, dtype: np.dtype[Any], plane: int) -> NDArray[Any]:
 
 
 def _decompress(tiff: Tiff, layout: dict[int, int], segments: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
-    """Return rows of bytes: libtiff is given the segments as those of a grey image of 8 bits."""
+    """Return decompressed rows of bytes. libtiff gets the segments as those of an 8-bit grey image."""
     data = bytearray()
     offsets = []
     for offset, count in segments:
@@ -140,7 +140,7 @@ def _decompress(tiff: Tiff, layout: dict[int, int], segments: Sequence[tuple[int
 
 
 def _container(tags: dict[int, Sequence[int]], data: bytes) -> bytes:
-    """Return a TIFF file with `data` from byte 8 on, and tags of 32-bit numbers behind it."""
+    """Return a TIFF file with `data` from byte 8 on, followed by tags of 32-bit numbers."""
     data += b"\0" * (len(data) % 2)
     start = 8 + len(data)
     values_at = start + 2 + 12 * len(tags) + 4
@@ -156,7 +156,7 @@ def _container(tags: dict[int, Sequence[int]], data: bytes) -> bytes:
 def _undo_predictor(
     tiff: Tiff, piece: NDArray[np.uint8], dtype: np.dtype[Any], channels: int
 ) -> NDArray[Any]:
-    """Return (rows, columns, channels) values, in this machine's byte order, of the bytes of one segment."""
+    """Return a segment's bytes as (rows, columns, channels) values in this machine's byte order."""
     rows, predictor = len(piece), tiff.number(Tag.PREDICTOR, 1)
     values: NDArray[Any]
     if predictor == _FLOATING:
@@ -175,11 +175,11 @@ def _undo_predictor(
 
 
 def deepen(encoded: bytes, pixels: Deep) -> bytes:
-    """Put pixels of 16 bits into a TIFF file in place of its own.
+    """Replace the pixels of a TIFF file by 16-bit ones.
 
     Args:
-        encoded: A file with the metadata that the result is to have.
-        pixels: (height, width, channels): grey or RGB, with alpha as the last channel or without.
+        encoded: A TIFF file. Its metadata are kept.
+        pixels: (height, width, channels), grey or RGB, with alpha last if there is any.
     """
     tiff = open_tiff(io.BytesIO(encoded))
     assert tiff is not None

@@ -1,4 +1,4 @@
-"""The tags of TIFF files, and whether Pillow understands the pixels that they describe. Free of NumPy."""
+"""The tags of TIFF files, and whether Pillow reads the pixels correctly. Free of NumPy."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 
 class Tag(IntEnum):
-    """Tags that say how pixels are stored, and that of the colour profile."""
+    """Tags that describe how pixels are stored, and the tag of the colour profile."""
 
     WIDTH = 256
     HEIGHT = 257
@@ -64,7 +64,7 @@ class Tiff:
         return _MAGIC.get(self.head[:4], False)
 
     def numbers(self, tag: int, *default: int) -> tuple[int, ...]:
-        """Return the values of a tag, or raise ValueError where there are neither values nor a default."""
+        """Return the values of a tag. Raise ValueError if there are neither values nor a default."""
         values = self.tags.get(tag, default)
         values = values if isinstance(values, tuple) else (values,)
         if not values or not all(isinstance(value, int) for value in values):
@@ -77,7 +77,7 @@ class Tiff:
 
     @property
     def planes(self) -> int:
-        """How many parts the samples of the pixels are stored in."""
+        """Number of parts in which the samples are stored."""
         return 1 if self.number(Tag.PLANAR, 1) == 1 else self.number(Tag.SAMPLES, 1)
 
     @property
@@ -87,7 +87,7 @@ class Tiff:
 
     @property
     def is_read_by_pillow(self) -> bool:
-        """Whether Pillow reads the pixels rightly and at their depth."""
+        """Whether Pillow reads the pixels correctly and at their full depth."""
         if self.is_big and self.tags.prefix == b"MM":
             return False
         if self.number(Tag.BITS, 1) in {16, 32, 64}:
@@ -113,7 +113,7 @@ def open_tiff(stream: BinaryIO) -> Tiff | None:
 
 
 def is_misread_by_pillow(tags: ImageFileDirectory_v2) -> bool:
-    """Tell whether Pillow gives other pixels than the file holds, for some compressions at least."""
+    """Return whether Pillow returns wrong pixels, at least for some compressions."""
     file = Tiff(io.BytesIO(), tags, head=b"")
     depth = file.number(Tag.BITS, 1)
     is_swapped = depth > 16 and tags.prefix == b"MM" and file.number(Tag.COMPRESSION, NONE) != NONE
@@ -126,7 +126,7 @@ def _load(directory: ImageFileDirectory_v2, stream: BinaryIO, offset: int) -> No
 
 
 def metadata_of(tiff: Tiff) -> Image.Image:
-    """Return an image of one pixel that holds everything of a file but its pixels."""
+    """Return a one-pixel image with all metadata of a file."""
     tags = carried_tags(tiff)
     tags[Tag.WIDTH] = tags[Tag.HEIGHT] = tags[Tag.STRIP_ROWS] = tags[Tag.STRIP_BYTES] = tags[Tag.SAMPLES] = 1
     tags[Tag.BITS], tags[Tag.COMPRESSION], tags[Tag.PHOTOMETRIC], tags[Tag.STRIP_OFFSETS] = 8, NONE, GREY, 0
@@ -134,7 +134,7 @@ def metadata_of(tiff: Tiff) -> Image.Image:
 
 
 def carried_tags(tiff: Tiff) -> ImageFileDirectory_v2:
-    """Copy all tags that are not about the layout, with the directories inside, less damaged ones."""
+    """Copy all tags that do not describe the layout, with nested directories, without damaged ones."""
     tags = ImageFileDirectory_v2()
     for tag in set(tiff.tags) - LAYOUT_TAGS:
         with suppress(Exception):  # Pillow raises many kinds for damaged tags
@@ -152,5 +152,5 @@ def carried_tags(tiff: Tiff) -> ImageFileDirectory_v2:
 
 
 def tiff_file(tags: ImageFileDirectory_v2, strips: bytes) -> bytes:
-    """Return a TIFF file; the offsets among its tags count from the first byte of `strips`."""
+    """Return a TIFF file. Offsets in its tags count from the first byte of `strips`."""
     return struct.pack("<2sHL", b"II", 42, 8) + tags.tobytes(8) + strips

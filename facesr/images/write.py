@@ -35,7 +35,7 @@ _MOST_EXIF_BYTES = 65_000  # in a JPEG, with room for a note
 
 
 def sniff_suffix(content: bytes) -> str:
-    """Return the suffix of the format of an encoded image; what is only read becomes PNG."""
+    """Return the suffix of an encoded image's format. Formats that are only read become PNG."""
     with open_image(io.BytesIO(content)) as image:
         names = {"JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "TIFF": ".tiff", "AVIF": ".avif"}
         return names.get(image.format or "", ".png")
@@ -62,11 +62,11 @@ def encode_image(
 ) -> bytes:
     """Encode an image in the format of a file name's suffix.
 
-    JPEG and BMP hold no alpha: the image is laid on white. 16-bit grey stays so in PNG and TIFF.
-    `compression` is the level of PNG, 0 to 9. Only PNG holds `text`, as one text chunk for each key.
+    JPEG and BMP have no alpha, so the image is put on white. 16-bit grey stays 16-bit in PNG and TIFF.
+    `compression` is the level of PNG, 0 to 9. `text` is for PNG only, one text chunk for each key.
 
     Raises:
-        ImageError: The format cannot hold it.
+        ImageError: The format cannot store the image.
     """
     name = _FORMATS[suffix.lower()]
     if picture.is_deep and name not in _DEEP_FORMATS:
@@ -108,7 +108,7 @@ def encode_image(
 
 
 def _memory_file(name: str) -> BinaryIO:
-    """Open a file in memory. Into one with a descriptor, Pillow 12 encodes JPEG without Python's lock."""
+    """Open a file in memory. If it has a descriptor, Pillow 12 encodes JPEG without Python's lock."""
     if name == "JPEG" and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("facesr"), "w+b")
     return io.BytesIO()
@@ -121,7 +121,7 @@ def _has_sub_directories(block: bytes | None) -> bool:
 
 
 def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
-    """Tell whether a JPEG would have to leave EXIF out, which has one segment of 64 KiB there."""
+    """Return whether the EXIF does not fit into a JPEG, which has one segment of 64 KiB for it."""
     return (
         picture.exif is not None
         and len(picture.exif) > _MOST_EXIF_BYTES
@@ -130,7 +130,7 @@ def exif_is_too_long(picture: ImageData, suffix: str) -> bool:
 
 
 def metadata_losses(picture: ImageData, suffix: str) -> list[str]:
-    """Say what an image carries that the format of a suffix cannot hold."""
+    """Return what an image has that the format of a suffix cannot store."""
     return losses(picture.metadata, _FORMATS[suffix.lower()])
 
 
@@ -146,11 +146,11 @@ def write_image(
     compression: int = 1,
     text: Mapping[str, str] | None = None,
 ) -> None:
-    """Encode an image as `encode_image` in the format of its suffix and write it all or nothing.
+    """Encode an image in the format of its suffix, as `encode_image` does, and write it atomically.
 
     Raises:
-        ImageError: The disk is full, the folder cannot be written, the format cannot hold it, or there is
-            something that is no file, such as a pipe.
+        ImageError: The disk is full, the folder cannot be written, the format cannot store the image, or the
+            path is not a regular file but, for example, a pipe.
     """
     if exists(path):
         check_regular(path)
