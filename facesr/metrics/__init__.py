@@ -1,4 +1,4 @@
-"""Metrics of restored images: how near they are to the ground truth, or how good they look by themselves."""
+"""Metrics of restored images: how close they are to the ground truth, or how good they look on their own."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,26 +21,26 @@ from facesr.metrics.shift_tolerant import Trunk, find_stlpips, stlpips
 
 
 class SetScore(Protocol):
-    """A value of a whole set of images, which come one after another and need not be kept."""
+    """A metric of a whole set of images. Images are added one by one and need not be kept."""
 
     def add(self, prediction: Tensor, target: Tensor) -> None:
-        """Take in (B, 3, H, W) uint8 predictions and their targets. Called on one thread, in order."""
+        """Add (B, 3, H, W) uint8 predictions and their targets. Called on one thread, in order."""
 
     def value(self) -> float:
-        """Return the value of all images so far, NaN where there is none."""
+        """Return the value of all images so far, NaN without images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric, and all that tables and reports say of it.
+    """A metric, and everything that tables and reports need to know about it.
 
-    Its function computes it from (B, 3, H, W) tensors, uint8 or float RGB in [0, 1], by `kind`:
+    Its function takes (B, 3, H, W) tensors, uint8 or float RGB in [0, 1]. Its signature depends on `kind`:
         paired: `(prediction, target, *, crop, y_channel) -> (B,)`.
         no-reference: `(prediction, *, crop, y_channel) -> (B,)`.
         set: `(*, crop, y_channel) -> SetScore`, called once for each method.
 
-    One with `find_weights` also takes `weights`, a folder or None, and `find_weights(weights)` raises a
-    FacesrError where there are none.
+    With `find_weights`, the function also takes `weights`, a folder or None. `find_weights(weights)` raises a
+    FacesrError if the weights are missing.
     """
 
     function: Callable[..., Any]
@@ -55,7 +55,7 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The label with the unit."""
+        """Label with unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
@@ -71,13 +71,13 @@ class Metric:
         return self.higher_is_better is not None or self.ideal == "0"
 
     def merit(self, value: float) -> float:
-        """Return a number that is higher for a better value; `has_best` must be true."""
+        """Return a number that is higher for a better value. `has_best` must be true."""
         if self.higher_is_better is None:
             return -abs(value)
         return value if self.higher_is_better else -value
 
     def show(self, value: float | None, *, sign: str = "") -> str:
-        """Write a value as text, a dash where there is none; `sign="+"` marks positive ones too."""
+        """Return a value as text, or a dash for no value. `sign="+"` also marks positive values."""
         if value is None or math.isnan(value):
             return "-"
         if math.isinf(value):
@@ -168,9 +168,9 @@ def measure(
     y_channel: bool = False,
     weights: Path | None = None,
 ) -> Scores:
-    """Score one (H, W, 3) uint8 image by the metrics named; `set` metrics have no value for one image.
+    """Score one (H, W, 3) uint8 image by the metrics in `names`. Metrics of kind `set` are left out.
 
-    `weights` is the folder of the weights of ST-LPIPS and identity, where it is not the installed package.
+    `weights` is the folder with the weights of ST-LPIPS and identity (default: the installed packages).
     """
     options: Any = {"names": names, "crop": crop, "y_channel": y_channel, "weights": weights}
     (scores,) = measure_batch(_batch(prediction), _batch(target), **options)
@@ -186,7 +186,7 @@ def measure_batch(
     y_channel: bool = False,
     weights: Path | None = None,
 ) -> list[Scores]:
-    """Score each of (B, 3, H, W) uint8 images, on any device, as `measure` does one."""
+    """Score each of (B, 3, H, W) uint8 images, on any device. Everything else is as in `measure`."""
     columns = {}
     for name in names:
         metric = METRICS[name]
@@ -200,7 +200,7 @@ def measure_batch(
 
 
 class SetScorer:
-    """Scores the images of one method, added one by one, by the `set` metrics among those named."""
+    """Scores the images of one method, added one by one, by the metrics of kind `set` in `names`."""
 
     def __init__(self, names: Iterable[str], *, crop: int = 0, y_channel: bool = False) -> None:
         self._scores: dict[str, SetScore] = {
@@ -210,7 +210,7 @@ class SetScorer:
         }
 
     def add(self, prediction: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
-        """Take in an (H, W, 3) image and its target of the same size."""
+        """Add an (H, W, 3) image and its target of the same size."""
         for score in self._scores.values():
             score.add(_batch(prediction), _batch(target))
 

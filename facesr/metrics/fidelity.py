@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the field computes them, on 8-bit values."""
+"""PSNR and SSIM as is usual in papers, on 8-bit values."""
 
 import math
 
@@ -20,11 +20,11 @@ def psnr(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]. Floats are rounded to 8 bits.
         target: The same shape.
-        crop: Pixels left out along each border.
+        crop: Pixels to ignore along each border.
         y_channel: Whether to compare luma (BT.601) instead of RGB. The peak stays 255.
 
     Returns:
-        (B,) float64, NaN where the crop leaves no pixels.
+        (B,) float64, NaN if the crop leaves no pixels.
     """
     a, b = (as_8_bit(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
     return 10 * torch.log10(_PEAK**2 / (a - b).square().mean((1, 2, 3)))
@@ -33,11 +33,11 @@ def psnr(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool =
 def ssim(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
     """Return the structural similarity (Wang et al. 2004), 1 for identical images.
 
-    An 11x11 Gaussian window of sigma 1.5, valid positions only, mean over positions and channels.
-    The arguments are those of `psnr`.
+    It uses an 11x11 Gaussian window of sigma 1.5 and valid positions only, and averages over positions and
+    channels. The arguments are those of `psnr`.
 
     Returns:
-        (B,) float64, NaN where a side is below 11 px after the crop.
+        (B,) float64, NaN if a side is below 11 px after the crop.
     """
     a, b = (as_8_bit(images, crop=crop, y_channel=y_channel) for images in (prediction, target))
     if min(a.shape[-2:]) < _SSIM_WINDOW_PX:

@@ -1,4 +1,4 @@
-"""NIQE, which compares statistics of an image with those of good photographs (Mittal et al. 2013)."""
+"""NIQE, which compares an image's statistics with those of good photographs (Mittal et al. 2013)."""
 
 from functools import cache
 from pathlib import Path
@@ -19,15 +19,15 @@ _PRISTINE = Path(__file__).parent / "niqe.safetensors"
 
 
 def niqe(prediction: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return the distance of an image's statistics from those of good photographs, lower is better.
+    """Return the distance of an image's statistics from those of good photographs. Lower is better.
 
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]. Floats are rounded to 8 bits.
-        crop: Pixels left out along each border.
-        y_channel: Changes nothing: luma (BT.601) is what counts.
+        crop: Pixels to ignore along each border.
+        y_channel: Ignored, since NIQE always uses luma (BT.601).
 
     Returns:
-        (B,) float64, NaN where a side is below 192 px after the crop. Sides are cut to multiples of 96 px.
+        (B,) float64, NaN if a side is below 192 px after the crop. Sides are cropped to multiples of 96 px.
     """
     luma = as_8_bit(prediction, crop=crop, y_channel=True)[:, 0].round().cpu()
     height, width = (side // _BLOCK_PX * _BLOCK_PX for side in luma.shape[-2:])
@@ -66,7 +66,7 @@ def _features(luma: Tensor, block_px: int) -> Tensor:
 
 
 def _normalise(luma: Tensor) -> Tensor:
-    """Take off the local mean and divide by the local deviation."""
+    """Subtract the local mean and divide by the local standard deviation."""
     # Single precision leaves exact zeros where an image is flat. The signs of last bits would count as sides.
     mean = _smooth(luma).float().double()
     deviation = (_smooth(luma * luma) - mean * mean).abs().sqrt()
@@ -82,21 +82,21 @@ def _smooth(values: Tensor) -> Tensor:
 
 
 def _half(luma: Tensor) -> Tensor:
-    """Return (B, H, W) luma at half its size, bicubic with antialiasing as Pillow's."""
+    """Return (B, H, W) luma at half its size, by Pillow's bicubic with antialiasing."""
     options: Any = {"scale_factor": 0.5, "mode": "bicubic", "antialias": True}
     return functional.interpolate(luma[:, None], **options)[:, 0].float().double()
 
 
 @cache
 def _ratios() -> tuple[Tensor, Tensor]:
-    """Return shapes of a generalised Gaussian, and the ratio of its squared mean size to its variance."""
+    """Return shapes of a generalised Gaussian, and the ratio of squared mean size to variance for each."""
     shapes = torch.arange(200, 10_001, dtype=torch.float64) / 1000
     first, second, third = (torch.lgamma(order / shapes) for order in (1, 2, 3))
     return shapes, (2 * second - first - third).exp()
 
 
 def _fit(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Fit an asymmetric generalised Gaussian to each (h, w) block: its shape, mean, and two scales."""
+    """Fit an asymmetric generalised Gaussian to each (h, w) block. Return shape, mean and two scales."""
     left, right = (
         ((blocks * blocks * side).sum((-2, -1)) / side.sum((-2, -1))).nan_to_num().sqrt()
         for side in (blocks < 0, blocks >= 0)

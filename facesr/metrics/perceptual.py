@@ -1,4 +1,4 @@
-"""Perceptual distance, which needs the extra `metrics`."""
+"""LPIPS, a perceptual distance (extra `metrics`)."""
 
 import threading
 from functools import cache

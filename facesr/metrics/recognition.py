@@ -1,7 +1,7 @@
-"""Identity distance: how far a network that recognises people sees two images of a face apart.
+"""Identity distance: how different a face recognition network finds the faces in two images.
 
-Faces are found and described by dlib. The models are read as data files of the package
-`face_recognition_models`, none of whose code is run, or from a folder.
+dlib finds and describes the faces. The models are data files of the package `face_recognition_models`, or
+come from a folder. No code of that package is run.
 """
 
 import threading
@@ -30,20 +30,19 @@ def identity(
     y_channel: bool = False,
     weights: Path | None = None,
 ) -> Tensor:
-    """Return the distance of dlib's descriptors (128 numbers of a ResNet) of the same face, 0 for the same.
+    """Return the distance of dlib's descriptors (128 numbers of a ResNet) of the same face. Lower is better.
 
     The largest face of the target is described in both images, at the points found in the target.
 
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]. Floats are rounded to 8 bits.
         target: The same shape.
-        crop: Pixels left out along each border.
-        y_channel: Must be off: the network needs colour.
-        weights: Folder with the models. Without one, or without the models in it, the installed package is
-            searched.
+        crop: Pixels to ignore along each border.
+        y_channel: Must be off, since the network needs colour.
+        weights: Folder with the models. Without one, or if it lacks them, the installed package is used.
 
     Returns:
-        (B,) float64 on the CPU, NaN where dlib finds no face in the target: it needs one of about 80 px.
+        (B,) float64 on the CPU, NaN if dlib finds no face in the target. A face needs about 80 px.
 
     Raises:
         MissingExtra: dlib or the models are not installed.
@@ -59,7 +58,7 @@ def identity(
 
 
 def find_identity(weights: Path | None = None) -> Path:
-    """Return the folder of the models, without reading them or running any code of their package.
+    """Return the folder of the models, without reading them or running code of their package.
 
     Raises:
         MissingExtra: dlib or the models are not installed.

@@ -1,4 +1,4 @@
-"""Figures of the power spectrum: detail at two scales, and lattices that networks leave."""
+"""Measures of the power spectrum: detail in two bands, and lattices that networks leave."""
 
 from functools import cache
 
@@ -20,19 +20,19 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def detail(prediction: Tensor, *, band: str, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return how much detail there is in a band of `BANDS`: the mean level of its spectrum, in dB.
+    """Return how much detail an image has in a band of `BANDS`: the mean level of its spectrum, in dB.
 
-    The power of the Hann-windowed luma is averaged over rings one cycle wide, and their levels over the
-    band. 0 dB is the level of white noise with a deviation of one grey level.
+    The power of the Hann-windowed luma is averaged over rings one cycle wide, then the rings' levels over the
+    band. 0 dB is the level of white noise with a standard deviation of one grey level.
 
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]. Floats are rounded to 8 bits.
         band: Key of `BANDS`.
-        crop: Pixels left out along each border.
-        y_channel: Changes nothing: luma is what counts.
+        crop: Pixels to ignore along each border.
+        y_channel: Ignored, since this always uses luma.
 
     Returns:
-        (B,) float64, NaN where a side is below 192 px after the crop, minus infinity for a flat image.
+        (B,) float64, NaN if a side is below 192 px after the crop, minus infinity for a flat image.
     """
     power = _power(prediction, crop=crop)
     if power is None:
@@ -46,33 +46,33 @@ def detail(prediction: Tensor, *, band: str, crop: int = 0, y_channel: bool = Fa
 def spectrum_gap(
     prediction: Tensor, target: Tensor, *, band: str, crop: int = 0, y_channel: bool = False
 ) -> Tensor:
-    """Return how much more detail than the target an image has in a band, in dB; 0 is best.
+    """Return how much more detail than the target an image has in a band, in dB. 0 is best.
 
     The arguments are those of `detail`.
 
     Returns:
-        (B,) float64, NaN where a side is below 192 px after the crop.
+        (B,) float64, NaN if a side is below 192 px after the crop.
     """
     result, truth = (detail(images, band=band, crop=crop) for images in (prediction, target))
     return result - truth
 
 
 def grid(prediction: Tensor, *, period: int, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return how far the lines of a lattice stand out of the spectrum around them, in dB.
+    """Return how far the spectral lines of a lattice stand out from the spectrum around them, in dB.
 
-    At each frequency of such a lattice that no smaller one of `PERIODS` has, the largest power of the 3x3
-    bins there is compared with the mean of the bins at a distance of 4 to 8. Of two opposite frequencies,
-    whose powers are equal, one counts. An image without a lattice has
-    about 3 dB, since the largest of nine exceeds their mean.
+    The lines are the frequencies of a lattice of `period` px that no smaller one of `PERIODS` has. At each
+    line, the largest power of the 3x3 bins there is compared with the mean of the bins at a distance of 4 to
+    8. Opposite frequencies have equal power, so only one of them counts. An image without a lattice has about
+    3 dB, because the largest of nine bins exceeds their mean.
 
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1]. Floats are rounded to 8 bits.
-        period: Of the lattice in px, 4, 8 or 16.
-        crop: Pixels left out along each border.
-        y_channel: Changes nothing: luma is what counts.
+        period: Period of the lattice in px: 4, 8 or 16.
+        crop: Pixels to ignore along each border.
+        y_channel: Ignored, since this always uses luma.
 
     Returns:
-        (B,) float64, NaN where a side is below 192 px after the crop.
+        (B,) float64, NaN if a side is below 192 px after the crop.
     """
     power = _power(prediction, crop=crop)
     if power is None:
@@ -89,7 +89,7 @@ def _nothing(images: Tensor) -> Tensor:
 
 
 def _power(images: Tensor, *, crop: int) -> Tensor | None:
-    """Return the power spectrum of the Hann-windowed luma, (B, H, W) with sides cut to multiples of 16."""
+    """Return the power spectrum of the Hann-windowed luma, (B, H, W), sides cropped to multiples of 16."""
     values = as_8_bit(images, crop=crop)
     height, width = (side // 16 * 16 for side in values.shape[-2:])
     if min(height, width) < SMALLEST_PX:
@@ -115,7 +115,7 @@ def _rings(height: int, width: int, band: str, device: torch.device) -> tuple[Te
 
 @cache
 def _lattice(height: int, width: int, period: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return flat indices of the bins of each line of a lattice, and of its surroundings, -1 for none."""
+    """Return flat indices of the bins of each lattice line and of its surroundings, -1 for unused entries."""
     lines, surroundings = [], []
     reach = _RING[1]
     offsets = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]

@@ -1,7 +1,7 @@
 """ST-LPIPS, a perceptual distance that small shifts change little (Ghildyal and Liu 2022).
 
-Its figures are not comparable with those of LPIPS. The weights are read as data files of the package
-`stlpips_pytorch`, none of whose code is run, or from a folder.
+Its values are not comparable with LPIPS. The weights are data files of the package `stlpips_pytorch`, or come
+from a folder. No code of that package is run.
 """
 
 import threading
@@ -52,19 +52,19 @@ def stlpips(
     y_channel: bool = False,
     weights: Path | None = None,
 ) -> Tensor:
-    """Return the ST-LPIPS distance, 0 for identical images. It can be differentiated, so it can be a loss.
+    """Return the ST-LPIPS distance, 0 for identical images. It is differentiable, so it can be a loss.
 
     Args:
         prediction: (B, 3, H, W), uint8 or float RGB in [0, 1], neither rounded nor clamped.
         target: The same shape.
-        trunk: The network whose features are compared.
-        crop: Pixels left out along each border.
-        y_channel: Must be off: the networks need colour.
+        trunk: Network whose features are compared.
+        crop: Pixels to ignore along each border.
+        y_channel: Must be off, since the networks need colour.
         weights: Folder with `stlpips_alex.safetensors` and `stlpips_vgg.safetensors`, or with the files of
-            the package. Without one, or without the files in it, the installed package is searched.
+            the package. Without one, or if it lacks them, the installed package is used.
 
     Returns:
-        (B,) float32 on the device of the images, NaN where a side is below 64 px after the crop.
+        (B,) float32 on the device of the images, NaN if a side is below 64 px after the crop.
 
     Raises:
         MissingExtra: The package is not installed.
@@ -88,7 +88,7 @@ def stlpips(
 
 
 def _features(images: Tensor, tensors: dict[str, Tensor], trunk: Trunk) -> Iterator[Tensor]:
-    """Yield what each slice of the trunk makes of (B, 3, H, W), of length 1 at each place."""
+    """Yield the output of each slice of the trunk for (B, 3, H, W), normalised to length 1 per position."""
     images = images.float() / (1 if images.is_floating_point() else 255) * 2 - 1
     values = (images - tensors["scaling_layer.shift"]) / tensors["scaling_layer.scale"]
     for number, layers in enumerate(_SLICES[trunk]):
@@ -100,7 +100,7 @@ def _features(images: Tensor, tensors: dict[str, Tensor], trunk: Trunk) -> Itera
 
 
 def find_stlpips(trunk: Trunk, weights: Path | None = None) -> Path:
-    """Return the file of the weights, without reading it or running any code of the package.
+    """Return the file of the weights, without reading it or running code of the package.
 
     Raises:
         MissingExtra: There is neither a folder nor the package.

@@ -1,4 +1,4 @@
-"""The networks, by name, and what can be asked of any of them."""
+"""The networks by name, and what you can ask of any of them."""
 
 import inspect
 import json
@@ -28,12 +28,12 @@ ARCHITECTURES: dict[str, type[SRNetwork]] = {
 
 
 def resolve_args(arch: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Check `args` against the architecture's constructor and fill in its defaults.
+    """Check `args` against the architecture's constructor, and fill in its defaults.
 
-    Values may be of any JSON type that the constructor's annotations allow; lists become tuples.
+    Values may have any JSON type that the constructor's annotations allow. Lists become tuples.
 
     Raises:
-        ConfigError: An unknown architecture or argument, or a value of another type or out of range.
+        ConfigError: An unknown architecture or argument, or a value of a wrong type or out of range.
     """
     if arch not in ARCHITECTURES:
         raise ConfigError(f"unknown architecture `{arch}`", hint=f"known are {', '.join(ARCHITECTURES)}")
@@ -66,20 +66,20 @@ def _check_arg(arch: str, name: str, value: Any) -> Any:
 
 
 def build_network(arch: str, args: Mapping[str, Any]) -> SRNetwork:
-    """Return a freshly initialised network, or raise what `resolve_args` does."""
+    """Return a freshly initialised network. Errors are those of `resolve_args`."""
     resolved = resolve_args(arch, args)
     return ARCHITECTURES[arch](**resolved)
 
 
 def count_parameters(network: torch.nn.Module) -> int:
-    """Return the number of trained values."""
+    """Return the number of trainable values."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_multiply_adds(network: SRNetwork) -> int:
-    """Return the multiply-adds of one pass over a 128x128 image, computed without running it.
+    """Return the multiply-adds of one pass over a 128x128 image, computed without running the network.
 
-    Where the network takes larger images alone, it is one of those.
+    If the network only takes larger images, it is one of the smallest of these.
     """
     counter = FlopCounterMode(display=False)
     network = deepcopy(network).to("meta").eval()

@@ -1,4 +1,4 @@
-"""What every network states about itself, and running one: on any size, or twice."""
+"""What every network declares about itself, and running it on any size or twice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Halo:
-    """An exact view: nothing farther than `px` LQ pixels from an output pixel counts for it."""
+    """An exact receptive field: pixels farther than `px` LQ pixels from an output pixel do not affect it."""
 
     px: int
 
@@ -23,7 +23,7 @@ class Halo:
 
 @dataclass(frozen=True)
 class Margin:
-    """An approximate view: what lies farther than `px` LQ pixels away changes too little to be seen."""
+    """An approximate receptive field: pixels farther than `px` LQ pixels away have no visible effect."""
 
     px: int
 
@@ -33,7 +33,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class Window:
-    """A global view: larger images go in overlapping, blended windows of the trained side, `px` LQ pixels."""
+    """A global receptive field. Larger images are computed in blended windows of `px` LQ pixels."""
 
     px: int
 
@@ -43,14 +43,14 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRule:
-    """Which input sizes a network takes, in px; others are padded."""
+    """Which input sizes a network takes, in px. Other sizes are padded."""
 
     minimum: int = 1  # of the smaller side
     multiple_of: int = 1  # of both sides
     square: bool = False
 
     def fit(self, height: int, width: int) -> tuple[int, int]:
-        """Return the smallest allowed (height, width) that holds the given one."""
+        """Return the smallest allowed (height, width) that covers the given one."""
         # Without a needless `max`, so that a network is exported for sizes that are not known yet.
         if self.square:
             height = width = max(height, width)
@@ -61,7 +61,7 @@ class SizeRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """The facts about a network that tiling, evaluation, training and export ask for."""
+    """Facts about a network, for tiling, evaluation, training and export."""
 
     scale: int
     view: Halo | Margin | Window  # which decides how large images are computed in pieces
@@ -74,19 +74,25 @@ class Traits:
 
     @property
     def face_px(self) -> int | None:
-        """Side of the aligned faces that the network takes, px; None if it takes any image."""
+        """Side in px of the aligned faces that the network takes. None if it takes any image."""
         return self.size.minimum if self.purpose == "aligned-face" else None
 
 
 class SRNetwork(nn.Module):
-    """A network that enlarges (B, 3, h, w) to (B, 3, scale h, scale w), RGB in [0, 1].
+    """Base of all networks: enlarges (B, 3, h, w) to (B, 3, scale h, scale w), RGB in [0, 1].
 
-    The input is fp32; features run in the dtype of the weights, and the result is fp32 again, since
-    half precision near 1 is coarser than a grey level. A constructor takes keyword arguments of JSON types
-    only, all with defaults: they are the schema of `config.json` and of `train --set args.NAME=VALUE`.
-    `limits` holds the allowed values of those that have limits. `aliases` turns the beginnings of other
-    layouts' tensor names, as regular expressions, into those of this one. `memory_format` is that of its
-    weights as it runs.
+    Input and result are fp32, since half precision near 1 is coarser than a grey level. Features have the
+    dtype of the weights.
+
+    A constructor takes keyword arguments of JSON types only, all with defaults. They are the schema of
+    `config.json` and of `train --set args.NAME=VALUE`.
+
+    Attributes:
+        limits: Allowed values of arguments that have limits.
+        aliases: Pairs of a regular expression for the start of another layout's tensor names, and its
+            replacement.
+        memory_format: Memory format of the weights while the network runs.
+        traits: Facts about the network.
     """
 
     limits: ClassVar[Mapping[str, Sequence[Any]]] = {}
@@ -96,12 +102,12 @@ class SRNetwork(nn.Module):
 
     @classmethod
     def infer_args(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Read the constructor's arguments from tensors' names and shapes; None if it is another network."""
+        """Return the constructor's arguments, read from tensor names and shapes. None for another network."""
         raise NotImplementedError
 
 
 class FlipEnsemble(SRNetwork):
-    """The mean of a network's results for an image and for its mirror image, mirrored back."""
+    """Averages a network's results for an image and for its mirror image, mirrored back."""
 
     def __init__(self, network: SRNetwork) -> None:
         super().__init__()
@@ -115,9 +121,9 @@ class FlipEnsemble(SRNetwork):
 
 
 def enlarge(network: SRNetwork, lq: Tensor) -> Tensor:
-    """Run the network on any size, padding to one that it takes and cropping the result.
+    """Run the network on any image size: pad to an allowed size, and crop the result.
 
-    From (B, 3, h, w) fp32 in [0, 1] to (B, 3, scale h, scale w) fp32, not clamped.
+    The input is (B, 3, h, w) fp32 in [0, 1], the result (B, 3, scale h, scale w) fp32, not clamped.
     """
     traits = network.traits
     batch, channels, height, width = lq.shape

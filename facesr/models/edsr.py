@@ -20,13 +20,13 @@ _LARGE_RES_SCALE = 0.1
 
 
 class EDSR(SRNetwork):
-    """Residual blocks under one long skip, then one or two pixel shuffles without activations.
+    """Residual blocks with one long skip connection, then one or two pixel shuffles without activations.
 
     Args:
-        blocks: Residual blocks.
+        blocks: Number of residual blocks.
         features: Channels throughout.
         res_scale: Factor on each block's residual.
-        scale: Enlargement; 4 by two shuffles, 2 and 3 by one.
+        scale: Enlargement. 4 takes two shuffles, 2 and 3 take one.
     """
 
     limits: ClassVar = {"blocks": range(1, 513), "features": range(1, 1025), "scale": (2, 3, 4)}

@@ -1,4 +1,4 @@
-"""FaceUNet, facesr's own network: a wide view of the face at low resolution, for little work."""
+"""FaceUNet, facesr's own network. It sees the whole face at low resolution, at little cost."""
 
 import math
 from itertools import pairwise
@@ -26,19 +26,22 @@ _WINDOW_PX = 128
 
 
 class FaceUNet(SRNetwork):
-    """A U-Net of plain 3x3 residual blocks from half the LQ size down to a sixteenth, without normalisation.
+    """A U-Net of 3x3 residual blocks without normalisation, from half the LQ size to a sixteenth of it.
 
-    The input enters by a pixel unshuffle. Down by 2x2 convolutions of stride 2, up by 1x1 convolutions and
-    pixel shuffles with the skips added. Thin blocks at LQ size join the input again for its detail; their 48
-    channels (at 4x) are shuffled, and the bilinear enlargement is added.
+    The input enters by a pixel unshuffle. The way down uses 2x2 convolutions of stride 2. The way up uses 1x1
+    convolutions and pixel shuffles, and adds the skip connections. Thin blocks at LQ size then combine the
+    result with the input again for its detail. Their 48 channels (at 4x) are pixel-shuffled, and the bilinear
+    enlargement is added.
 
     Args:
-        blocks: Residual blocks at each level, on the way down and on the way up; one more at the first.
-        features: Channels of the first level; deeper ones have up to 1.5 times as many, LQ size half.
+        blocks: Residual blocks at each level, both on the way down and on the way up. The first level has one
+            more.
+        features: Channels of the first level. Deeper levels have up to 1.5 times as many, the LQ size has
+            half.
         detail_blocks: Residual blocks at LQ size.
         scale: Enlargement.
-        noise: Give the thin blocks noise, each channel as much as it learns to want, to make fine detail of.
-            It is new at each step of training, and always the same otherwise.
+        noise: Whether to add noise to the thin blocks, from which they can make fine detail. Each channel
+            learns its strength. The noise is new at each training step, and always the same otherwise.
     """
 
     limits: ClassVar = {
@@ -119,7 +122,7 @@ class FaceUNet(SRNetwork):
         return torch.add(base, F.pixel_shuffle(self.out(out), self.traits.scale))
 
     def _draw(self, features: Tensor) -> Tensor:
-        """Return noise like features, from the pattern by place alone, or drawn anew in training."""
+        """Return noise shaped like features: drawn anew in training, else a fixed pattern of the position."""
         if self.training:
             return torch.randn_like(features)
         rows, columns = (torch.arange(side, device=features.device) for side in features.shape[-2:])
@@ -127,7 +130,7 @@ class FaceUNet(SRNetwork):
 
 
 def _pattern(channels: int) -> Tensor:
-    """Return normal noise, (channels, 128, 128), by hashing places: the same everywhere and for ever."""
+    """Return normal noise, (channels, 128, 128), from hashed positions. It is the same on every machine."""
     value = torch.arange(1, 2 * channels * _PATTERN_PX**2 + 1) * _HASH_STEP
     for shift, factor in _HASH_ROUNDS:  # the bits that a shift brings in from the sign are cleared
         value = (value ^ ((value >> shift) & (2 ** (64 - shift) - 1))) * factor

@@ -45,11 +45,11 @@ _SIGNED = {"GFPGAN", "RestoreFormer", "CodeFormer"}
 
 
 class ForeignNetwork(SRNetwork):
-    """A network of spandrel's, with the facts that it states.
+    """A network from spandrel, with its traits.
 
     Attributes:
         arch: Name of its architecture, such as SwinIR.
-        code_license: Licence of its code, in words. That of weights is another one.
+        code_license: Licence of its code, in words. The weights have their own licence.
     """
 
     memory_format = torch.contiguous_format  # what others' views rely on
@@ -91,8 +91,8 @@ def build_foreign(state: Mapping[str, Tensor]) -> ForeignNetwork:
     """Build the network that tensors belong to.
 
     Raises:
-        FacesrError: None that is known, or one that needs packages that are missing. The message is what was
-            found, without the file.
+        FacesrError: The network is unknown, or it needs packages that are not installed. The message says
+            what was found, without the file.
     """
     some = ", ".join(list(state)[:3])
     found = next((name for key, name in _KEYS.items() if key in state), f"tensors named {some}")
@@ -102,7 +102,7 @@ def build_foreign(state: Mapping[str, Tensor]) -> ForeignNetwork:
 
 
 def _load(state: Mapping[str, Tensor], found: str) -> Any:
-    """Return spandrel's descriptor of a network of which `found` is known."""
+    """Return spandrel's descriptor of a network, of which `found` describes what is known."""
     try:
         import spandrel
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""MSRResNet, the residual network without normalisation that Real-ESRGAN's repository calls so."""
+"""MSRResNet, the residual network without normalisation of Real-ESRGAN's repository."""
 
 import math
 from typing import Any, ClassVar
@@ -17,12 +17,12 @@ _SLOPE = 0.1
 class MSRResNet(SRNetwork):
     """Residual blocks at LQ size, one or two pixel shuffles, and the bilinear enlargement added at the end.
 
-    Parameter names are BasicSR's (`MSRResNet`), so its checkpoints load as they are.
+    Parameter names are BasicSR's (`MSRResNet`), so its checkpoints load unchanged.
 
     Args:
-        blocks: Residual blocks.
+        blocks: Number of residual blocks.
         features: Channels throughout.
-        scale: Enlargement; 4 by two shuffles, 2 and 3 by one.
+        scale: Enlargement. 4 takes two shuffles, 2 and 3 take one.
     """
 
     limits: ClassVar = {"blocks": range(1, 513), "features": range(1, 1025), "scale": (2, 3, 4)}

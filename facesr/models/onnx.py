@@ -1,4 +1,4 @@
-"""Networks as ONNX files (extra `onnx`)."""
+"""Exporting networks to ONNX files (extra `onnx`)."""
 
 import logging
 import warnings
@@ -24,18 +24,18 @@ class _AnySize(nn.Module):
 
 
 def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None = None) -> None:
-    """Write a network as one ONNX file, for any batch and any size.
+    """Write a network as one ONNX file, for any batch size and image size.
 
-    Its input `lq` is (n, 3, h, w) and its output `prediction` (n, 3, scale h, scale w), both fp32 RGB in
-    [0, 1]. It takes an image of any size as a whole, and carries `facts`, such as the licence.
+    The input `lq` is (n, 3, h, w) and the output `prediction` is (n, 3, scale h, scale w), both fp32 RGB in
+    [0, 1]. Images are processed as a whole, without tiles.
 
     Args:
-        network: In fp32 on the CPU.
-        path: The file, written all or nothing.
-        facts: Names and values.
+        network: Network in fp32 on the CPU.
+        path: Path of the file, which is written atomically.
+        facts: Metadata to store in the file, such as the licence.
 
     Raises:
-        MissingExtra: Without the extra `onnx`.
+        MissingExtra: The extra `onnx` is not installed.
         FacesrError: The file cannot be written.
     """
     try:
@@ -65,7 +65,7 @@ def export_onnx(network: SRNetwork, path: Path, *, facts: dict[str, str] | None 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Hold back what the exporter says about packages and deprecations that concern no user."""
+    """Hide the exporter's messages about packages and deprecations, which do not concern users."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Running the end of a network, where images are at their largest, a few rows at a time on the CPU."""
+"""Runs the end of a network, where images are largest, a few rows at a time on the CPU."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ def run_stages(stages: Sequence[Stage], x: Tensor) -> Tensor:
 
 
 def _by_rows(stages: Sequence[Stage], x: Tensor, rows: int) -> Tensor:
-    """Send pieces of `x` through all stages; each keeps the two rows that its next piece begins with."""
+    """Send strips of `x` through all stages. Each stage keeps two rows for the start of its next strip."""
     results = []
     kept: list[Tensor | None] = [None] * len(stages)
     pieces = torch.split(x, rows, dim=2)

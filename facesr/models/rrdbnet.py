@@ -21,13 +21,14 @@ _MARGIN_PX = 48
 
 
 class RRDBNet(SRNetwork):
-    """Residual blocks in residual dense blocks, then twice nearest enlargement and a convolution.
+    """Residual-in-residual dense blocks, then twice a nearest enlargement and a convolution.
 
     At 1x and 2x a pixel unshuffle comes first, so that the body works at a quarter or half of the LQ size.
-    Parameter names are BasicSR's (`RRDBNet`). Checkpoints of ESRGAN and BSRGAN have their own, see `aliases`.
+    Parameter names are BasicSR's (`RRDBNet`). Checkpoints of ESRGAN and BSRGAN use other names, see
+    `aliases`.
 
     Args:
-        blocks: Blocks of three dense blocks.
+        blocks: Number of blocks, of three dense blocks each.
         features: Channels between blocks.
         growth: Channels that each convolution of a dense block adds.
         scale: Enlargement.
@@ -106,7 +107,7 @@ class _Block(nn.Module):
 
 
 class _Dense(nn.Module):
-    """Convolutions that each see the input and what those before them made of it."""
+    """Densely connected convolutions: each sees the input and the outputs of all earlier ones."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()

@@ -20,9 +20,10 @@ class SRVGG(SRNetwork):
     Parameter names are BasicSR's (`SRVGGNetCompact`).
 
     Args:
-        blocks: Convolutions between the first and the last.
+        blocks: Number of convolutions between the first and the last.
         features: Channels throughout.
-        activation: After each convolution but the last. Tensors record only `prelu`, the others have none.
+        activation: Activation after each convolution but the last. Only `prelu` has tensors, so only it can
+            be recognised from a checkpoint.
         scale: Enlargement.
     """
 

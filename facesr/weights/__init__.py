@@ -1,1 +1,1 @@
-"""Weights: finding them, reading and checking them, writing them. Free of torch until `load` is imported."""
+"""Weights: finding, reading, checking and writing them. Free of torch until `load` is imported."""

@@ -11,16 +11,17 @@ from facesr.errors import WeightsError
 def blend(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], share: float, *, missing_as_zero: bool = False
 ) -> dict[str, Tensor]:
-    """Interpolate two state dicts linearly, the deep network interpolation of ESRGAN (Wang et al. 2018).
+    """Interpolate two state dicts linearly, as in ESRGAN's network interpolation (Wang et al. 2018).
 
     Args:
-        first: What counts at a share of 0, exactly.
-        second: What counts at a share of 1, exactly. It has the keys and shapes of `first`.
-        share: Of the second, 0 to 1.
+        first: Result at a share of 0, exactly.
+        second: Result at a share of 1, exactly. It has the keys and shapes of `first`.
+        share: Weight of `second`, 0 to 1.
         missing_as_zero: Whether keys that only `second` has count as 0 in `first`.
 
     Raises:
-        WeightsError: A key that only one of them has, or a tensor of two shapes. The message names no file.
+        WeightsError: A key that only one of them has, or a tensor of different shapes. The message names no
+            file.
     """
     lacking = second.keys() - first.keys()
     if missing_as_zero:

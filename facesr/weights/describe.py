@@ -1,4 +1,4 @@
-"""What a model's weights say of it."""
+"""Facts about a model, read from its weights."""
 
 from facesr.device import DTYPES
 from facesr.models import count_multiply_adds, count_parameters
@@ -13,7 +13,7 @@ def describe(files: WeightFiles) -> ModelFacts:
     """Read, check and build a network, and return its facts.
 
     Raises:
-        WeightsError: As `read_network`.
+        WeightsError: As for `read_network`.
     """
     network, config, _ = read_network(files)
     traits = network.traits

@@ -1,4 +1,4 @@
-"""From what `--model` says to files on disk, without reading them."""
+"""Resolves `--model` to files on disk, without reading them."""
 
 import json
 from contextlib import suppress
@@ -25,7 +25,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Where a model's tensors lie, and its configuration where there is one."""
+    """Paths of a model's tensors, and its configuration if there is one."""
 
     tensors: Path
     config: ModelConfig | None
@@ -42,7 +42,7 @@ class WeightFiles:
 
     @property
     def note(self) -> str:
-        """What is said once about blended weights, else nothing."""
+        """Note about blended weights for the user, empty for others."""
         if not self.ends or self.sharpness:
             return ""
         first, second = (one.name for one in self.ends)
@@ -54,18 +54,18 @@ class WeightFiles:
 
 
 def find_model(model: str, *, blend: str = "", sharpness: float | None = None) -> WeightFiles:
-    """Resolve `--model` with `--blend` or `--sharpness` to the weights that run.
+    """Resolve `--model` with `--blend` or `--sharpness` to weights.
 
     Args:
         model: As for `find_weights`.
-        blend: Empty or `NAME=SHARE`, the name as for `find_weights`.
-        sharpness: From a base, 0, to its sharp sibling, 1. Without it, a model that names a base runs at
-            the sharpness in its configuration, and others as they are.
+        blend: Empty or `NAME=SHARE`, with a name as for `find_weights`.
+        sharpness: Position between a base, 0, and its sharp sibling, 1. By default, a model that names a base
+            uses the sharpness in its configuration. Other models are used as they are.
 
     Raises:
-        ConfigError: A share or a sharpness that is not from 0 to 1, both together, a sharpness for a model
-            without a sharp sibling, or what `find_weights` raises.
-        WeightsError: The base is not there, or what `find_weights` raises.
+        ConfigError: A share or sharpness outside 0 to 1, both together, a sharpness for a model without a
+            sharp sibling, or an error of `find_weights`.
+        WeightsError: The base is missing, or an error of `find_weights`.
     """
     files = find_weights(model)
     if not blend:
@@ -76,7 +76,7 @@ def find_model(model: str, *, blend: str = "", sharpness: float | None = None) -
 
 
 def default_sharpness(files: WeightFiles) -> float | None:
-    """Return the sharpness at which a model runs unless told otherwise, None for one without that choice."""
+    """Return a model's default sharpness. None if it has no sharp sibling."""
     if files.config and files.config.base:
         return files.config.sharpness
     return 0.0 if _sharp_end(files) else None
@@ -104,7 +104,7 @@ def _sharpened(files: WeightFiles, sharpness: float | None) -> WeightFiles:
 
 
 def _sharp_end(files: WeightFiles) -> WeightFiles | None:
-    """Return the weights at a sharpness of 1: these if they name a base, else bundled ones that name them."""
+    """Return the weights at sharpness 1: `files` if it names a base, else its bundled sharp sibling."""
     config = files.config
     if config is None or config.base:
         return files if config else None
@@ -142,12 +142,12 @@ def _blended(files: WeightFiles, blend: str) -> WeightFiles:
 
 
 def find_weights(model: str) -> WeightFiles:
-    """Resolve a bundled name, a weight folder or file, or a repository on the Hub, in this order.
+    """Resolve a bundled name, a weight folder, a weight file, or a repository on the Hub, in this order.
 
     Raises:
-        ConfigError: Nothing by that name.
-        WeightsError: A folder that is not a weight folder, a file of another kind, a repository that cannot
-            be had.
+        ConfigError: Nothing has that name.
+        WeightsError: A folder that is not a weight folder, a file of another kind, or a repository that is
+            not available.
     """
     if model in BUNDLED:
         return _folder(_BUNDLED_DIR / model)
@@ -169,12 +169,12 @@ def find_weights(model: str) -> WeightFiles:
 
 
 def bundled_models() -> list[ModelConfig]:
-    """Return the configurations of all models in the package."""
+    """Return the configurations of all bundled models."""
     return [_config(_BUNDLED_DIR / name) for name in BUNDLED]
 
 
 def cached_models() -> list[ModelConfig]:
-    """Return the configurations of facesr's models in the Hub's cache, by the names that find them there."""
+    """Return the configurations of facesr models in the Hub's cache. Their names work with `--model`."""
     found = []
     for name, folder in cached_folders().items():
         with suppress(WeightsError):  # a model of another library
@@ -184,12 +184,12 @@ def cached_models() -> list[ModelConfig]:
 
 
 def list_weights(model: str) -> list[str]:
-    """Return what a folder holds as names for `find_weights`; anything but such a folder is its own name.
+    """Return the weights in a folder as names for `find_weights`. Anything else is returned as it is.
 
-    Weight files, weight folders, and the best weights of runs are found, in the folder itself.
+    These are the weight files in the folder, and the weight folders and run folders (`best/`) directly in it.
 
     Raises:
-        ConfigError: A folder with none of them.
+        ConfigError: The folder has none of them.
     """
     path = expand_home(Path(model))
     if model in BUNDLED or not (exists(path) and path.is_dir()) or _is_weight_folder(path):
@@ -219,7 +219,7 @@ def _is_weight_folder(path: Path) -> bool:
 
 
 def _weights_near(path: Path) -> str:
-    """Return a hint at the weights of a run folder, where a path is one or lies in one; else nothing."""
+    """Return a hint that points to the weights of a run folder, if a path is one or is inside one."""
     for folder in (path, path.parent, path.parent.parent):
         for found in (folder, folder / "best", folder / "checkpoint.pt", folder / "last" / "checkpoint.pt"):
             if _is_weight_folder(found) or (found.suffix == ".pt" and found.is_file()):

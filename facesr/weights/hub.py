@@ -1,4 +1,4 @@
-"""Weight folders on the Hugging Face Hub: downloaded once, then taken from its cache."""
+"""Weight folders on the Hugging Face Hub. They are downloaded once, then read from its cache."""
 
 import re
 from pathlib import Path
@@ -10,15 +10,15 @@ _REFERENCE = re.compile(r"(?!.*\.\.)(?:hf://)?(?P<repo>\w[\w.-]*/\w[\w.-]*?)(?:@
 
 
 def parse_reference(text: str) -> tuple[str, str | None] | None:
-    """Split `user/repo`, `user/repo@revision` or either with `hf://`; None if it is neither."""
+    """Split `user/repo`, `user/repo@revision` or either with `hf://`. Return None for other texts."""
     match = _REFERENCE.fullmatch(text)
     return (match["repo"], match["revision"]) if match else None
 
 
 def cached_folders() -> dict[str, Path]:
-    """Return the folders of models in the Hub's cache by what names them; none if there is no cache.
+    """Return the model folders in the Hub's cache by name. Empty if there is no cache.
 
-    What `main` stands for is called `user/repo`, other revisions `user/repo@revision`.
+    The revision `main` is named `user/repo`, others `user/repo@revision`.
     """
     import huggingface_hub
     from huggingface_hub import constants, errors
@@ -38,13 +38,13 @@ def cached_folders() -> dict[str, Path]:
 
 
 def download_folder(repo: str, revision: str | None, *, names: tuple[str, ...]) -> Path:
-    """Bring files of a repository into the Hub's cache and return their folder there.
+    """Download files of a repository into the Hub's cache and return their folder there.
 
-    A revision whose files are all in the cache is not asked for again, so a branch such as `main` stays what
+    If all files of a revision are in the cache, the Hub is not contacted. So a branch such as `main` stays as
     it was when it was downloaded.
 
     Raises:
-        WeightsError: No such repository, revision or file, no permission, no network, a broken transfer.
+        WeightsError: No such repository, revision or file, no permission, no network, or a broken transfer.
     """
     import huggingface_hub  # 0.3 s, which only those pay who name a repository
     from huggingface_hub import constants, errors, utils

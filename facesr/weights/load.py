@@ -1,4 +1,4 @@
-"""Weights from a name or a path to a network that is ready to run."""
+"""Loads weights by name or path into a network that is ready to run."""
 
 import hashlib
 from copy import deepcopy
@@ -23,16 +23,16 @@ _RAMP_PX = 64
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its weights, in place and ready for inference.
+    """A network with its weights, ready for inference on its device.
 
     Attributes:
-        network: An `nn.Module`, in evaluation mode, (B, 3, h, w) to (B, 3, scale h, scale w), RGB in [0, 1].
-            The input is fp32, of a size that `network.traits.size` allows; the result is not clamped.
-        config: What its weight folder says; for a bare file only name, architecture and arguments.
-        device: Where it lies.
-        dtype: In which its weights are held.
-        sha256: Of the file of its weights, hexadecimal.
-        notes: What a user is to know, such as why it does not run as was asked for, a few words each.
+        network: An `nn.Module` in evaluation mode, from (B, 3, h, w) to (B, 3, scale h, scale w), RGB in [0,
+            1]. The input is fp32, of a size that `network.traits.size` allows. The result is not clamped.
+        config: Metadata of its weight folder. For a bare file, only name, architecture and arguments.
+        device: Device of the network.
+        dtype: Dtype of its weights.
+        sha256: Hash of its weight file, hexadecimal.
+        notes: Messages for the user, such as why another precision is used, a few words each.
         tf32: Whether fp32 is computed in tf32, on CUDA.
     """
 
@@ -46,7 +46,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """Name of the precision that it computes in, such as float16 or tf32."""
+        """Name of the precision of the computation, such as float16 or tf32."""
         return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
 
 
@@ -57,19 +57,19 @@ def load_model(
     dtype: str = "auto",
     sharpness: float | None = None,
 ) -> Model:
-    """Load a model by bundled name, weight folder, or `.safetensors` or `.pth` file.
+    """Load a model by bundled name, weight folder, `.safetensors` or `.pth` file, or Hub repository.
 
-    Half precision is tried on a small image; a network that it breaks on this device is held in fp32.
+    Half precision is tested on a small image. If it breaks the network on this device, fp32 is used.
 
     Args:
-        name_or_path: As `facesr upscale --model` takes it.
+        name_or_path: Name or path, as for `facesr upscale --model`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         dtype: `auto`, `fp32`, `tf32`, `fp16` or `bf16`.
-        sharpness: As `facesr upscale --sharpness` takes it, for a name or a path; None is the model's own.
+        sharpness: Sharpness from 0 to 1, as for `facesr upscale --sharpness` (default: the model's own).
 
     Raises:
         ConfigError: No such model, or a sharpness that it does not have.
-        WeightsError: Damaged, foreign or tampered weights.
+        WeightsError: Damaged weights, weights of another network, or a wrong sha256.
         DeviceError: The device or the precision is not available, or the device has too little memory.
     """
     files = (
@@ -124,9 +124,10 @@ def _is_usable(network: SRNetwork, device: torch.device) -> bool:
 
 
 def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
-    """Read, check and build a network in fp32 on the CPU, and return it with the sha256 of its file.
+    """Read, check and build a network in fp32 on the CPU. Return it, its configuration and its sha256.
 
-    The sha256 of interpolated weights is that of a line with both files' and the share.
+    The sha256 is that of the weight file. Blended weights have that of a line with both files' sha256 and the
+    share.
     """
     state, sha256 = _read_checked(files)
     found = identify(shapes_of(state))
@@ -135,7 +136,7 @@ def read_network(files: WeightFiles) -> tuple[SRNetwork, ModelConfig, str]:
 
 
 def _read_checked(files: WeightFiles) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors and their sha256."""
+    """Return the tensors and the sha256 of their file."""
     if not files.ends:
         sha256 = _checked_sha256(files)
         return read_state(files.tensors), sha256

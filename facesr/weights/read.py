@@ -1,4 +1,4 @@
-"""Reading tensors from a weight file and telling whose they are."""
+"""Reading tensors from a weight file, and recognising the network that they belong to."""
 
 import pickle
 import re
@@ -37,15 +37,14 @@ _NOT_FINITE = "holds values that are not finite numbers"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a weight file, unwrapped, under the names that it has here.
+    """Read a state dict from a weight file, unwrapped and with facesr's tensor names.
 
-    Known wrappers (`params_ema`, `state_dict`, `net_g` and so on) are opened one in another, and the prefixes
-    of compilers and trainers are taken off. What is beside the tensors is left out. Code in a pickle is never
-    run.
+    Known wrappers (`params_ema`, `state_dict`, `net_g` and so on) are opened, also nested ones. Prefixes of
+    compilers and trainers are removed. Other entries of the file are ignored. Code in a pickle is never run.
 
     Raises:
-        WeightsError: A damaged file, a pickle that holds more than tensors and plain values, no tensors in
-            it, or tensors that promise more than the file holds.
+        WeightsError: A damaged file, a pickle with more than tensors and plain values, no tensors, or a
+            truncated file.
     """
     _check_start(path)
     tree = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
@@ -89,7 +88,7 @@ def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the names of our layout, where they have those of another one."""
+    """Return the tensors with facesr's names, if they use those of another known layout."""
     for network in ARCHITECTURES.values():
         patterns = [(re.compile(old), new) for old, new in network.aliases]
         renamed = {_renamed(key, patterns): tensor for key, tensor in state.items()}
@@ -124,7 +123,7 @@ def _read_safetensors(path: Path) -> Any:
 
 
 class _Inert:
-    """Stands for a NumPy type in a pickle, such as that of a score beside the tensors, and does nothing."""
+    """Stands in for a NumPy type in a pickle, such as a score stored with the tensors, and does nothing."""
 
     def __init__(self, *arguments: object) -> None:
         pass
@@ -170,14 +169,14 @@ def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> Shapes:
-    """Return the shape of every tensor, all that `identify` needs."""
+    """Return the shape of every tensor, which is all that `identify` needs."""
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
 def identify(shapes: Shapes) -> tuple[str, dict[str, Any]] | None:
-    """Return the architecture and its constructor's arguments from names and shapes of tensors.
+    """Return the architecture and its constructor's arguments, recognised by the names and shapes of tensors.
 
-    Arguments that no tensor records are left out. None stands for a network that is not one of facesr's.
+    Arguments that no tensor shows are left out. None means that the network is not one of facesr's.
     """
     for arch, network in ARCHITECTURES.items():
         args = network.infer_args(shapes)
@@ -187,10 +186,10 @@ def identify(shapes: Shapes) -> tuple[str, dict[str, Any]] | None:
 
 
 def check_state(state: Mapping[str, Tensor], expected: Shapes, *, path: Path, arch: str) -> None:
-    """Refuse tensors that do not fit the network, or that are not finite.
+    """Reject tensors that do not fit the network, or that are not finite.
 
     Raises:
-        WeightsError: Names the missing, unexpected, misshapen or broken tensors.
+        WeightsError: The message names the missing, unexpected, misshapen or broken tensors.
     """
     problems = []
     shapes = shapes_of(state)
@@ -210,7 +209,7 @@ def check_state(state: Mapping[str, Tensor], expected: Shapes, *, path: Path, ar
 
 
 def read_license(path: Path) -> str:
-    """Return what the header of a safetensors file says of its licence, empty if nothing."""
+    """Return the licence in the header of a safetensors file, empty without one."""
     if path.suffix.lower() != ".safetensors":
         return ""
     with safe_open(path, framework="pt") as file:
@@ -219,10 +218,10 @@ def read_license(path: Path) -> str:
 
 
 def check_finite(state: Mapping[str, Tensor], *, path: Path) -> None:
-    """Refuse tensors with values that are not finite. Whole numbers, such as counters, may be there.
+    """Reject tensors with values that are not finite. Integers, such as counters, are allowed.
 
     Raises:
-        WeightsError: Names the first such tensor.
+        WeightsError: The message names the first such tensor.
     """
     for key, tensor in state.items():
         if tensor.is_floating_point() and not _is_finite(tensor):

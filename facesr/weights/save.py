@@ -24,8 +24,14 @@ def save_folder(
 ) -> ModelConfig:
     """Write a self-describing weight folder, the same on disk, in the package and on the Hub.
 
-    The configuration comes back as written, with resolved arguments, counts and sha256 filled in. `dtype` is
-    that of the tensors in the file: fp16 halves it, and is read back into fp32.
+    Args:
+        folder: Folder to write.
+        state: Tensors of the network.
+        config: Metadata. Arguments, counts and sha256 are filled in.
+        dtype: Dtype of the tensors in the file. fp16 halves its size, and is read back as fp32.
+
+    Returns:
+        The configuration as written.
 
     Raises:
         WeightsError: The tensors do not fit the architecture.
