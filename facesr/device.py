@@ -1,4 +1,4 @@
-"""Choosing the device and the precision, and knowing when a device has no memory left."""
+"""Choosing the device and the precision, and recognising when memory runs out."""
 
 import re
 import threading
@@ -29,9 +29,12 @@ _switching = threading.RLock()
 
 
 def pick_device(name: str) -> torch.device:
-    """Resolve `auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device that this machine has.
+    """Resolve `auto`, `cpu`, `cuda`, `cuda:N` or `mps` to a device of this machine.
 
-    Each process that torchrun or SLURM started on a node gets a CUDA device of its own, except by `cuda:N`.
+    With `auto` and `cuda`, each process that torchrun or SLURM started on a node gets its own CUDA device.
+
+    Raises:
+        DeviceError: The device is not available.
     """
     if name in {"auto", "cuda"} and torch.cuda.is_available():
         return torch.device("cuda", local_rank() % torch.cuda.device_count())
@@ -55,9 +58,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device, supported: tuple[torch.dtype, ...]) -> torch.dtype:
-    """Resolve `auto`, `fp32`, `tf32`, `fp16` or `bf16` for a network that supports some of them.
+    """Resolve `auto`, `fp32`, `tf32`, `fp16` or `bf16` to a dtype that a network supports.
 
-    Auto is fp32, except on CUDA, where it is the first half precision that the network supports.
+    `auto` is fp32, except on CUDA, where it is the network's first half precision.
     """
     if name == "auto":
         halves = [dtype for dtype in supported if dtype is not torch.float32]
@@ -76,10 +79,10 @@ def pick_dtype(name: str, device: torch.device, supported: tuple[torch.dtype, ..
 
 @contextmanager
 def fp32_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
-    """Compute fp32 convolutions and matrix products on CUDA in fp32, or in tf32: faster, 10 bits of fraction.
+    """Compute fp32 convolutions and matrix products on CUDA in fp32, or in tf32: faster, 10-bit mantissa.
 
-    PyTorch's default is tf32 for convolutions alone. The switches are those of the whole process, so other
-    threads that enter wait, and the switches are put back at the end. Other devices are left alone.
+    PyTorch by default uses tf32 only for convolutions. These settings are global, so other threads wait here,
+    and the settings are restored at the end. On other devices this does nothing.
     """
     if device.type != "cuda":
         yield
@@ -103,7 +106,7 @@ def fp32_arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that a device, or the machine, has no memory left."""
+    """Return whether an error means that the device or the machine has run out of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None

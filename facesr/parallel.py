@@ -1,4 +1,4 @@
-"""Work on many files side by side, with bounded memory."""
+"""Processing many files in parallel, with bounded memory."""
 
 import threading
 import time
@@ -22,14 +22,14 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class Outcome(Generic[Item, Out]):
-    """What became of one item: a value, or the error that stopped it."""
+    """The outcome of one item: a value, or the error that stopped it."""
 
     item: Item
     value: Out | ImageError
 
 
 class StageTimes:
-    """Seconds that cores, or the device, spent in each stage of a run."""
+    """Seconds that the cores, or the device, spent in each stage of a run."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -49,7 +49,7 @@ class StageTimes:
 
     @contextmanager
     def waiting(self, lanes: int) -> Iterator[None]:
-        """Count as `waiting` what of the time inside `lanes` lanes did not spend on the network."""
+        """Count the time inside that `lanes` lanes did not spend on the network as `waiting`."""
         start, before = time.perf_counter(), self.table().get("network", 0.0)
         try:
             yield
@@ -70,9 +70,9 @@ def map_ahead(
     depth: int,
     pixels: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[Outcome[Item, Out]]:
-    """Map in order and ahead of the consumer; an `ImageError` is a result like another.
+    """Map in order, ahead of the consumer. An `ImageError` becomes an outcome and stops nothing else.
 
-    At most `depth` items are ahead, and no more than hold 268 million pixels in memory, but one at least.
+    At most `depth` items are ahead, and together they hold at most 268 million pixels, unless it is only one.
     """
     pending: deque[tuple[Item, Future[Out]]] = deque()
     ahead_px = 0
@@ -99,7 +99,7 @@ def map_ahead(
 
 @dataclass(eq=False)
 class FileInWork:
-    """A decoded file, of which parts may still have to be computed."""
+    """A decoded file, some of whose parts may not be computed yet."""
 
     item: Any  # what was decoded
     whole: Any = None  # what decoding gave
@@ -122,9 +122,9 @@ Parts = Iterator[Outcome[Part, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:
-    """What is done to each file: decode, split into parts, compute them, join the results, encode.
+    """What to do with each file: decode, split into parts, compute them, join the results, encode.
 
-    All but `compute` run on several threads, and may raise an `ImageError` that stops their file alone.
+    All but `compute` run on several threads. They may raise an `ImageError`, which stops only their file.
     """
 
     # From an item, such as a path, to what it holds.
@@ -146,13 +146,13 @@ class Stages:
 def run_files(
     items: Iterable[Item], stages: Stages, *, threads: int, depth: int
 ) -> Generator[Outcome[Item, Any]]:
-    """Run every file through all stages at once, with bounded memory.
+    """Run files through all stages in parallel, with bounded memory.
 
-    Files are decoded ahead of the computation and encoded behind it. Those whose last part is computed first
-    come first. At most `depth` files are decoded ahead, and as many results wait to be encoded.
+    Files are decoded ahead of the computation and encoded behind it, in the order in which their last part is
+    computed. At most `depth` files are decoded ahead, and as many results wait to be encoded.
 
     Yields:
-        For each item what `encode` returned, or the error that stopped it.
+        For each item, what `encode` returned, or the error that stopped it.
     """
 
     def decode(item: Item) -> tuple[Any, Sequence[Any]]:
@@ -216,9 +216,9 @@ def succeeded(
     *,
     path_of: Callable[[Item], Path],
 ) -> Iterator[Out]:
-    """Yield what went well of `run_files`, note the rest in `failed`, and advance the reporter by each.
+    """Yield the successful results of `run_files`, append failures to `failed`, and advance the reporter.
 
-    A failure names the file of `path_of` where its error names none.
+    A failure names the file of its error, else the file that `path_of` returns.
     """
     for outcome in outcomes:
         if isinstance(outcome.value, ImageError):

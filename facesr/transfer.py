@@ -1,4 +1,4 @@
-"""Copies between a device and the CPU that nobody waits for, and the time that a device takes."""
+"""Asynchronous copies between a device and the CPU, and timing of a device."""
 
 import math
 import time
@@ -16,26 +16,26 @@ _PINNED_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """A tensor on the CPU that a device may still be writing, until it reaches `event` if there is one."""
+    """A CPU tensor that a device may still be writing. With an `event`, it is complete at that event."""
 
     tensor: Tensor
     event: "torch.cuda.Event | None" = None
 
     def wait(self) -> Tensor:
-        """Return the tensor once it is complete; what was queued after it is not waited for."""
+        """Return the tensor once it is complete, without waiting for work that was queued later."""
         if self.event is not None:
             self.event.synchronize()
         return self.tensor
 
 
 def host_empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return an empty CPU tensor that `device` can be copied to, while it works unless it is large."""
+    """Return an empty CPU tensor to copy to from `device`. Unless it is large, the copy is asynchronous."""
     pinned = device.type == "cuda" and math.prod(shape) * dtype.itemsize <= _PINNED_BYTES
     return torch.empty(tuple(shape), dtype=dtype, pin_memory=pinned)
 
 
 def send_to_host(source: Tensor, target: Tensor | None = None) -> Arrival:
-    """Begin copying a tensor to the CPU; on CUDA beside the computation, on a stream of its own.
+    """Start to copy a tensor to the CPU. On CUDA this uses a separate stream, in parallel to the computation.
 
     The target is from `host_empty`, or a contiguous part of it.
     """
@@ -58,14 +58,14 @@ def _copy_stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def send_to_device(source: Tensor, device: torch.device) -> Tensor:
-    """Begin copying a CPU tensor to a device; the host does not wait for it unless it is large."""
+    """Start to copy a CPU tensor to a device. Unless it is large, the copy is asynchronous."""
     if device.type == "cuda" and source.nbytes <= _PINNED_BYTES:
         source = source.pin_memory()  # only pinned memory is copied while the device works
     return source.to(device, non_blocking=True)
 
 
 class Stopwatch:
-    """Measures the time that a device takes for what is queued until `stop`, without waiting for it."""
+    """Measures the device's time for the work queued until `stop`, without synchronising."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -76,7 +76,7 @@ class Stopwatch:
         self._end = self._mark()
 
     def seconds(self) -> float:
-        """Return the time between start and stop; waits until the device has passed both."""
+        """Return the time between start and stop. Waits until the device has reached both."""
         if isinstance(self._start, float):
             return float(self._end) - self._start  # type: ignore[arg-type]
         self._end.synchronize()  # type: ignore[union-attr]

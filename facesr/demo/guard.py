@@ -1,4 +1,4 @@
-"""What a request may hold, checked before Gradio reads it."""
+"""Checks requests before Gradio reads them."""
 
 import json
 import os
@@ -16,14 +16,14 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Guard:
-    """An ASGI application that refuses large requests and every file that is not in the folder of the page.
+    """An ASGI application that rejects large requests, and file paths outside the page's folder.
 
-    Gradio downloads a URL that a request gives in place of a file, to whichever component. A page that others
-    can open must not fetch what they ask for.
+    If a request gives a URL instead of a file, Gradio downloads it, for any component. A page that others can
+    open must not do that.
     """
 
     def __init__(self, app: App, *, folder: Path, max_bytes: int) -> None:
-        """Guard `app`, whose uploads lie in `folder` and have at most `max_bytes` for each request."""
+        """Guard `app`. Its uploads are in `folder`, and each request has at most `max_bytes`."""
         self._app, self._folder, self._max_bytes = app, folder, max_bytes
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -36,7 +36,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     async def _checked(self, scope: Message, receive: Receive) -> Receive:
-        """Return what gives the request's body, as far as the request may be answered."""
+        """Return a function that receives the request's body, checked first."""
         path = scope["path"].rstrip("/")
         if served := re.search(r"/file[=/](.*)", path, re.DOTALL):
             self._check_path(served[1], status=403)

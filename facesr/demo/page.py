@@ -1,4 +1,4 @@
-"""The page itself: what a visitor sees, and which function of the service each part calls."""
+"""The page: what a visitor sees, and which function of the service each part calls."""
 
 import html
 from collections.abc import Iterator
@@ -64,12 +64,12 @@ document.addEventListener("keydown", (event) => {
 
 
 def make_theme() -> gr.themes.Base:
-    """Return a theme with the fonts of the visitor's machine, so that none is fetched."""
+    """Return a theme that uses the fonts of the visitor's machine, so that no font is downloaded."""
     return gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
 def make_page(service: Service) -> gr.Blocks:
-    """Return the page, with a queue in which one request at a time uses the model."""
+    """Return the page. Its queue lets one request at a time use the model."""
     turn: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
     page = gr.Blocks(title="facesr", analytics_enabled=False)
     with page:
@@ -214,7 +214,7 @@ def make_page(service: Service) -> gr.Blocks:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Show what goes wrong as a sentence on the page. It is shown as HTML, and names are the visitor's."""
+    """Show errors on the page as one sentence. Gradio shows it as HTML, so file names are escaped."""
     try:
         yield
     except FacesrError as error:

@@ -1,4 +1,4 @@
-"""From an address and a model to a page that answers, until Ctrl-C."""
+"""Loads the model and serves the page until Ctrl-C."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
     """Load the model once, serve the page, and delete all files when Ctrl-C or a signal ends it.
 
     Raises:
-        FacesrError: Unusable weights or device, or an address that cannot be listened on.
+        FacesrError: Unusable weights, an unavailable device, or an address that cannot be used.
     """
     model = load_for(weights, config.runtime)
     with tempfile.TemporaryDirectory(prefix="facesr-demo-", ignore_cleanup_errors=True) as name:
@@ -70,7 +70,7 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
 
 
 def delete_old(folder: Path, age_s: float, *, keep: Collection[Path] = ()) -> None:
-    """Delete what was written into a folder longer ago than `age_s`, and folders that are long empty."""
+    """Delete files and empty folders below a folder that are older than `age_s` seconds."""
     before = time.time() - age_s
     for path in sorted(folder.rglob("*"), reverse=True):  # the content of a folder ahead of it
         with suppress(OSError):  # deleted meanwhile, or a folder that is not empty

@@ -1,4 +1,4 @@
-"""What the page does, without the page: find faces, restore files, keep the results for a while."""
+"""What the page does, independent of Gradio: find faces, restore files, keep the results for a while."""
 
 import hashlib
 import tempfile
@@ -38,7 +38,7 @@ _LOADED = 4  # models of another sharpness
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What a visitor asks for, as `facesr upscale` takes it."""
+    """A visitor's options, as in `facesr upscale`."""
 
     outscale: float | None = None
     background: Literal["model", "bicubic"] = "model"
@@ -48,13 +48,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Restored:
-    """A result.
+    """A result for the page.
 
     Attributes:
-        file: The bytes that `facesr upscale` writes, or a ZIP of several such files.
-        before: The image for the slider, at most 1600 px a side; None for a ZIP.
+        file: The result as `facesr upscale` writes it, or a ZIP of several results.
+        before: The input for the slider, at most 1600 px a side. None for a ZIP.
         after: The result for the slider, of the same size.
-        notes: What happened on the way, a sentence each.
+        notes: Messages for the visitor, one sentence each.
     """
 
     file: Path
@@ -64,7 +64,7 @@ class Restored:
 
 
 class _Notes(Reporter):
-    """Keeps what is to be said to a visitor."""
+    """Collects messages for a visitor."""
 
     def __init__(self) -> None:
         self.all: list[str] = []
@@ -78,8 +78,8 @@ class Service:
 
     Attributes:
         model: Name of the model.
-        outscale: Enlargement by the model.
-        sharpness: Of the model unless a visitor chooses another, None where there is no choice.
+        outscale: Default enlargement.
+        sharpness: Default sharpness. None if the model has no choice of it.
     """
 
     def __init__(self, config: DemoConfig, model: Model, folder: Path) -> None:
@@ -95,9 +95,9 @@ class Service:
         )
 
     def find(self, file: Path) -> list[Array]:
-        """Return the faces that can be chosen, largest first, as (side, side, 3) cut out of an image.
+        """Return the faces that a visitor can choose from, largest first, as square (side, side, 3) crops.
 
-        There are none in an image that one face fills, which is enlarged as a whole.
+        If one face fills the image, it is enlarged as a whole, and there is nothing to choose.
 
         Raises:
             ImageError: The file cannot be read, or is too large.
@@ -123,16 +123,16 @@ class Service:
         chosen: Collection[int] | None = None,
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Restored:
-        """Restore one image, or several into a ZIP, of which broken ones are noted and left out.
+        """Restore one image, or several into a ZIP. Broken ones among several are left out, with a note.
 
         Args:
             files: The images.
-            wish: How.
-            chosen: Numbers, from 1, of the faces of a single image to restore; None for all.
-            progress: Called with how many files are done, and of how many.
+            wish: The visitor's options.
+            chosen: Numbers, from 1, of the faces of a single image to restore. None means all.
+            progress: Called with the numbers of files done and of all files.
 
         Raises:
-            FacesrError: No file, too many or too large ones, or none that can be restored.
+            FacesrError: No file, too many files, too many bytes, or no file that can be restored.
         """
         if not files:
             raise FacesrError("there is no image yet", hint="choose one first")
@@ -192,7 +192,7 @@ class Service:
         )
 
     def _find(self, image: ImageData, *, threshold: float, unless_filled: bool) -> list[Face]:
-        """Find faces once for each image, since that takes seconds. Only the last ones are remembered."""
+        """Find the faces of an image, which takes seconds. Remember them for the last few images."""
         key = hashlib.sha256(image.rgb.data).hexdigest() + str(image.rgb.shape)
         if key not in self._known:
             self._known[key] = find_faces(image, threshold=threshold, unless_filled=unless_filled)
@@ -202,7 +202,7 @@ class Service:
         return self._known[key]
 
     def _new_file(self, name: str) -> Path:
-        """Return the path of a file in a folder of its own."""
+        """Return the path of a file in a new folder."""
         return Path(tempfile.mkdtemp(dir=self._folder)) / name
 
 
@@ -213,7 +213,7 @@ def sentence(error: FacesrError) -> str:
 
 @contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Name a file in errors as the visitor does, without its folder on this machine."""
+    """Give errors the visitor's file name, without the folder on this machine."""
     try:
         yield
     except ImageError as error:
@@ -227,7 +227,7 @@ def _bytes_of(files: Sequence[Path]) -> int:
 
 
 def _free_name(stem: str, suffix: str, taken: Collection[str]) -> str:
-    """Return a file name that is not taken: a.png, a-2.png, and so on."""
+    """Return a file name that is not in use yet: a.png, a-2.png, and so on."""
     names = (f"{stem}{f'-{number}' if number > 1 else ''}{suffix}" for number in count(1))
     return next(name for name in names if name not in taken)
 

@@ -38,7 +38,7 @@ AnyImage = TypeVar("AnyImage", Image.Image, ImageData, Array, Tensor)
 
 @dataclass(frozen=True)
 class _Pieces:
-    """How a stack of images is cut up, so that each pass fits in memory."""
+    """How a stack of images is cut up so that each pass fits in memory."""
 
     at_once: int  # images in one pass, or windows of one image
     tile: int  # images with larger sides, LQ px, are computed in pieces; 0 if none are
@@ -47,25 +47,25 @@ class _Pieces:
 def enlarge_pixels(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Arrival:
-    """Enlarge images of one size, rounding half to even as the metrics do.
+    """Enlarge images of one size. Results are rounded half to even, as in the metrics.
 
     Args:
-        network: In evaluation mode.
-        pixels: (B, h, w, 3), uint8, or int32 for 16 bits, or float32 from 0 to 2**24.
-        device: Where the network lies.
-        tile: Images with sides up to this, LQ px, are taken as a whole; 0 takes any so, None decides by
-            the network. Larger ones are computed in pieces of this side, but by a network with a global view
-            in windows of the size that it was trained on.
+        network: Network in evaluation mode.
+        pixels: (B, h, w, 3), uint8, int32 for 16 bits, or float32 from 0 to 2**24.
+        device: Device of the network.
+        tile: Largest side, in LQ px, to process in one piece. 0 means any size, None lets the network decide.
+            Larger images are computed in tiles of this side. A network with a global view uses windows of its
+            trained size instead.
 
     Returns:
-        (B, scale h, scale w, 3) of the same type; on its way to the CPU if the pixels came from there, else
-        on the device.
+        (B, scale h, scale w, 3) of the same dtype. If the pixels came from the CPU it is being copied there,
+        else it is on the device.
     """
     return _enlarge_in_pieces(network, pixels, device, _first_pieces(network, pixels, device, tile))
 
 
 def _first_pieces(network: SRNetwork, pixels: Tensor, device: torch.device, tile: int | None) -> _Pieces:
-    """Return the largest pieces that may be tried."""
+    """Return the largest pieces to try."""
     side = piece_side(network) if tile is None else tile
     if not side or max(pixels.shape[1:3]) <= side:
         return _Pieces(len(pixels), 0)
@@ -116,10 +116,13 @@ def _enlarge_in_pieces(network: SRNetwork, pixels: Tensor, device: torch.device,
 def enlarge_within_memory(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Arrival:
-    """Enlarge as `enlarge_pixels`; where memory runs out, with half the batch, then in smaller pieces.
+    """Enlarge as `enlarge_pixels` does. If memory runs out, try half the batch, then smaller pieces.
 
-    The smaller pieces are of half the side; for a network with a global view, its windows. What worked is
-    where the next images of this size begin. Where nothing smaller is left, an `ImageError` is raised.
+    Pieces are halved. For a network with a global view, they are its windows. The next images of this size
+    start with what worked.
+
+    Raises:
+        ImageError: Nothing smaller is left to try.
     """
     known = _fitting.setdefault(network, {})
     key = (*pixels.shape[1:3], pixels.dtype, tile)
@@ -157,7 +160,7 @@ def _smaller(network: SRNetwork, pixels: Tensor, device: torch.device, pieces: _
 
 
 def piece_side(network: SRNetwork) -> int:
-    """Return the side of the pieces that a larger image is computed in, LQ px."""
+    """Return the side of the pieces in which larger images are computed, in LQ px."""
     view = network.traits.view
     return view.px if isinstance(view, Window) else _TILE_PX
 
@@ -175,7 +178,7 @@ def _run_rounded(network: SRNetwork, pixels: Tensor) -> Tensor:
 
 
 def start_enlarging(model: Model, images: Sequence[Pixels], *, tile: int | None = None) -> Arrival:
-    """Begin to enlarge (h, w, 3) images of one size and type, uint8 or uint16, for `take` to wait for."""
+    """Start to enlarge (h, w, 3) images of one size and dtype, uint8 or uint16. Pass the result to `take`."""
     stack = np.stack(images)
     pixels = torch.from_numpy(stack.astype(np.int32) if stack.dtype == np.uint16 else stack)
     return _start(model, pixels, tile=tile)
@@ -187,7 +190,7 @@ def _start(model: Model, pixels: Tensor, *, tile: int | None = None) -> Arrival:
 
 
 def take(arrival: Arrival) -> Any:
-    """Wait for what `start_enlarging` began: (B, scale h, scale w, 3) of the images' type."""
+    """Wait for the result of `start_enlarging`: (B, scale h, scale w, 3) of the images' dtype."""
     pixels = arrival.wait().numpy()
     return pixels.astype(np.uint16) if pixels.dtype == np.int32 else pixels
 
@@ -198,17 +201,17 @@ def default_model() -> Model:
 
 
 def upscale_image(image: AnyImage, model: Model | None = None) -> AnyImage:
-    """Enlarge one image, or a batch of them, by the network's scale.
+    """Enlarge one image, or a batch of images, by the network's scale.
 
     Args:
-        image: A Pillow image of any mode, what `read_image` returns, an (h, w, 3) uint8
-            RGB array, or a (B, 3, h, w) float RGB tensor in [0, 1].
-        model: From `facesr.load_model`. Without one, the bundled default is loaded once.
+        image: A Pillow image of any mode, what `read_image` returns, an (h, w, 3) uint8 RGB array, or a (B,
+            3, h, w) float RGB tensor in [0, 1].
+        model: Model from `facesr.load_model`. By default the bundled model, which is loaded once.
 
     Returns:
-        The same kind: a Pillow image (L, LA, RGB, RGBA or I;16, upright, with profile and EXIF in its
-        `info`), an `ImageData`, a (scale h, scale w, 3) uint8 array, or a (B, 3, scale h, scale w) tensor in
-        [0, 1] of the input's dtype and device.
+        The same kind of image as the input. A Pillow image is L, LA, RGB, RGBA or I;16, upright, with profile
+        and EXIF in its `info`. An array is (scale h, scale w, 3) uint8. A tensor is (B, 3, scale h, scale w)
+        in [0, 1], with the dtype and device of the input.
 
     Raises:
         ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.

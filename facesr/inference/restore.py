@@ -1,4 +1,4 @@
-"""Restoring the faces of photographs: what is sent through the network, and how it is put together."""
+"""Restoring the faces of photographs: which parts go through the network, and how they are joined."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ NOT_CHOSEN = "not chosen"
 
 @dataclass(frozen=True)
 class Enlargement:
-    """How much a network enlarges, and what is asked for."""
+    """A network's scale, and the enlargement that the user wants."""
 
     scale: int
     outscale: float
@@ -47,10 +47,11 @@ class Photograph:
 
     Attributes:
         image: The photograph.
-        crops: Faces that are restored by themselves.
-        has_background: Whether a network enlarges the photograph as a whole too.
-        is_whole: Whether it is enlarged as without a search for faces, since one fills it or there was none.
-        left_alone: Faces that are not restored by themselves, and why.
+        crops: Faces that are restored separately.
+        has_background: Whether a network also enlarges the photograph as a whole.
+        is_whole: Whether the photograph is only enlarged as a whole, because one face fills it or faces were
+            not searched for.
+        left_alone: Faces that are not restored separately, each with the reason.
     """
 
     image: ImageData
@@ -61,16 +62,16 @@ class Photograph:
 
     @property
     def parts(self) -> list[ImageData]:
-        """What is sent through the network."""
+        """Images that go through the network."""
         crops = [crop.image for crop in self.crops]
         return [self.image, *crops] if self.has_background else crops
 
     def faces_of(self, results: Sequence[ImageData]) -> Sequence[ImageData]:
-        """Return those of the results for the parts that are faces."""
+        """Return the results that are faces, given the results of all parts."""
         return results[1:] if self.has_background else results
 
     def restricted(self, chosen: Collection[int]) -> "Photograph":
-        """Leave faces alone whose numbers, from 1 in the order of the crops, are not chosen."""
+        """Keep only the faces with the chosen numbers, counted from 1 in the order of the crops."""
         numbered = list(enumerate(self.crops, start=1))
         crops = tuple(crop for number, crop in numbered if number in chosen)
         others = tuple((crop.face, NOT_CHOSEN) for number, crop in numbered if number not in chosen)
@@ -81,7 +82,7 @@ class Photograph:
         return any(why == NOT_CHOSEN for _, why in self.left_alone)
 
     def is_rest(self, part: int) -> bool:
-        """Tell whether a part, by its index, is the rest of a photograph and not a face."""
+        """Return whether the part with this index is the rest of the photograph, not a face."""
         return part == 0 and self.has_background and not self.is_whole
 
 
@@ -95,9 +96,9 @@ def plan_photograph(
     threshold: float = FACE_THRESHOLD,
     find: Callable[..., list[Face]] = find_faces,
 ) -> Photograph:
-    """Find the faces of a photograph and cut those out that are to be restored by themselves.
+    """Find the faces of a photograph and cut out those to restore separately.
 
-    `find` is `find_faces`, or a function like it that remembers what it found.
+    `find` is `find_faces`, or a function like it that caches its results.
     """
     if mode == "off":
         return Photograph(image, is_whole=True)
@@ -125,7 +126,7 @@ def plan_photograph(
 
 
 def put_together(photo: Photograph, results: Sequence[ImageData], size: Enlargement) -> ImageData:
-    """Return the photograph in the size that was asked for, of the network's results for its parts."""
+    """Return the photograph at its final size, made of the network's results for its parts."""
     height, width = size.size(photo.image)
     if photo.has_background:
         whole = results[0] if size.outscale == size.scale else results[0].resized(height, width)
@@ -144,17 +145,17 @@ def restore_faces(
     outscale: float | None = None,
     threshold: float = FACE_THRESHOLD,
 ) -> Photo:
-    """Enlarge a photograph, with each of its faces restored by itself, upright and at the network's size.
+    """Enlarge a photograph, and restore each of its faces separately, upright and at the network's size.
 
     Args:
         image: A Pillow image of any mode, what `read_image` returns, or an (h, w, 3) uint8 RGB array.
-        model: From `facesr.load_model`. Without one, the bundled default is loaded once.
-        outscale: How many times larger the result is, by default the network's scale. At 1 everything but the
+        model: Model from `facesr.load_model`. By default the bundled model, which is loaded once.
+        outscale: How many times larger the result is (default: the network's scale). At 1, everything but the
             faces stays as it is.
         threshold: Smallest score of a face, as for `find_faces`.
 
     Returns:
-        The same kind.
+        The same kind of image as the input.
 
     Raises:
         ImageError: Another type, shape or dtype, a Pillow image that cannot be decoded, or memory runs out.

@@ -1,4 +1,4 @@
-"""A stream of decoded images through networks: those of one size together, several at once on the CPU."""
+"""Runs a stream of decoded images through networks: equal sizes as batches, on the CPU several at once."""
 
 import math
 from collections import deque
@@ -41,7 +41,7 @@ def result_px(results: Sequence[tuple[ImageData, ...]]) -> int:
 
 @dataclass(frozen=True)
 class _Flight(Generic[Item]):
-    """A group of images on its way through every model."""
+    """A group of images that is being computed by every model."""
 
     group: Group[Item]
     images: list[ImageData]
@@ -84,7 +84,7 @@ def _start(
 
 
 def _fitted(pixels: Pixels, model: Model) -> Pixels:
-    """Resize an aligned face for a network that takes those of one size alone; leave all else as it is."""
+    """Resize an aligned face for a network that takes only one size. Other networks get it unchanged."""
     side = model.network.traits.face_px
     if side is None or pixels.shape[:2] == (side, side):
         return pixels
@@ -100,19 +100,21 @@ def enlarge_stream(
     times: StageTimes | None = None,
     choose: Callable[[Item], Sequence[Model]] | None = None,
 ) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
-    """Run models over decoded images, those of equal size together; failures pass through.
+    """Run models over decoded images, in batches of equal size. Failures pass through.
 
-    Every model runs on every image, unless `choose` says which ones run on an item. All lie on one device.
-    One for aligned faces alone gets each image bicubically resized to the size that it takes.
-    The models' notes are told first.
-    Where memory runs out, the batch is halved, then smaller pieces are tried; an image for which nothing
-    helps fails alone.
-    On the CPU, as many small images as there are cores are computed at once, each on one core, which is
-    faster than one after another on all cores; large ones have all cores. An image's size alone decides,
-    since the last bits depend on the number of cores, and so not on the images beside it.
+    Every model runs on every image, unless `choose` returns the models for an item. All models are on one
+    device. A model for aligned faces gets each image resized to its size by bicubic. The models' notes go to
+    `warn` first.
+
+    If memory runs out, the batch is halved, then smaller pieces are tried. An image that still does not fit
+    fails alone.
+
+    On the CPU, small images are computed side by side, each on one core, which is faster than one after
+    another on all cores. Large images use all cores. Only an image's own size decides this. The last bits of
+    a result depend on the number of cores, and must not depend on other images.
 
     Yields:
-        One result a model, in their order, for each image.
+        For each image, one result of each model, in their order.
     """
     times = times or StageTimes()
     chosen = choose or (lambda item: models)
@@ -129,7 +131,7 @@ def enlarge_stream(
         return start(group).result()
 
     def land(left: int = 0) -> Iterator[Outcome[Item, tuple[ImageData, ...]]]:
-        """Wait for all that are in flight but so many."""
+        """Yield finished results until only `left` groups are in flight."""
         while len(in_flight) > left:
             yield from in_flight.popleft().result()
 
@@ -155,7 +157,7 @@ def enlarge_stream(
 
 @contextmanager
 def _lane_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that may set how many cores PyTorch uses in them, without lasting effect on others."""
+    """Yield an executor whose threads may set PyTorch's number of cores. Restore the setting afterwards."""
     threads = torch.get_num_threads()
     executor = ThreadPoolExecutor(count)
     try:
@@ -172,7 +174,7 @@ def batch_size(runtime: RuntimeConfig, device: torch.device) -> int:
 
 
 def read_ahead(batch: int, threads: int) -> int:
-    """Return how many files to decode ahead, so that neither a batch nor a thread waits for one."""
+    """Return how many files to decode ahead, so that neither a batch nor a thread has to wait."""
     return 2 * max(batch, threads) + 2
 
 
@@ -182,9 +184,9 @@ def _equal_sizes(
     batch: int,
     chosen: Callable[[Item], Sequence[Model]] = lambda item: (),
 ) -> Iterator[Group[Item]]:
-    """Gather small images of one size, for the same models, into lists of `batch`.
+    """Group small images of one size, for the same models, into lists of `batch`.
 
-    At most twice that many are held back.
+    It holds back at most twice that many.
     """
     waiting: dict[tuple[object, ...], Group[Item]] = {}
     for outcome in pictures:

@@ -1,4 +1,4 @@
-"""Enlarging an image piece by piece, so that memory depends on the piece and not on the image."""
+"""Enlarging an image in pieces, so that memory depends on the piece, not on the image."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,10 +14,10 @@ _OVERLAP = 0.25
 def plan_pieces(length: int, *, tile: int, margin: int) -> Iterator[tuple[slice, slice]]:
     """Cover an axis with pieces of at most `tile` px, each in a window with a margin around it.
 
-    A window ends where the image does, so that the network pads there as it would for the whole image.
+    A window ends where the image ends, so that the network pads there as it does for the whole image.
 
     Yields:
-        The window, and what is kept of it, both from the start of the image.
+        The window, and the part of it to keep, both relative to the start of the image.
     """
     for start in range(0, length, tile):
         stop = min(start + tile, length)
@@ -27,17 +27,17 @@ def plan_pieces(length: int, *, tile: int, margin: int) -> Iterator[tuple[slice,
 def enlarge_by_tiles(
     run: Callable[[Tensor], Tensor], pixels: Tensor, *, tile: int, margin: int, scale: int
 ) -> Iterator[Tensor]:
-    """Enlarge (h, w, 3) by tiles of a side and a margin around it, both in LQ px.
+    """Enlarge (h, w, 3) in tiles of side `tile` with a margin around each, both in LQ px.
 
-    With a margin as wide as the network sees, the result is that of the whole image. The network `run` takes
-    (1, h, w, 3) to (1, scale h, scale w, 3) of any type, on the same device.
+    If the margin covers the network's receptive field, the result equals that of the whole image. `run` is
+    the network, from (1, h, w, 3) to (1, scale h, scale w, 3) of any dtype, on the same device.
 
     Yields:
-        Bands of the result from top to bottom, (rows, scale w, 3), of the type that `run` returns.
+        Bands of the result from top to bottom, (rows, scale w, 3), of the dtype that `run` returns.
     """
 
     def inside(window: slice, core: slice) -> slice:
-        """Return where the core lies in the enlarged window."""
+        """Return the position of the core in the enlarged window."""
         return slice(scale * (core.start - window.start), scale * (core.stop - window.start))
 
     height, width = pixels.shape[:2]
@@ -59,13 +59,14 @@ def enlarge_by_windows(
     peak: int = 255,
     at_once: int = 1,
 ) -> Iterator[Tensor]:
-    """Enlarge (h, w, 3) whole numbers up to `peak` by windows of a side in LQ px, blended where they overlap.
+    """Enlarge (h, w, 3) integers up to `peak` in windows, blended where they overlap.
 
-    The network `run` takes (B, h, w, 3) to (B, scale h, scale w, 3) float in the same range, on the same
-    device, with up to `at_once` windows of one row. The side is the one that it knows.
+    `window` is the side of the windows in LQ px, the one that the network was trained on. `run` is the
+    network, from (B, h, w, 3) to (B, scale h, scale w, 3) float in the same range, on the same device. It
+    gets up to `at_once` windows of one row.
 
     Yields:
-        Bands of the result from top to bottom, (rows, scale w, 3), of the type of `pixels`.
+        Bands of the result from top to bottom, (rows, scale w, 3), of the dtype of `pixels`.
     """
     height, width = pixels.shape[:2]
     rows, columns = starts(height, window), starts(width, window)
@@ -89,12 +90,12 @@ def enlarge_by_windows(
 
 
 def overlap_of(window: int) -> int:
-    """Return the pixels that neighbouring windows share at least."""
+    """Return the smallest overlap of neighbouring windows in pixels."""
     return max(1, int(window * _OVERLAP))
 
 
 def starts(length: int, window: int) -> list[int]:
-    """Spread windows evenly so that they cover a length and overlap by `overlap_of` at least."""
+    """Return the starts of windows that cover a length evenly and overlap by at least `overlap_of`."""
     if length <= window:
         return [0]
     count = -(-(length - window) // (window - overlap_of(window))) + 1
@@ -102,9 +103,9 @@ def starts(length: int, window: int) -> list[int]:
 
 
 def _shares(offsets: Sequence[int], length: int, window: int, scale: int) -> Tensor:
-    """Return how much each window counts along an axis, (windows, side); at each pixel the sum is 1.
+    """Return the weight of each window along an axis, (windows, side). At each pixel they sum to 1.
 
-    Towards its neighbours a window's share falls over the part that it shares with them.
+    A window's weight falls linearly towards its neighbours over the pixels that it shares with them.
     """
     side, overlap = min(window, length) * scale, overlap_of(window) * scale
     position = torch.arange(side) + 0.5

@@ -1,4 +1,4 @@
-"""Enlarging files: read, enlarge, bring to the final size, write."""
+"""Enlarging files: read, enlarge, resize to the final size, write."""
 
 import io
 import time
@@ -47,15 +47,15 @@ def upscale_files(
 ) -> UpscaleResult:
     """Enlarge every job's source into its target.
 
-    A file that cannot be read or written is noted in the result, and the others are done. A target that notes
-    that it was enlarged as a whole is kept where that is how it would be made.
+    A file that cannot be read or written is listed in the result, and the others are processed. If a target's
+    note says that it was enlarged as a whole, and it would be again, it is kept.
 
     Args:
         config: The options.
-        jobs: What to do.
-        weights: Of the model for faces, and for the rest of photographs unless there is another.
+        jobs: Sources and targets.
+        weights: Weights of the model for faces. Without `rest`, it also enlarges the rest of photographs.
         reporter: Receives the progress.
-        rest: Weights of another model for the rest, of the same scale.
+        rest: Weights of another model for the rest of photographs, of the same scale.
     """
     models = load_models(config, weights, rest)
     size = _enlargement(config, models[0])
@@ -151,7 +151,7 @@ class _Made:
 
 
 def load_models(config: UpscaleConfig, weights: WeightFiles, rest: WeightFiles | None) -> list[Model]:
-    """Return the model for faces, and that for the rest of photographs if it is another one."""
+    """Return the model for faces and, if it is another one, the model for the rest of photographs."""
     return [load_for(files, config.runtime) for files in (weights, rest) if files]
 
 
@@ -160,7 +160,7 @@ def _models_for(photo: Photograph, part: int, models: Sequence[Model]) -> Sequen
 
 
 def _write(job: Job, made: _Made, config: UpscaleConfig) -> None:
-    """Write the faces and then the result, so that where the result is, they are."""
+    """Write the faces before the result. If the result exists, so do its faces."""
     assert made.image is not None
     if job.faces:
         for number, (crop, face) in enumerate(zip(made.photo.crops, made.faces, strict=True), start=1):
@@ -209,14 +209,14 @@ def _plan(
 
 
 def _found(file: Path, photo: Photograph) -> Iterator[FoundFace]:
-    """Yield the faces of a photograph, those first that were restored."""
+    """Yield the faces of a photograph, the restored ones first."""
     for face, why in (*((crop.face, "") for crop in photo.crops), *photo.left_alone):
         points = tuple((float(x), float(y)) for x, y in face.points)
         yield FoundFace(file, face.box, points, face.score, face.width, why)
 
 
 def _expected_pixels(job: Job) -> int:
-    """Guess from a file's size how many pixels it holds: photographs have 2 bits each or more."""
+    """Estimate the number of pixels from a file's size. Photographs have at least 2 bits a pixel."""
     try:
         return 4 * job.source.path.stat().st_size
     except OSError:
@@ -229,7 +229,7 @@ class Enlarged:
 
     Attributes:
         content: The encoded result.
-        suffix: Of its format, such as `.png`.
+        suffix: Suffix of its format, such as `.png`.
         before: The decoded input.
         after: The result's pixels.
         result: How it was made.
@@ -256,13 +256,13 @@ def upscale_bytes(
     Args:
         config: The options.
         content: The encoded image.
-        models: From `load_models`.
-        reporter: Receives what is lost.
+        models: Models from `load_models`.
+        reporter: Receives notes about what is lost.
         chosen: Numbers of the faces to restore, from 1, largest first. None restores all.
         find: As for `plan_photograph`.
 
     Raises:
-        ImageError: Not an image, one that is too large, or a result that its format cannot hold.
+        ImageError: Not an image, an image that is too large, or a result that its format cannot store.
     """
     start = time.perf_counter()
     image = read_image(io.BytesIO(content), max_pixels=config.max_pixels, truncated=config.truncated)
@@ -304,9 +304,9 @@ def upscale_bytes(
 
 
 def check_result(image: ImageData, target: Path, size: Enlargement, *, max_pixels: int) -> list[str]:
-    """Refuse, before the network runs, a result that is too large or its format cannot hold.
+    """Reject, before the network runs, a result that is too large or that its format cannot store.
 
-    Otherwise say what is lost. `max_pixels` is the limit for inputs.
+    Otherwise return what the format loses. `max_pixels` is the limit for inputs.
     """
     height, width = size.size(image)
     check_writable(target, height=height, width=width)
