@@ -1,1 +1,1 @@
-"""Scores of restored images, and the pages and sheets that show them."""
+"""Scores of restored images, and the HTML reports and contact sheets that show them."""

@@ -1,4 +1,4 @@
-"""A contact sheet: some images beside several degraded versions, their parameters underneath."""
+"""A contact sheet: some images next to several degraded versions, with their parameters below."""
 
 from pathlib import Path
 from random import Random
@@ -23,7 +23,7 @@ _LINES = 11
 
 
 def write_preview(config: DegradeConfig, paths: list[Path], target: Path) -> None:
-    """Write a PNG sheet with up to four images, chosen by the seed, and five draws of each.
+    """Write a PNG sheet with up to four images, chosen by the seed, and five degraded versions of each.
 
     Raises:
         ImageError: None of the images can be read, or the sheet cannot be written.
@@ -64,7 +64,7 @@ def _place(sheet: Image.Image, left: int, top: int, image: Image.Image, lines: l
 
 
 def describe(params: dict[str, Any]) -> str:
-    """Say in a short line what a step drew, such as `jpeg_1: quality 63.2`."""
+    """Return a short line with a step's parameters, such as `jpeg_1: quality 63.2`."""
     words = []
     for key, value in params.items():
         if key in {"step", "type", "seed", "of"} or value is False:

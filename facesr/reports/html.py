@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file, complete in itself, that shows every image."""
+"""The HTML report of an evaluation: one self-contained file that shows every image."""
 
 import base64
 import io
@@ -35,7 +35,7 @@ _BINS = 24
 
 
 class Report:
-    """Collects a card for each image in a temporary file, so that memory does not grow with their number."""
+    """Collects one card per image in a temporary file, so that memory does not grow with the images."""
 
     def __init__(self, path: Path, methods: Sequence[str], ranking: str = "psnr") -> None:
         self.path = path
@@ -55,7 +55,7 @@ class Report:
     def card(
         self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array | None
     ) -> str:
-        """Return the HTML of one image and its results. May be called from several threads."""
+        """Return the HTML of one image and its results. Several threads may call it at once."""
         layers: dict[str, Array] = {} if lq is None else {"LQ": lq}
         layers |= dict(zip(self.methods, results, strict=True))
         subject = results[self.methods.index(self.subject)]
@@ -76,14 +76,14 @@ class Report:
         )
 
     def add(self, card: str) -> None:
-        """Append a card; an error, such as that of a full disk, is raised by `finish`."""
+        """Append a card. An error, such as a full disk, is raised later by `finish`."""
         try:
             self._cards.write(card.encode(errors="replace"))
         except OSError as error:
             self._lost = error
 
     def finish(self, result: EvalResult) -> None:
-        """Write the file, or raise the OSError of a card that could not be kept."""
+        """Write the file. Raise the OSError of a card that could not be stored."""
         before, after = self._page(result).split("@CARDS@")
 
         def write(stream: BinaryIO) -> None:
@@ -182,7 +182,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def histogram(values: Sequence[float]) -> str:
-    """Return a histogram as SVG, with zero marked where it lies inside."""
+    """Return a histogram as SVG. Zero is marked if it is inside the range."""
     if not values:
         return "<p>No finite values.</p>"
     width, height, base = 640, 170, 140

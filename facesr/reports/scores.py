@@ -1,4 +1,4 @@
-"""What an evaluation finds, as a Python object, a table, CSV and JSON (free of torch)."""
+"""Results of an evaluation, as a Python object, a table, CSV and JSON. Free of torch."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ SUMMARY_COLUMNS = ("", "metric", "mean", "95 % interval", "median", "deviation")
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """The files of one image to score: `sr` is restored already, and without it `lq` will be."""
+    """Files of one image to score. `sr` is already restored. Without it, `lq` is restored first."""
 
     name: str  # without extension, or path below the folder where names occur twice
     lq: Path | None
@@ -43,7 +43,7 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class Method:
-    """A way of restoring, and where its numbers come from; a folder of images has only name and source."""
+    """A restoration method, and what produced its results. A folder of images has only name and source."""
 
     name: str
     source: str = ""  # path of the weights or of the folder, empty for bicubic
@@ -54,7 +54,7 @@ class Method:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Scores of one image, method to metric to value: infinite for identical images, NaN where missing."""
+    """Scores of one image, method to metric to value. Infinite for identical images, NaN if missing."""
 
     file: str  # the name of its pair
     scores: dict[str, dict[str, float]]
@@ -63,9 +63,9 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Summary:
-    """Statistics of one metric over images, None where they are not finite.
+    """Statistics of one metric over images, None if they are not finite.
 
-    A metric of the whole set has its value as the mean, and none of the others.
+    A metric of the whole set has its value as the mean, and no other statistics.
     """
 
     mean: float | None
@@ -77,7 +77,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two methods in the ranking metric, image by image, first minus second."""
+    """Difference of two methods in the ranking metric, image by image, first minus second."""
 
     first: str
     second: str
@@ -86,16 +86,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
         protocol: What was compared.
         metrics: Name to unit, direction and kind of each metric.
-        methods: Bicubic first where there are LQ images, then models or the folder.
+        methods: Bicubic first if there are LQ images, then models or the folder.
         summaries: Method to metric to statistics.
-        ranking: The metric of differences and of the worst files: PSNR, NIQE without ground truth.
-        hq: No-reference metric to statistics of the ground truth, empty without such a metric.
-        differences: Differences in it: each method minus bicubic, and models with each other.
+        ranking: Metric of `differences` and `worst`: PSNR, or NIQE without ground truth.
+        hq: No-reference metric to statistics of the ground truth. Empty without such a metric.
+        differences: Each method minus bicubic, and models compared with each other.
         worst: Up to ten files with the worst values of the first method that is not bicubic.
         images: Scores of each image, in the order of the files.
         failed: Files that could not be scored, and results that could not be written.
@@ -116,12 +116,12 @@ class EvalResult:
 
     @property
     def has_hq(self) -> bool:
-        """Whether there is a ground truth."""
+        """Whether there is ground truth."""
         return self.ranking == RANKING_METRIC
 
     @property
     def subject(self) -> str:
-        """The method that the worst files and the report are about."""
+        """Method that the worst files and the report are about."""
         return next(method.name for method in self.methods if method.name != BICUBIC)
 
 
@@ -134,9 +134,9 @@ def summarise_scores(
     failed: Iterable[Failure],
     written: Iterable[Path],
 ) -> EvalResult:
-    """Put the scores of at least one image together with their statistics.
+    """Return the scores of at least one image with their statistics.
 
-    `metrics` are those of `config`; `set_scores` holds method to metric to value for those of a whole set.
+    `metrics` are those of `config`. `set_scores` is method to metric to value, for metrics of a whole set.
     """
     methods, images, ranking = tuple(methods), tuple(images), config.ranking
 
@@ -179,7 +179,7 @@ def summarise_scores(
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Summarise values, with an interval from 10,000 resamples with a fixed seed."""
+    """Summarise values, with a confidence interval from 10,000 bootstrap resamples with a fixed seed."""
     import numpy as np  # 0.1 s, which --help need not pay
 
     table = np.asarray(values, dtype=np.float64)
@@ -195,7 +195,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def explain_missing(result: EvalResult) -> list[str]:
-    """Say how many values are missing, and why, in one line for the metrics of which that is the same."""
+    """Return how many values are missing and why. Metrics with the same reason share one line."""
     labels: dict[str, list[str]] = {}
     for name, metric in result.metrics.items():
         if metric.kind == "set":
@@ -210,7 +210,7 @@ def explain_missing(result: EvalResult) -> list[str]:
 
 
 def explain_directions(result: EvalResult) -> list[str]:
-    """Say which values are better, with the metrics and units of which that is so."""
+    """Return which values are better, with the metrics and units for each direction."""
     titles: dict[str, list[str]] = {}
     for metric in result.metrics.values():
         titles.setdefault(metric.better, []).append(metric.title)
@@ -244,7 +244,7 @@ def _cells(summary: Summary, metric: "Metric", *, sign: str = "") -> tuple[str, 
 
 
 def write_csv(path: Path, result: EvalResult) -> None:
-    """Write a table of one line an image and one column for each method and metric of single images."""
+    """Write a CSV table: one row for each image, one column for each method and metric of single images."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     metrics = [name for name, metric in result.metrics.items() if metric.kind != "set"]
@@ -258,7 +258,7 @@ def write_csv(path: Path, result: EvalResult) -> None:
 
 
 def json_document(result: EvalResult) -> dict[str, Any]:
-    """Return the result as JSON takes it: no infinities, identical images marked."""
+    """Return the result as JSON allows it: no infinities, identical images marked."""
     images = [
         {
             "file": image.file,
@@ -283,13 +283,13 @@ def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def misfit(name: str, scale: int, *, expected: int) -> str:
-    """Say why a model cannot be scored on pairs of another enlargement; nothing if it can. 0 is unknown."""
+    """Return why a model cannot be scored on pairs of another scale, empty if it can. Scale 0 is unknown."""
     if scale and expected and scale != expected:
         return f"{name} enlarges {scale} times, but the HQ images are {expected} times as large as LQ"
     return ""
 
 
 def refuse_all(reasons: Sequence[str]) -> NoReturn:
-    """Raise an error for models of which none can be scored."""
+    """Raise an error when no model can be scored."""
     hint = "give pairs of its scale with `--hq` and `--lq`, or leave the model out"
     raise ConfigError(shorten(reasons), hint=hint)

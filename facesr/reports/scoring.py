@@ -44,15 +44,15 @@ def score_files(
     *,
     scale: int,
 ) -> EvalResult:
-    """Score all methods on all pairs, and write what the options ask for.
+    """Score all methods on all pairs, and write the outputs that the options ask for.
 
     Args:
         config: Options of the evaluation.
-        reporter: Listener for progress and warnings.
+        reporter: Receives progress and warnings.
         pairs: Files to score.
         methods: Bicubic if there are LQ images, then the models or the folder.
         files: Weights of the models, in the order of `methods`.
-        folders: Method to folder for its images, empty if they are not saved.
+        folders: Method to the folder for its images. Empty if they are not saved.
         scale: How many times larger the HQ images are, 0 if unknown.
     """
     first = len(methods) - len(files)
@@ -84,7 +84,7 @@ def score_files(
 
 
 def _usable(config: EvalConfig, reporter: Reporter) -> tuple[MetricChoice, ...]:
-    """Return the metrics without those whose weights are not installed, which are reported."""
+    """Return the metrics whose weights are installed, and warn about the others."""
     missing = set()
     for name in config.metric:
         find = METRICS[name].find_weights
@@ -209,13 +209,13 @@ def _score_pairs(
 
 
 def _as_they_are(images: Parts) -> Parts:
-    """Take images as results, one method's, for what `enlarge_stream` makes of LQ images."""
+    """Use images as the results of one method. This replaces `enlarge_stream` for images already restored."""
     for one in images:
         yield one if isinstance(one.value, ImageError) else Outcome(one.item, (one.value,))
 
 
 def _with_file(result: EvalResult, path: Path, write: Callable[[EvalResult], None]) -> EvalResult:
-    """Write a file about a result, and note in the result whether that went well."""
+    """Write a file about a result, and record in the result whether that succeeded."""
     try:
         write(result)
     except OSError as error:

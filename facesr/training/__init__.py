@@ -1,1 +1,1 @@
-"""Training: the loop, what it lowers, what moves the weights, and what a run leaves."""
+"""Training: the loop, the losses, the optimisers, and the files of a run."""

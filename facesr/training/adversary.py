@@ -1,4 +1,4 @@
-"""The opponent of a network: a discriminator that learns beside it, and its verdict as a loss."""
+"""Adversarial training: a discriminator that learns alongside the network, and its verdict as a loss."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from facesr.training.discriminators import DISCRIMINATORS
 
 
 class Adversary:
-    """Tells results from HQ of the same places (relativistic, Jolicoeur-Martineau 2019), and learns to."""
+    """A discriminator that learns to tell results from their HQ (relativistic, Jolicoeur-Martineau 2019)."""
 
     def __init__(self, config: DiscriminatorConfig, device: torch.device) -> None:
         self.network: nn.Module = DISCRIMINATORS[config.kind](features=config.features).to(device).train()
@@ -24,11 +24,11 @@ class Adversary:
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, betas=config.betas)
 
     def loss(self, result: Tensor, hq: Tensor) -> Tensor:
-        """Return how far results look less real than HQ, ln 2 where they look as real."""
+        """Return how much less real results look than HQ. It is ln 2 if they look equally real."""
         return self._compare(hq, result, learning=False)
 
     def learn(self, result: Tensor, hq: Tensor) -> Tensor:
-        """Move the discriminator's weights once, and return its loss, ln 2 where it sees no difference."""
+        """Take one optimiser step of the discriminator. Return its loss, ln 2 if it sees no difference."""
         loss = self._compare(result.detach(), hq, learning=True)
         gradients = torch.autograd.grad(loss, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
@@ -40,7 +40,7 @@ class Adversary:
         return loss.detach()
 
     def _compare(self, low: Tensor, high: Tensor, *, learning: bool) -> Tensor:
-        """Return the mean of softplus of the scores of `low` less those of `high`."""
+        """Return the mean of softplus(score of `low` - score of `high`)."""
         self.network.requires_grad_(learning)
         both = self.network(torch.cat([low, high]))
         losses = [F.softplus(torch.sub(*scores.float().chunk(2))).mean() for scores in both]

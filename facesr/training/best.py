@@ -1,4 +1,4 @@
-"""The best weights of a run: by which metric they are chosen, and what is written of them."""
+"""The best weights of a run: which metric chooses them, and how they are written."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,14 +21,14 @@ Best = dict[str, Any]
 
 
 def chosen_by(best: Best) -> str:
-    """Return the metric by which the best was chosen: the one that is there beside PSNR, or PSNR."""
+    """Return the metric that chose the best weights: the one stored in addition to PSNR, else PSNR."""
     return next(iter(best.keys() - {"step", "psnr", "weights"}), "psnr")
 
 
 def choose_best(scores: Mapping[str, Table], best: Best, *, by: str, step: int) -> Best:
-    """Return the best of the validations so far: `best` itself, unless this one is better.
+    """Return the best validation so far: this one if it is better, else `best`.
 
-    Scores are by kind of weights and then by set. A best by another metric counts for nothing.
+    `scores` is kind of weights to validation set to scores. A `best` chosen by another metric is ignored.
     """
     merit = METRICS[by].merit
     means = {
@@ -50,7 +50,7 @@ def write_best(
     *,
     patch_px: int,
 ) -> None:
-    """Write `best/`, a weight folder with its card; `patch_px` is in LQ pixels."""
+    """Write `best/`, a weight folder with its model card. `patch_px` is in LQ pixels."""
     counts = {one.name: len(one.lq) for one in validator.sets}
     bicubic = validator.bicubic
     base, base_sha256 = _base_of(config)
@@ -95,7 +95,7 @@ def _base_of(config: TrainConfig) -> tuple[str, str]:
 
 
 def _describe(losses: Mapping[Any, LossConfig]) -> str:
-    """Return a sum of losses in words, such as `l1 + 0.1 psnr`."""
+    """Return a sum of losses as text, such as `l1 + 0.1 psnr`."""
     return " + ".join(
         f"{name} by a share of {one.share:g}" if one.share
         else name if one.weight == 1

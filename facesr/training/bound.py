@@ -1,4 +1,4 @@
-"""What bounds the speed of a run: reading images, degrading them, or the network."""
+"""The bottleneck of a run: reading images, degrading them, or the network."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ _HINTS = {
 
 
 class Bound:
-    """Says once, after a few steps, what bounds the speed."""
+    """Reports the bottleneck once, after a few steps."""
 
     def __init__(self, say: Callable[[str], None], *, resident: bool) -> None:
         self._say = say
@@ -25,7 +25,7 @@ class Bound:
         self._seconds = self._waited = self._reading = self._degrading = 0.0
 
     def add(self, batch: Batch, *, seconds: float, waited: float) -> None:
-        """Take in a step: how long it took in all, and how long it waited for its batch."""
+        """Record a step: its total time, and the time it waited for its batch."""
         self._steps += 1
         if not _SKIPPED < self._steps <= _SKIPPED + _MEASURED:
             return

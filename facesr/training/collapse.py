@@ -1,4 +1,4 @@
-"""Signs that training against an adversary has failed, from which more steps do not recover."""
+"""Detects signs that adversarial training has failed in a way that more steps do not repair."""
 
 import math
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ GRIDS = ("grid_4", "grid_8")
 
 
 class CollapseWatch:
-    """Looks at each step's losses and at each validation's scores, and raises `RunError` at such a sign."""
+    """Checks each step's losses and each validation's scores. Raises `RunError` at such a sign."""
 
     def __init__(self) -> None:
         self._blind = 0  # steps in a row
 
     def see_step(self, losses: Mapping[str, float]) -> None:
-        """Take in the losses of a step by name. Without a discriminator nothing happens."""
+        """Check the losses of a step, by name. Without a discriminator this does nothing."""
         loss = losses.get("discriminator", 0.0)
         self._blind = self._blind + 1 if abs(loss - math.log(2)) < _NEAR else 0
         if self._blind >= _STEPS:
@@ -31,7 +31,7 @@ class CollapseWatch:
             )
 
     def see_validation(self, scores: Mapping[str, Scores]) -> None:
-        """Take in mean scores by validation set, among them those named in `GRIDS`."""
+        """Check mean scores by validation set. They must include the metrics in `GRIDS`."""
         for dataset, row in scores.items():
             for name in GRIDS:
                 if row[name] > _GRID_DB:  # not if it is not a number, as for small images

@@ -1,4 +1,4 @@
-"""Pictures of a run: `curve.png` (extra `plot`) and TensorBoard events (extra `tensorboard`)."""
+"""Plots of a run: `curve.png` (extra `plot`) and TensorBoard events (extra `tensorboard`)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,7 @@ from facesr.training.run_folder import RunFolder
 
 
 def draw_curve(folder: RunFolder) -> None:
-    """Write `curve.png`: losses, and validation PSNR with that of bicubic. Does nothing without `plot`."""
+    """Write `curve.png`: losses, and validation PSNR with that of bicubic. Without `plot` it does nothing."""
     if find_spec("matplotlib") is None:
         return
     from matplotlib.figure import Figure  # without pyplot, which would keep global state
@@ -42,7 +42,7 @@ def draw_curve(folder: RunFolder) -> None:
 
 
 class EventWriter:
-    """Writes numbers for TensorBoard, or raises `MissingExtra` where it is not installed."""
+    """Writes numbers for TensorBoard. Raises `MissingExtra` if it is not installed."""
 
     def __init__(self, folder: Path) -> None:
         if find_spec("tensorboard") is None:

@@ -1,4 +1,4 @@
-"""Networks that tell results from real images, by place."""
+"""Discriminators: networks that tell results from real images, position by position."""
 
 from itertools import pairwise
 
@@ -11,9 +11,9 @@ _DETAIL_GAIN = 8.0  # of the finest detail, a small part of what an image consis
 
 
 class HaarDiscriminator(nn.Module):
-    """Looks at the finest detail apart from the rest, in views of 16 and 32 px, for little work.
+    """A small discriminator with receptive fields of 16 and 32 px, which gets the finest detail separately.
 
-    Takes (B, 3, H, W), sides divisible by 16, and returns a score for each place at two sizes. Positive means
+    Takes (B, 3, H, W), sides divisible by 16. Returns one score map at each of two sizes. Positive means
     real.
     """
 
@@ -35,9 +35,9 @@ class HaarDiscriminator(nn.Module):
 
 
 class UNetDiscriminator(nn.Module):
-    """Real-ESRGAN's: a U-Net of four sizes, which scores each pixel.
+    """Real-ESRGAN's discriminator: a U-Net of four sizes, which scores each pixel.
 
-    Takes (B, 3, H, W), sides divisible by 8, and returns one score map. Positive means real.
+    Takes (B, 3, H, W), sides divisible by 8. Returns one score map. Positive means real.
     """
 
     def __init__(self, *, features: int = 64) -> None:
@@ -70,7 +70,10 @@ def _normed(before: int, after: int, side: int, *, stride: int = 1, bias: bool =
 
 
 def haar(images: Tensor) -> Tensor:
-    """Split (B, C, H, W) into means and differences of 2x2 pixels, (B, 4C, H/2, W/2), differences times 8."""
+    """Split (B, C, H, W) into means and differences of 2x2 pixels, (B, 4C, H/2, W/2).
+
+    The differences are multiplied by 8.
+    """
     a, b, c, d = torch.unflatten(F.pixel_unshuffle(images, 2), 1, (-1, 4)).unbind(2)
     detail = [a - b + c - d, a + b - c - d, a - b - c + d]
     return torch.cat([(a + b + c + d) / 4, *(_DETAIL_GAIN / 4 * one for one in detail)], 1)

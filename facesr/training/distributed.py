@@ -23,7 +23,7 @@ def worker_count(config: TrainConfig) -> int:
 
 @contextmanager
 def join_processes(config: TrainConfig) -> Iterator[torch.device]:
-    """Join the other processes that torchrun started, if any, and give this one's device."""
+    """Join the other processes that torchrun started, if any. Yield this process's device."""
     ranks = rank_from_environment()
     device = pick_device(config.device)
     if config.batch % (ranks.world_size * config.optim.accumulate):

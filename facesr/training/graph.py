@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: a single launch instead of thousands."""
+"""Runs a training step as one CUDA graph: a single launch instead of thousands."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ _WARM_UP = 3  # steps that run as they are, after which memory and algorithms ar
 
 
 class GraphedStep:
-    """Runs a step that waits for nothing and reads only tensors that stay where they are.
+    """Runs a step that never synchronises and only reads tensors at fixed addresses.
 
-    The first steps run one by one, on a stream of their own as capturing asks for. The graph is captured
-    after them, and all others replay it on inputs that are copied into the place of the captured ones.
+    The first steps run normally, on a separate stream as graph capture requires. Then the graph is captured.
+    All later steps copy their inputs over the captured ones and replay it.
     """
 
     def __init__(self, step: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -23,7 +23,7 @@ class GraphedStep:
         self._output: Tensor | None = None
 
     def __call__(self, lq: Tensor, hq: Tensor) -> Tensor:
-        """Run the step on inputs of always the same shapes, on the device."""
+        """Run the step on inputs on the device. Their shapes must never change."""
         self._runs += 1
         if self._runs <= _WARM_UP:
             return self._run_aside(lq, hq)

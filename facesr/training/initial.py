@@ -1,4 +1,4 @@
-"""The network that a run begins with."""
+"""The network that a run starts from."""
 
 import torch
 from torch import nn
@@ -19,14 +19,14 @@ _SHOWN_LAYERS = 5
 
 
 def initial_network(config: TrainConfig, reporter: Reporter) -> SRNetwork:
-    """Build the network with all arguments in `args`, from the weights in `init` where they are given.
+    """Build the network with all arguments in `args`, and load the weights in `init` if given.
 
-    What fits by name and shape is taken. New residual blocks begin by adding nothing, and other layers as in
-    a fresh network. What was not taken is listed in one warning.
+    Tensors that fit by name and shape are loaded. New residual blocks start by adding nothing, and other
+    layers start as in a fresh network. One warning lists what was not loaded.
 
     Raises:
-        ConfigError: No such weights, or too few of them fit.
-        WeightsError: They cannot be read.
+        ConfigError: There are no such weights, or too few of them fit.
+        WeightsError: The weights cannot be read.
     """
     torch.manual_seed(config.seed % 2**63)
     arch, args = config.arch, dict(config.args)

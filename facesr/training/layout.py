@@ -1,4 +1,4 @@
-"""Names in a run folder, free of torch."""
+"""File names in a run folder. Free of torch."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ BEST = "best"
 
 
 def refuse_used(run: Path) -> None:
-    """Refuse to begin a run where there is a checkpoint, or what was best; one with neither starts again."""
+    """Reject a folder with a checkpoint or best weights. A run that has neither may start again."""
     if (run / CHECKPOINT).exists():
         raise ConfigError(f"{run} already contains a run", hint=f"continue with `--resume {run}`")
     if (run / BEST).exists():

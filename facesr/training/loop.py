@@ -1,4 +1,4 @@
-"""The loop of a training run: step, report, validate, save, until it is done or told to stop."""
+"""The training loop: step, log, validate and save, until the run is done or asked to stop."""
 
 import math
 import time
@@ -32,7 +32,7 @@ from facesr.transfer import Arrival, send_to_host
 
 @dataclass(eq=False)
 class TrainingLoop:
-    """Drives a trainer through its iterations and keeps its folder."""
+    """Runs a trainer for its iterations and writes its run folder."""
 
     config: TrainConfig  # with all arguments of the network in `args`
     folder: RunFolder
@@ -59,7 +59,7 @@ class TrainingLoop:
         self._collapse = CollapseWatch()
 
     def resume(self) -> None:
-        """Go back to the folder's last checkpoint."""
+        """Load the folder's last checkpoint."""
         state = self.folder.load()
         try:
             args = dict(state["network_args"])
@@ -103,9 +103,10 @@ class TrainingLoop:
         return {"arch": self.config.arch, **self.config.args}
 
     def go(self, stream: Iterator[Batch], stop: StopSignals) -> None:
-        """Train until the last iteration or a stop signal; then the checkpoint is written.
+        """Train until the last iteration or a stop signal, then write the checkpoint.
 
-        A stop signal ends a validation, because whoever sent it may not wait. The resumed run repeats it.
+        A stop signal also breaks off a validation, because the sender may not wait. The resumed run repeats
+        it.
         """
         trainer, config = self.trainer, self.config
         if config.tensorboard and self._is_first:
@@ -160,7 +161,7 @@ class TrainingLoop:
                 stopping = self._agree(stop)
 
     def _agree(self, stop: StopSignals) -> bool:
-        """Tell whether any process was asked to stop; all of them then stop after the same step."""
+        """Return whether any process was asked to stop. All of them then stop after the same step."""
         number = torch.tensor(stop.number)
         if self._control is not None:
             dist.all_reduce(number, dist.ReduceOp.MAX, group=self._control)
@@ -168,7 +169,7 @@ class TrainingLoop:
         return stop.agreed != 0
 
     def _check_pending(self) -> None:
-        """Look at the losses of the step before, which the device has finished by now."""
+        """Check the losses of the previous step, which the device has finished by now."""
         if self._pending is None:
             return
         step, values, batch = self._pending
@@ -207,7 +208,7 @@ class TrainingLoop:
         self.reporter.show(self._facts)
 
     def _validate(self, stop: StopSignals) -> None:
-        """Validate, unless a signal breaks it off, and save; the other processes wait."""
+        """Validate, unless a signal breaks it off, and save. The other processes wait."""
         with suppress(Stopped):
             if self.validator is not None:
                 self._score(self.validator, stop)
@@ -218,7 +219,7 @@ class TrainingLoop:
         self._reported = (self.trainer.step, time.perf_counter())  # validation is no training time
 
     def _score(self, validator: Validator, stop: StopSignals) -> None:
-        """Score both sets of weights, keep the best, and write samples; `Stopped` before any was kept."""
+        """Score both sets of weights, keep the best, and write samples. `Stopped` comes before all of it."""
         scores = {
             name: validator.score(network, self.trainer.device, check=stop.check)
             for name, network in (("ema", self.trainer.ema_network), ("raw", self.trainer.network))

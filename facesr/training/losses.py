@@ -1,4 +1,4 @@
-"""The losses: each compares results with a target, both (B, 3, H, W), and returns a scalar."""
+"""The losses. Each compares results with a target, both (B, 3, H, W), and returns a scalar."""
 
 from collections.abc import Callable
 from functools import cache, reduce
@@ -36,17 +36,17 @@ def charbonnier(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def negative_psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of 10 log10(MSE) over images in [0, 1], their PSNR in dB with the sign changed.
+    """Return the mean of 10 log10(MSE) over images in [0, 1], which is their negative PSNR in dB.
 
-    Unlike under the mean squared error, images that can be restored well count as much as those that cannot
-    (Chen et al. 2022, NAFNet).
+    Unlike with the mean squared error, images that are easy to restore count as much as hard ones (Chen et
+    al. 2022, NAFNet).
     """
     errors = (prediction - target).square().mean((1, 2, 3))
     return 10 * torch.log10(errors + _PSNR_EPSILON).mean()
 
 
 def pooled(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute error of images reduced to a quarter, which leaves fine detail free."""
+    """Return the mean absolute error of images reduced to a quarter. It does not constrain fine detail."""
     side = min(_POOL_PX, *prediction.shape[-2:])
     return F.l1_loss(F.avg_pool2d(prediction, side), F.avg_pool2d(target, side))
 
@@ -54,10 +54,10 @@ def pooled(prediction: Tensor, target: Tensor) -> Tensor:
 def phase(prediction: Tensor, target: Tensor) -> Tensor:
     """Return how much stronger lattices of 4, 8 and 16 px are than in the target, in grey levels.
 
-    A network that shuffles channels into pixels may give each place within such a period a small offset of
-    its own. Of details finer than 3 px the mean at each place is taken, over 128x128 px, and the excess of
-    their mean absolute value over the target's. Each place by itself would be pushed below the target, in
-    which it is as large as chance has it.
+    A network that shuffles channels into pixels may add a small offset to each position within such a period.
+    So the details finer than 3 px are averaged at each position, over 128x128 px. The loss is the excess of
+    the means' mean absolute value over that of the target. Positions are not compared one by one, because the
+    target's means are not 0 either, by chance, and each would be pushed below them.
     """
     (found, wanted) = (images - _blurred(images) for images in (prediction, target))
     excess = [
@@ -68,11 +68,11 @@ def phase(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def dots(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return how much more the contrast of places within 4, 8 and 16 px differs than in the target.
+    """Return how much more the contrast differs between positions within 4, 8 and 16 px than in the target.
 
-    A network may also draw all its fine detail at one of these places, as dots of either sign, of which the
-    mean is 0. So the root mean square is taken of what `phase` takes the mean of, in grey levels, over 8
-    periods each way: dots come where detail is invented, in hair and on teeth.
+    A network may also draw all its fine detail at one of these positions, as bright and dark dots whose mean
+    is 0. So this loss compares root mean squares instead of the means in `phase`, in grey levels. They are
+    over only 8 periods each way, since dots appear where detail is invented, in hair and on teeth.
     """
     (found, wanted) = ((images - _blurred(images)).square() for images in (prediction, target))
     excess = [
@@ -83,10 +83,11 @@ def dots(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def ldl(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the absolute error where it varies from pixel to pixel, as artefacts do (Liang et al. 2022).
+    """Return the absolute error, weighted by how much it varies nearby, as artefacts do (Liang et al. 2022).
 
-    Each error is multiplied by the variance of errors in the 7x7 px around it, and by the fifth root of their
-    variance over the image. LDL also leaves out where the network's running mean is no closer to the target.
+    The weight of an error is the variance of errors in the 7x7 px around it, times the fifth root of their
+    variance over the image. The original also ignores pixels where the running mean of the network is no
+    closer to the target.
     """
     errors = (prediction - target).abs()
     with torch.no_grad():
@@ -102,9 +103,9 @@ def _blurred(images: Tensor) -> Tensor:
 
 
 def _by_place(values: Tensor, period: int, periods: int, *, root: bool = False) -> Tensor:
-    """Return means at each place of a period less their mean over all places, (B, C, places, h, w).
+    """Return the mean at each position of a period minus the mean of all positions, (B, C, positions, h, w).
 
-    There are h by w windows, of `periods` each way. If `root`, the roots of the means are taken first.
+    There are h by w windows of `periods` each way. With `root`, the roots of the means are used.
     """
     height, width = values.shape[-2:]
     values = F.pad(values, (0, -width % period, 0, -height % period), mode="replicate")
@@ -116,15 +117,15 @@ def _by_place(values: Tensor, period: int, periods: int, *, root: bool = False) 
 
 
 def _excess(found: Tensor, wanted: Tensor) -> Tensor:
-    """Compare places and channels together, since each by itself is large or small by chance."""
+    """Compare positions and channels together, since each by itself is large or small by chance."""
     return (found.abs().mean((1, 2)) - wanted.abs().mean((1, 2))).clamp_min(0).mean()
 
 
 def texture(prediction: Tensor, target: Tensor) -> Tensor:
-    """Compare how often fine patterns occur together, wherever in windows of 32, 64 and 128 px they do.
+    """Compare how often fine patterns occur together, anywhere within windows of 32, 64 and 128 px.
 
-    Patterns are what fixed random filters answer to. The root of the mean product of each two answers is
-    compared (Gatys et al. 2016, with filters as in Ustyuzhaninov et al. 2017).
+    Patterns are responses to fixed random filters. For each pair of responses, the root of their mean product
+    is compared (Gatys et al. 2016, with filters as in Ustyuzhaninov et al. 2017).
     """
     window = min(_WINDOW_PX, *prediction.shape[-2:])
     losses: list[Tensor] = []
@@ -135,7 +136,7 @@ def texture(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _together(images: Tensor, window: int) -> Tensor:
-    """Return the root of the mean product of each two answers, (windows, answers, answers)."""
+    """Return the root of the mean product of each pair of responses, (windows, responses, responses)."""
     height, width = (side // window * window for side in images.shape[-2:])
     answers = F.conv2d(images, _filters(images.device), padding=_FILTER_PX // 2)[..., :height, :width]
     both = torch.cat([answers.relu(), (-answers).relu()], 1)
@@ -168,14 +169,14 @@ def _perceptual(name: str, trunk: Trunk, weights: Path | None) -> Loss:
 
 
 def make_loss(name: str, *, weights: Path | None = None) -> Loss:
-    """Return a loss by its name, `gan` excepted.
+    """Return a loss by name, except `gan`.
 
     Args:
-        name: As in `facesr.config.loss.LossName`.
-        weights: Folder of the weights of ST-LPIPS, where they are not those of the extra `metrics`.
+        name: One of `facesr.config.loss.LossName`.
+        weights: Folder with the weights of ST-LPIPS (default: those of the extra `metrics`).
 
     Raises:
-        MissingExtra: The loss needs weights, and there are none.
+        MissingExtra: The loss needs weights that are not installed.
     """
     return _perceptual(name, _TRUNKS[name], weights) if name in _TRUNKS else LOSSES[name]
 

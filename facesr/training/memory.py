@@ -1,4 +1,4 @@
-"""Explaining to a user that a training run needs more memory than is available."""
+"""Turns out-of-memory errors of a training run into one clear error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from facesr.errors import RunError
 
 @contextmanager
 def explain_memory(device: torch.device) -> Iterator[None]:
-    """Raise a `RunError` where memory runs out."""
+    """Raise a `RunError` if memory runs out inside."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""What training lowers: a sum of losses, some of them by a share of the gradient."""
+"""The training objective: a sum of losses, some of which get a fixed share of the gradient."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -21,10 +21,10 @@ _DECAY = 0.99
 
 
 class Objective:
-    """Compares results with HQ by those losses of a configuration that count, in its order.
+    """Compares results with HQ, using the losses of the configuration that count, in its order.
 
-    A loss with a weight enters the sum. One with a share enters by its gradient on the results, brought to
-    that share of the norm of the sum's gradient, whatever the scale of the loss.
+    A loss with a weight is added to the sum. For a loss with a share, its gradient on the results is scaled
+    to that share of the norm of the sum's gradient. The scale of such a loss does not matter.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Objective:
         self._weights = torch.zeros(len(self._shares), device=device)
 
     def __call__(self, prediction: Tensor, hq: Tensor, *, step: int = 0) -> tuple[dict[str, Tensor], Tensor]:
-        """Return each loss by its name, without its weight, and a scalar whose gradient is to be followed.
+        """Return each loss by name, without its weight, and a scalar to call `backward` on.
 
-        Without shares the scalar is the weighted sum. The discriminator learns too.
+        Without shares the scalar is the weighted sum. This call also trains the discriminator.
 
         Args:
             prediction: (B, 3, H, W), RGB, not clamped.
             hq: Ground truth of the same shape, in [0, 1].
-            step: Steps done, for losses that begin later. Until then they are shown as 0.
+            step: Steps done, for losses that start later. Until then they are reported as 0.
         """
         targets = {"hq": hq}
         if any(one.target == "sharpened" for one in self._losses.values()):
@@ -75,7 +75,7 @@ class Objective:
         return values, total
 
     def _gradient(self, results: Tensor, total: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-        """Return the gradient of all losses on the results, and take in what the shares come to now."""
+        """Return the gradient of all losses on the results, and update the weights that shares amount to."""
         (gradient,) = torch.autograd.grad(total, results)
         norm = gradient.norm()
         parts = []
@@ -91,19 +91,19 @@ class Objective:
         return reduce(add, parts, gradient)
 
     def total(self, values: Mapping[str, Value]) -> Value:
-        """Return the weighted sum of losses by name, without those that have a share."""
+        """Return the weighted sum of losses given by name, without those that have a share."""
         return reduce(
             add,
             (values[name] * one.weight for name, one in self._losses.items() if name not in self._shares),
         )
 
     def state(self) -> dict[str, Any]:
-        """Return what must survive between two steps."""
+        """Return what must be kept between two steps."""
         weights = dict(zip(self._shares, self._weights.tolist(), strict=True))
         return {"weights": weights, "adversary": self.adversary.state() if self.adversary else None}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go back to what `state` returned, as far as these losses had begun."""
+        """Restore what `state` returned, for those losses that had started."""
         for index, name in enumerate(self._shares):
             self._weights[index] = state["weights"].get(name, 0.0)
         if self.adversary and state["adversary"]:
@@ -111,7 +111,7 @@ class Objective:
 
 
 def _part(results: Tensor, target: Tensor, part_px: int) -> tuple[Tensor, Tensor]:
-    """Cut the same random square out of both, as far as they reach; a side of 0 leaves them whole."""
+    """Crop the same random square from both, or all of a smaller image. A side of 0 does not crop."""
     if not part_px:
         return results, target
     top, left = (int(torch.randint(max(0, side - part_px) + 1, ())) for side in results.shape[-2:])

@@ -1,4 +1,4 @@
-"""What moves the weights, and how far: Adam, or Muon, which needs fewer steps for kernels and matrices."""
+"""Optimisers and learning rate: Adam, or Muon, which needs fewer steps for kernels and matrices."""
 
 import math
 from collections import defaultdict
@@ -21,10 +21,10 @@ _ADAM_RMS = 0.2
 
 
 class Muon(Optimizer):
-    """Steps along the nearest semi-orthogonal matrix to the averaged gradient.
+    """Steps in the direction of the nearest semi-orthogonal matrix to the averaged gradient.
 
-    A kernel of shape (out, in, h, w) is taken as a matrix of shape (out, in h w). The learning rate is on
-    Adam's scale, and momentum, the decay of the running average, is applied in Nesterov's way.
+    A kernel of shape (out, in, h, w) is treated as a matrix of shape (out, in h w). The learning rate is on
+    Adam's scale. `momentum`, the decay of the running average, is applied as in Nesterov's method.
     """
 
     def __init__(self, params: Iterable[Tensor], *, lr: float, momentum: float = 0.95) -> None:
@@ -32,7 +32,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move every tensor that has a gradient, those of one shape together."""
+        """Update every tensor that has a gradient, all tensors of one shape together."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
@@ -55,7 +55,7 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Bring all singular values of (B, m, n) matrices near 1 (0.7 to 1.2), keeping their singular vectors."""
+    """Bring all singular values of (B, m, n) matrices close to 1 (0.7 to 1.2). Singular vectors stay."""
     a, b, c = _QUINTIC
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -67,13 +67,13 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 def adam(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:
-    """Return Adam for all parameters, on CUDA as one kernel that a graph can hold."""
+    """Return Adam for all parameters. On CUDA it is fused and works inside a graph."""
     options = {"fused": True, "capturable": True} if parameters[0].device.type == "cuda" else {}
     return [Adam(parameters, lr=config.learning_rate, betas=config.betas, **options)]
 
 
 def muon(parameters: list[Tensor], config: OptimConfig) -> list[Optimizer]:
-    """Return Muon for all kernels but the first and the last, and Adam for the rest."""
+    """Return Muon for all kernels except the first and the last, and Adam for the rest."""
     kernels = [parameter for parameter in parameters if parameter.ndim == 4][1:-1]
     inside = {id(kernel) for kernel in kernels}
     rest = adam([parameter for parameter in parameters if id(parameter) not in inside], config)
@@ -87,11 +87,11 @@ OPTIMISERS: dict[str, Callable[[list[Tensor], OptimConfig], list[Optimizer]]] = 
 def cosine_with_restarts(
     iteration: int, *, base: float, floor: float, periods: Sequence[int], warmup: int = 0
 ) -> float:
-    """Return the learning rate of an iteration from 1, cosine within each period (SGDR, without growth).
+    """Return the learning rate of an iteration, counted from 1: one cosine per period (SGDR, no growth).
 
-    The last iteration of a period still belongs to it, and the first of all uses the full rate, as in the
-    runs that are reproduced. After the last period the rate stays at the floor. In the first `warmup`
-    iterations it rises linearly, from `1 / warmup` of itself.
+    The last iteration of a period still belongs to it, and the very first uses the full rate, as in the runs
+    that facesr reproduces. After the last period the rate stays at `floor`. In the first `warmup` iterations
+    it rises linearly, starting at `1 / warmup` of the rate.
     """
     passed, start = iteration - 1, 0
     for period in periods:

@@ -1,4 +1,4 @@
-"""A run folder: what is in it, written so that nothing is lost whenever it stops."""
+"""A run folder: its files, written so that nothing is lost whenever the run stops."""
 
 import io
 import json
@@ -31,16 +31,16 @@ _LOCK_WAIT_S = 5  # for the workers of a run that was killed, which hold it a mo
 class RunFolder:
     """Reads and writes a run folder.
 
-    `config.toml` and `env.json` say what runs, `config-to-N.toml` what ran up to step N; `metrics.jsonl`
-    grows by a line a report; `last/` holds one file with everything that an exact resume needs; `best/` is a
-    weight folder. What cannot be written raises a `RunError`.
+    `config.toml` and `env.json` describe the current run, `config-to-N.toml` what ran up to step N.
+    `metrics.jsonl` gets a line at each report. `last/` has one file with everything that an exact resume
+    needs. `best/` is a weight folder. Write errors raise a `RunError`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def create(self, config: TrainConfig, *, device: str) -> None:
-        """Start a run, over what one without a checkpoint has left; as `refuse_used`."""
+        """Start a run. It overwrites what a run without a checkpoint left, and rejects a used folder."""
         refuse_used(self.path)
         environment = {
             "facesr": __version__,
@@ -60,7 +60,7 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training here; the system lets go when this one ends in any way."""
+        """Keep other processes from training here. The system releases the lock however this process ends."""
         lock = FileLock(self.path / LOCK_NAME, timeout=_LOCK_WAIT_S)
         with explain_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class RunFolder:
             lock.release()
 
     def keep_config(self, config: TrainConfig, *, step: int) -> None:
-        """Write down what a resumed run continues with; what led to `step`, if other, stays beside it."""
+        """Write a resumed run's configuration. The one that it replaces is kept as `config-to-STEP.toml`."""
         text = _text(config)
         with explain_write_errors(self.path):
             before = (self.path / RUN_CONFIG_NAME).read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ class RunFolder:
         write_atomic(self.path / name, lambda stream: stream.write(content))
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the last checkpoint; on any error the previous one stays."""
+        """Replace the last checkpoint. On any error the previous one stays."""
         target = self.path / CHECKPOINT
         content = io.BytesIO()  # torch.save to a full disk would not raise what a file does
         torch.save(state, content)
@@ -108,7 +108,11 @@ class RunFolder:
             write_atomic(target, lambda stream: stream.write(content.getbuffer()), durable=True)
 
     def load(self) -> dict[str, Any]:
-        """Read the last checkpoint; a `RunError` says that it is damaged."""
+        """Read the last checkpoint.
+
+        Raises:
+            RunError: It is damaged.
+        """
         path = self.path / CHECKPOINT
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -119,14 +123,14 @@ class RunFolder:
         return state
 
     def damaged(self, error: Exception) -> RunError:
-        """Return the error for a checkpoint that cannot be gone on with."""
+        """Return the error for a checkpoint that cannot be resumed."""
         return RunError(
             f"{self.path / CHECKPOINT}: damaged checkpoint ({type(error).__name__})",
             hint="start again from its best weights with `--init`",
         )
 
     def drop_metrics_after(self, step: int, *, validated: bool) -> None:
-        """Keep only lines of metrics up to a step, perhaps with its validation, and no half-written line."""
+        """Keep only complete lines of metrics up to a step, and its validation if `validated`."""
         path = self.path / METRICS_NAME
         if not path.exists():
             return
@@ -157,7 +161,7 @@ class RunFolder:
 
     @contextmanager
     def replacing_best(self) -> Iterator[Path]:
-        """Give a new folder to fill, and put it in the place of `best/` once it is complete."""
+        """Yield a new folder to fill. Afterwards it replaces `best/`."""
         new, old, best = (self.path / name for name in (".best-new", ".best-old", BEST))
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -169,7 +173,7 @@ class RunFolder:
             shutil.rmtree(old, ignore_errors=True)
 
     def recover(self) -> None:
-        """Put `best/` back if the process died while it was replaced, and remove what was half-written."""
+        """Restore `best/` if the process died while replacing it, and remove half-written files."""
         for leftover in self.path.rglob(".facesr-*.tmp"):
             leftover.unlink(missing_ok=True)  # only one process writes here, so nobody is writing it
         old, best = self.path / ".best-old", self.path / BEST

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end after the step that it is in."""
+"""Signals that ask a run to stop after the current step."""
 
 import signal
 import threading
@@ -10,11 +10,11 @@ from facesr.processes import STOP_SIGNALS
 
 
 class Stopped(Exception):
-    """A run was asked to end during work that it can make up for when it continues."""
+    """A stop signal broke off work that the resumed run will repeat."""
 
 
 class StopSignals:
-    """Remembers the first signal that asks this process to end; a SIGINT after it ends it at once."""
+    """Remembers the first stop signal. A later SIGINT ends the process at once."""
 
     def __init__(self) -> None:
         self.number = 0  # that signal; 0 before it
@@ -22,7 +22,7 @@ class StopSignals:
 
     @property
     def name(self) -> str:
-        """Of the agreed signal."""
+        """Name of the agreed signal."""
         return signal.Signals(self.agreed).name if self.agreed else ""
 
     def receive(self, number: int, frame: FrameType | None) -> None:
@@ -31,14 +31,14 @@ class StopSignals:
         self.number = self.number or number
 
     def check(self) -> None:
-        """Raise `Stopped` if this process was asked to end."""
+        """Raise `Stopped` if this process was asked to stop."""
         if self.number:
             raise Stopped
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Catch the signals that end a run, where that is possible, and give them back afterwards."""
+    """Catch stop signals, as far as possible, and restore the previous handlers afterwards."""
     stop = StopSignals()
     previous = {}
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""Starting or continuing a run."""
+"""Starting or resuming a run."""
 
 import time
 from contextlib import closing, nullcontext
@@ -42,8 +42,8 @@ def start(
 ) -> TrainResult:
     """Train in the run folder `config.out`, together with the other processes of the run.
 
-    Without validation pairs it trains without validation. If `resumed`, it continues from the folder's
-    checkpoint. Errors are those of `train`, which has checked what it can without torch.
+    Without validation pairs, the run has no validation. If `resumed`, it continues from the folder's
+    checkpoint. Errors are those of `train`, which has already checked everything that needs no torch.
     """
     with join_processes(config) as device, explain_memory(device):
         ranks = rank_from_environment()
@@ -103,7 +103,11 @@ def start(
 
 
 def lq_size(config: TrainConfig, folders: list[Folder], traits: Traits) -> tuple[int, int]:
-    """Return (height, width) of what the network sees in training, in LQ pixels, if it can take that."""
+    """Return the (height, width) of training inputs in LQ pixels.
+
+    Raises:
+        ConfigError: The network does not take that size.
+    """
     crop_px = config.data.crop_px
     height, width = (side // traits.scale for side in folders[0].size or (crop_px, crop_px))
     fitting = traits.size.fit(height, width)
@@ -116,7 +120,7 @@ def lq_size(config: TrainConfig, folders: list[Folder], traits: Traits) -> tuple
 
 
 def announce(config: TrainConfig, trainer: Trainer, size: tuple[int, int], reporter: Reporter) -> None:
-    """On the CPU say how long the run will take, by the time of one image of (height, width) LQ pixels."""
+    """On the CPU, report how long the run will take, by timing one image of (height, width) LQ pixels."""
     left = config.iterations - trainer.step
     if trainer.device.type != "cpu" or not left or not all(size):  # no size: the first batch will say why
         return
@@ -132,7 +136,7 @@ def announce(config: TrainConfig, trainer: Trainer, size: tuple[int, int], repor
 
 
 def remaining(seconds: float) -> str:
-    """Say a duration in the two units that matter, such as `3 h 12 min`."""
+    """Return a duration in its two largest units, such as `3 h 12 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -1,4 +1,4 @@
-"""One optimiser step, and everything that must survive between two of them."""
+"""One optimiser step, and everything that must be kept between two steps."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -62,7 +62,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the step that comes next."""
+        """Learning rate of the next step."""
         optim = self.config.optim
         return cosine_with_restarts(
             self.step + 1,
@@ -74,12 +74,12 @@ class Trainer:
 
     @property
     def _ema_decay(self) -> float:
-        """Of the step that comes next; the starting weights are forgotten soon if it warms up."""
+        """Decay of the running average in the next step. With warm-up, the initial weights fade quickly."""
         warm = (1 + self.step) / (10 + self.step) if self.config.optim.ema_warmup else 1.0
         return min(self.config.optim.ema_decay, warm)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """Move the weights once, and return the losses, unweighted, as `objective.names`; nothing waits."""
+        """Take one step. Return the losses without weights, as in `objective.names`. Does not synchronise."""
         self._rate = _stored(self._rate, self.learning_rate)
         self._ema_weight = _stored(self._ema_weight, 1 - self._ema_decay)
         losses = self._run(self._here(batch.lq), self._here(batch.hq))
@@ -135,7 +135,7 @@ class Trainer:
         return nullcontext()
 
     def take_mean_losses(self) -> dict[str, float]:
-        """Return the mean of each loss since the last call, over all processes; waits for the device."""
+        """Return the mean of each loss since the last call, over all processes. Waits for the device."""
         means = self._over_processes(self._loss_sums / self._loss_count)
         self._loss_sums.zero_()
         self._loss_count = 0
@@ -148,7 +148,7 @@ class Trainer:
         return values
 
     def state(self) -> TrainState:
-        """Return everything that `load_state` needs to continue to the last bit."""
+        """Return everything that `load_state` needs for a bit-exact resume."""
         loss_sums = self._over_processes(self._loss_sums.clone())
         return {
             "step": self.step,
@@ -164,11 +164,11 @@ class Trainer:
         }
 
     def is_finite(self) -> bool:
-        """Tell whether all weights are finite numbers; waits for the device."""
+        """Return whether all weights are finite numbers. Waits for the device."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
 
     def load_state(self, state: TrainState) -> None:
-        """Go back to what `state` returned, if it is of a run with this optimiser."""
+        """Restore what `state` returned, if that run used the same optimiser."""
         if len(state["optimizers"]) != len(self._optimizers):
             raise ConfigError("the run uses another `optim.method`", hint="leave `optim.method` out")
         self.step = state["step"]
@@ -194,7 +194,7 @@ class Trainer:
 
 
 def can_be_graphed(config: TrainConfig, device: torch.device, *, several: bool) -> bool:
-    """Tell whether a step can be one CUDA graph: where nothing in it waits, and all of it is captured."""
+    """Return whether a step can be one CUDA graph: it never synchronises, and all of it can be captured."""
     # The host draws the parts that losses see and chooses when they begin. A discriminator learns by itself.
     counted = {name: one for name, one in config.loss.items() if one.counts}
     moving = any(one.share or one.start or one.part_px for one in counted.values())

@@ -1,4 +1,4 @@
-"""Scoring a network on pairs while it trains."""
+"""Scoring a network on validation pairs during training."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -33,14 +33,14 @@ def mean_over_sets(table: Table, metric: str) -> float:
 
 
 def mean_scores(scores: Iterable[Scores]) -> Scores:
-    """Return the mean of each metric over images; a PSNR above 100 dB counts as that."""
+    """Return the mean of each metric over images. A PSNR above 100 dB counts as 100 dB."""
     table = list(scores)
     return {name: float(np.mean([min(row[name], _HIGHEST_DB) for row in table])) for name in table[0]}
 
 
 @dataclass(frozen=True)
 class Validator:
-    """Sets of validation pairs with the scores of bicubic on each."""
+    """Sets of validation pairs, with the scores of bicubic on each."""
 
     sets: tuple[PairSet, ...]
     bicubic: Table
@@ -56,9 +56,10 @@ class Validator:
         also: Iterable[str] = (),
         metric_weights: Path | None = None,
     ) -> "Validator":
-        """Score bicubic on each set once, and refuse a `best_by` that ranks nothing or lacks a value.
+        """Score bicubic once on each set and on the metrics in `also`.
 
-        The metrics in `also` are scored too.
+        Raises:
+            ConfigError: `best_by` cannot rank weights, or has no value on these images.
         """
         if not METRICS[best_by].has_best:
             raise ConfigError(
@@ -84,7 +85,7 @@ class Validator:
     def score(
         self, network: SRNetwork, device: torch.device, *, check: Callable[[], None] = lambda: None
     ) -> Table:
-        """Return the network's mean scores, by set; `check` may raise before each batch, to break off."""
+        """Return the network's mean scores by set. `check` runs before each batch, and may raise to stop."""
 
         def score_pairs(pairs: PairSet) -> Iterator[Scores]:
             images = (read_pair(pairs, index) for index in range(len(pairs.lq)))
@@ -103,7 +104,7 @@ class Validator:
             network.train(training)
 
     def write_samples(self, network: SRNetwork, device: torch.device, target: Path, *, count: int) -> None:
-        """Write a sheet: LQ, bicubic, result, ground truth of the first faces of each set."""
+        """Write a sheet with LQ, bicubic, result and ground truth of the first faces of each set."""
         rows = []
         for one in self.sets:
             for index in range(min(count, len(one.lq))):
@@ -124,7 +125,7 @@ def _of_one_size(pairs: Iterable[tuple[Array, Array]], count: int) -> Iterator[l
 
 
 def enlarge_like(pixels: Array, hq: Array) -> Array:
-    """Enlarge by bicubic to the size of the HQ image."""
+    """Enlarge to the size of the HQ image by bicubic."""
     return bicubic(pixels, height=hq.shape[0], width=hq.shape[1])
 
 
