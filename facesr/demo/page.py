@@ -13,8 +13,8 @@ from facesr.errors import FacesrError
 
 _WAITING = 32  # requests in the queue
 _EXAMPLES = Path(__file__).parents[2] / "docs" / "example"  # only a checkout has it
-_FORMATS = [("Like the input", "auto"), ("PNG", "png"), ("JPEG", "jpg")]
-_BACKGROUNDS = [("With the model", "model"), ("Bicubic", "bicubic")]
+_FORMATS = [("Same as the input", "auto"), ("PNG", "png"), ("JPEG", "jpg")]
+_BACKGROUNDS = [("Enlarge with the model", "model"), ("Enlarge by bicubic", "bicubic")]
 
 STYLE = """
 #faces, #faces div { min-height: 0 !important; }
@@ -74,8 +74,9 @@ def make_page(service: Service) -> gr.Blocks:
     page = gr.Blocks(title="facesr", analytics_enabled=False)
     with page:
         gr.Markdown(
-            "# facesr\nRestore the faces in a photograph. Images stay on the machine that runs this page, "
-            "which deletes them within ten minutes. A restored face is an estimate, not evidence of identity."
+            "# facesr\nRestore the faces in your photographs. Your images stay on the machine that runs this "
+            "page and are deleted within ten minutes. "
+            "A restored face is an estimate, not evidence of identity."
             f" Model: {html.escape(service.model)}."
         )
         with gr.Row():
@@ -101,7 +102,7 @@ def make_page(service: Service) -> gr.Blocks:
                     label="Enlargement",
                     elem_id="outscale",
                 )
-                background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of a photograph")
+                background = gr.Radio(_BACKGROUNDS, value="model", label="Rest of the photograph")
                 format_ = gr.Radio(_FORMATS, value="auto", label="File format")
                 sharpness = gr.Slider(
                     0,
@@ -109,7 +110,7 @@ def make_page(service: Service) -> gr.Blocks:
                     value=service.sharpness or 0,
                     step=0.05,
                     label="Sharpness",
-                    info="Higher looks sharper and invents more detail.",
+                    info="Higher values look sharper and invent more detail.",
                     visible=service.sharpness is not None,
                 )
                 button = gr.Button("Restore", variant="primary", interactive=False, elem_id="restore")
@@ -162,7 +163,7 @@ def make_page(service: Service) -> gr.Blocks:
             format: Any,  # noqa: A002
             sharpness: float,
         ) -> str:
-            """Restore one image, or several into a ZIP, with all their faces. The API has these names."""
+            """Restore one image, or several into a ZIP, with all their faces. The API uses these names."""
             return str(ask(images, outscale, background, format, sharpness, None).file)
 
         def ask(

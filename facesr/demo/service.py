@@ -135,11 +135,11 @@ class Service:
             FacesrError: No file, too many files, too many bytes, or no file that can be restored.
         """
         if not files:
-            raise FacesrError("there is no image yet", hint="choose one first")
+            raise FacesrError("there is no image yet", hint="choose an image")
         if len(files) > MAX_FILES:
-            raise FacesrError(f"{len(files)} images are more than {MAX_FILES}", hint="choose fewer")
+            raise FacesrError(f"{len(files)} images are more than {MAX_FILES}", hint="choose fewer images")
         if _bytes_of(files) > MAX_BYTES:
-            raise FacesrError(f"the images have more than {MAX_BYTES >> 20} MiB", hint="choose fewer")
+            raise FacesrError(f"the images have more than {MAX_BYTES >> 20} MiB", hint="choose fewer images")
         if len(files) == 1:
             return self._restore_one(files[0], wish, chosen)
         notes: list[str] = []
