@@ -14,6 +14,7 @@ from tests.test_docs import PAGES, ROOT
 SOURCES = sorted(path for kind in ("*.py", "*.html") for path in (ROOT / "facesr").rglob(kind))
 # What no visitor of an HTML page reads.
 CODE = re.compile(r"<(script|style)\b.*?</\1>|<meta[^>]*>|\{[^{}]*;\s[^{}]*\}", re.DOTALL)
+PROSE = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "facesr").rglob("README.md"))]
 
 # Each with what to write instead.
 WORDS = {
@@ -72,7 +73,7 @@ def test_the_help_of_commands_uses_plain_words(run: Run) -> None:
         assert not wrong(run(*command, "--help").output)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_use_plain_words(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`\n]*`|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert not wrong(" ".join(prose.split()))

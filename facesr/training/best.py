@@ -61,14 +61,13 @@ def write_best(
         args=dict(config.args),
         summary=f"{config.arch} trained by `facesr train` with the recipe `{config.recipe}`.",
         data=", ".join(map(str, config.data.train_hq))
-        + ". Its terms"
-        + (" and those of the weights that it began with" if config.init else "")
-        + " determine the licence of these weights",
-        degradation="pairs as given" if config.data.train_lq else ", ".join(config.data.degradation),
-        training=f"{config.optim.method.capitalize()}, {_describe(config.loss)}, "
-        + ("averaged" if best["weights"] == "ema" else "raw")
-        + " weights"
-        + (f", from {config.init}" if config.init else ""),
+        + ". The terms of this data"
+        + (" and of the initial weights" if config.init else "")
+        + " determine the licence of these weights.",
+        degradation="Given pairs." if config.data.train_lq else ", ".join(config.data.degradation),
+        training=f"{config.optim.method.capitalize()} with the loss {_describe(config.loss)}. "
+        + f"These are the {'averaged' if best['weights'] == 'ema' else 'raw'} weights."
+        + (f" The run started from {config.init}." if config.init else ""),
         base=base,
         base_sha256=base_sha256,
         iterations=best["step"],

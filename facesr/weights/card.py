@@ -16,16 +16,13 @@ def model_card(config: ModelConfig) -> str:
     license_ = config.license.lower() or "unknown"
     front = ["---", f"license: {license_}", "library_name: facesr", "pipeline_tag: image-to-image"]
     front += ["tags: [super-resolution, face-restoration]", "---", ""]
-    told = {name: value for name, value in config.args.items() if name != "scale" and value is not False}
-    args = ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
+    shown = {name: value for name, value in config.args.items() if name != "scale" and value is not False}
+    args = ", ".join(name if value is True else f"{name} {value}" for name, value in shown.items())
     facts: list[tuple[str, Any]] = [
         ("Architecture", f"{config.arch}, {args}"),
         ("Scale", f"{config.scale}x, RGB"),
         ("Parameters", f"{config.parameters:,}"),
         ("Multiply-adds at 128x128", f"{config.multiply_adds / 1e9:.2f} G"),
-        ("Training data", config.data),
-        ("Degradation", config.degradation),
-        ("Training", config.training),
         ("Iterations", f"{config.iterations:,}" if config.iterations else ""),
         ("Batch", config.batch or ""),
         ("Training input", f"{config.patch_px} px" if config.patch_px else ""),
@@ -34,8 +31,9 @@ def model_card(config: ModelConfig) -> str:
         ("Licence", config.license),
         ("sha256", f"`{config.sha256}`"),
     ]
-    lines = [*front, f"# {config.name}", "", config.summary, "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in facts if value != ""]
+    lines = [*front, f"# {config.name}", "", config.summary]
+    lines += ["", "```", f"facesr upscale faces/ out/ --model {config.name}", "```"]
+    lines += ["", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts if value != "")]
     if config.scores:
         lines += ["", "## Scores", "", "PSNR in dB: RGB, no crop, 8-bit, mean of images.", ""]
         lines += ["| pairs | images | model | bicubic | gain (95 % interval) |", "|---|---|---|---|---|"]
@@ -43,11 +41,12 @@ def model_card(config: ModelConfig) -> str:
             f"| {s.dataset} | {s.images} | {s.psnr:.2f} | {s.bicubic_psnr:.2f} | {_gain(s)} |"
             for s in config.scores
         ]
-    if config.limits:
-        lines += ["", "## Limits", "", config.limits]
-    lines += [
-        "",
-        "A restored face is an estimate of what may have been there. It is not evidence of identity.",
-    ]
-    lines += ["", "```", f"facesr upscale faces/ out/ --model {config.name}", "```", ""]
-    return "\n".join(lines)
+    warning = "A restored face is an estimate of what may have been there. It is not evidence of identity."
+    sections = {
+        "Limits": f"{config.limits.strip()}\n\n{warning}".lstrip(),
+        "Training data": config.data.strip(),
+        "Degradation": config.degradation.strip(),
+        "Training": config.training.strip(),
+    }
+    lines += [f"\n## {title}\n\n{text}" for title, text in sections.items() if text]
+    return "\n".join(lines) + "\n"
