@@ -109,7 +109,7 @@ def match_pairs(
 ) -> dict[str, tuple[Path, Path]]:
     """Find the HQ image of each image by file name without extension.
 
-    If no name occurs twice on either side, subfolders are ignored. Otherwise the paths below the two folders
+    If no name occurs twice on either side, sub-folders are ignored. Otherwise the paths below the two folders
     are compared.
 
     Returns:
