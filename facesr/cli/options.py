@@ -17,7 +17,11 @@ _METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="TOML file with any of the keys below.", rich_help_panel=_FILE_PANEL),
+    typer.Option(
+        "--config",
+        help="TOML file with values for these options. An option on the command line overrides it.",
+        rich_help_panel=_FILE_PANEL,
+    ),
 ]
 
 Overrides = Annotated[

@@ -23,7 +23,8 @@ def read_toml(path: Path) -> Tree:
     try:
         return tomllib.loads(expand_home(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {path}", hint="name an existing path") from None
+        hint = "give an existing file with `--config`"
+        raise ConfigError(f"no such configuration file: {path}", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     except (ValueError, RecursionError) as error:  # the latter from a thousand brackets

@@ -17,11 +17,14 @@ class DataConfig(Config):
     """Training data: what a network learns from, and how images are varied."""
 
     train_hq: tuple[Path, ...] = opt(
-        (Path("train/hq"),), "Folder of HQ faces, may be repeated.", panel="Data", metavar="FOLDER"
+        (Path("train/hq"),),
+        "Folder of high-quality (HQ) faces, may be repeated.",
+        panel="Data",
+        metavar="FOLDER",
     )
     train_lq: tuple[Path, ...] = opt(
         (),
-        "Folder of matching LQ images, one for each --train-hq (default: made on the fly).",
+        "Folder of matching low-quality (LQ) images, one for each --train-hq (default: made on the fly).",
         panel="Data",
         metavar="FOLDER",
     )
@@ -56,7 +59,7 @@ class DataConfig(Config):
         "Ending of the names in `train_lq` and `val_lq`, such as x4, ignored when matching.", default=""
     )
     crop_to_scale: bool = key(
-        "Crop HQ images whose sides the scale does not divide, as BasicSR does.", default=False
+        "Crop HQ images whose sides are not multiples of the scale, as BasicSR does.", default=False
     )
     usm_source: bool = key("Sharpen the HQ image before it is degraded, as Real-ESRGAN does.", default=False)
     flip_chance: Chance = key("Probability of mirroring.", default=0.5)

@@ -17,7 +17,7 @@ from facesr.errors import ConfigError
 class DegradeConfig(Config):
     """Make LQ images from HQ ones."""
 
-    hq: Path | None = arg("HQ image, or folder of HQ images.", metavar="HQ", default=None)
+    hq: Path | None = arg("High-quality (HQ) image, or folder of HQ images.", metavar="HQ", default=None)
     lq: Path | None = arg(
         "Folder for the LQ images, created if missing, or a PNG file for a single HQ image.",
         metavar="LQ",
@@ -31,10 +31,12 @@ class DegradeConfig(Config):
     )
     scale: Count = opt(DEFAULT_SCALE, "Factor by which LQ is smaller.", panel="Degradation")
     seed: int = opt(0, "Random seed.", panel="Degradation")
-    copies: Count = opt(1, "Number of LQ images per HQ image, each with its own draws.", panel="Degradation")
+    copies: Count = opt(
+        1, "Number of LQ images per HQ image, each with its own random degradation.", panel="Degradation"
+    )
     replay: Path | None = opt(
         None,
-        "Repeat the draws in a file of --params-out, or in LQ PNGs, instead of drawing.",
+        "Repeat the degradations recorded in a file of --params-out, or in LQ PNGs.",
         panel="Degradation",
     )
     recursive: bool = opt(
@@ -42,13 +44,15 @@ class DegradeConfig(Config):
     )
     size_px: Annotated[int, Ge(1), Le(16_384)] | None = opt(
         None,
-        "Cut the middle square and resize it to this side first.",
+        "Crop the central square and resize it to this side first.",
         panel="Input",
         flag="--size",
         metavar="PX",
     )
     strict: bool = opt(
-        False, "Reject images whose sides the scale does not divide, instead of cropping them.", panel="Input"
+        False,
+        "Reject images whose sides are not multiples of the scale, instead of cropping them.",
+        panel="Input",
     )
     hq_out: Path | None = opt(
         None, "Folder for the HQ images as they were degraded, or a PNG file for one.", panel="Output"

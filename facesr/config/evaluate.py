@@ -55,9 +55,11 @@ class EvalConfig(Config):
     """Compare restored images with the ground truth."""
 
     hq: Path | None = opt(None, "Folder of ground-truth (HQ) images.", panel=_DATA, metavar="FOLDER")
-    lq: Path | None = opt(None, "Folder of LQ images to restore and score.", panel=_DATA, metavar="FOLDER")
+    lq: Path | None = opt(
+        None, "Folder of low-quality (LQ) images to restore and score.", panel=_DATA, metavar="FOLDER"
+    )
     sr: Path | None = opt(
-        None, "Folder of images restored by any tool, scored as they are.", panel=_DATA, metavar="FOLDER"
+        None, "Folder of images to score that any tool has already restored.", panel=_DATA, metavar="FOLDER"
     )
     sr_suffix: str = opt(
         "", "Ending of the names in --sr, such as _out, ignored when matching.", panel=_DATA, metavar="TEXT"
@@ -66,7 +68,7 @@ class EvalConfig(Config):
         "", "Ending of the names in --lq, such as x4, ignored when matching.", panel=_DATA, metavar="TEXT"
     )
     crop_to_scale: bool = opt(
-        False, "Crop HQ images whose sides the scale does not divide, as BasicSR does.", panel=_DATA
+        False, "Crop HQ images whose sides are not multiples of the scale, as BasicSR does.", panel=_DATA
     )
     model: tuple[str, ...] = opt(
         (DEFAULT_MODEL,),
@@ -104,7 +106,7 @@ class EvalConfig(Config):
     save: Path | None = opt(None, "Folder for the restored images.", panel=_OUTPUT, metavar="FOLDER")
     csv: Path | None = opt(None, "CSV file for the scores of each image.", panel=_OUTPUT, metavar="FILE")
     report: Path | None = opt(
-        None, "HTML file that shows scores and images, complete in itself.", panel=_OUTPUT, metavar="FILE"
+        None, "Self-contained HTML file that shows scores and images.", panel=_OUTPUT, metavar="FILE"
     )
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ BLEND: Any = opt(
 )
 SHARPNESS: Any = opt(
     None,
-    "How far to go from the most faithful result, 0, to the sharpest, 1.",
+    "Sharpness of the result, from 0 (most faithful) to 1 (sharpest).",
     panel="Model",
     shown_default="the model's own",
 )

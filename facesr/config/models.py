@@ -10,7 +10,7 @@ class ModelsConfig(Config):
     """Which models to describe. Without any, `facesr models` lists those on this machine."""
 
     models: tuple[str, ...] = arg(
-        "Models as `upscale --model` takes them, or folders that hold several.", metavar="MODEL", default=()
+        "Models, as in `upscale --model`, or folders of several models.", metavar="MODEL", default=()
     )
     file: tuple[str, ...] = opt(
         (), "Weight file to describe, as MODEL. May be repeated.", panel="Input", metavar="PATH"

@@ -23,7 +23,7 @@ class RuntimeConfig(Config):
 
     device: Device = opt(
         "auto",
-        "Device that runs the network. auto takes CUDA, then MPS, then the CPU.",
+        "Device that runs the network. auto uses CUDA if available, then MPS, then the CPU.",
         panel="Model",
         short="-d",
         envvar="FACESR_DEVICE",

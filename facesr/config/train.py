@@ -57,7 +57,7 @@ class TrainConfig(Config):
     )
     device: Device = opt(
         "auto",
-        "Device to train on. auto takes CUDA, then MPS, then the CPU.",
+        "Device to train on. auto uses CUDA if available, then MPS, then the CPU.",
         panel="Run",
         short="-d",
         envvar="FACESR_DEVICE",

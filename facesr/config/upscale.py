@@ -32,10 +32,10 @@ class UpscaleConfig(Config):
     """Enlarge images of faces."""
 
     inputs: tuple[Path, ...] = arg(
-        "Images, or folders of images. - reads one image from stdin.", metavar="INPUT"
+        "Images, or folders of images. `-` reads one image from stdin.", metavar="INPUT"
     )
     output: Path = arg(
-        "Folder for the results, created if missing, or a file for a single image. - writes to stdout.",
+        "Folder for the results, created if missing, or a file for a single image. `-` writes to stdout.",
         metavar="OUTPUT",
     )
     model: str = MODEL
@@ -44,13 +44,13 @@ class UpscaleConfig(Config):
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     faces: FacesMode = opt(
         "auto",
-        "Restore each face of a photograph separately. auto does not where one face fills the image.",
+        "Restore each face of a photograph separately. auto does not do this if one face fills the image.",
         panel="Faces",
     )
     background: str = opt(
         "model",
-        "Model for the rest of a photograph: model is that of --model, bicubic resamples, or name another "
-        "model of the same scale. At --outscale 1 the rest is unchanged.",
+        "Model for the rest of a photograph. model uses that of --model, bicubic resamples, and a name or "
+        "path is another model of the same scale. At --outscale 1 the rest is unchanged.",
         panel="Faces",
         metavar="model|bicubic|NAME|PATH",
     )
@@ -62,7 +62,7 @@ class UpscaleConfig(Config):
     )
     save_faces: Path | None = opt(
         None,
-        "Folder for each face cut out of a photograph, before (-lq.png) and after restoring it.",
+        "Folder for the faces cut out of photographs, before (-lq.png) and after restoring them.",
         panel="Faces",
         metavar="DIR",
     )
@@ -71,7 +71,7 @@ class UpscaleConfig(Config):
     )
     max_pixels: Count = opt(
         89_000_000,
-        "Reject images with more pixels than this, before decoding them. The most is 178,956,970.",
+        "Reject images with more pixels than this, before decoding them. At most 178,956,970.",
         panel="Input",
     )
     truncated: bool = opt(

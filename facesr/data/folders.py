@@ -66,11 +66,11 @@ def list_training(config: DataConfig, *, warn: Warn | None = None) -> list[Folde
             if config.crop_to_scale and scale:
                 height, width = height - height % scale, width - width % scale
             if min(height, width) < config.crop_px:
-                problems.append(f"{path}: {width}x{height} is smaller than the crop of {config.crop_px} px")
+                problems.append(f"{path}: {width}x{height} is smaller than `--crop {config.crop_px}`")
             elif not config.crop_px:
                 sizes.setdefault((height, width), path)
         folders.append(Folder(hq, lq, shares[index], scale=scale))
-    hint = FIX
+    hint = f"{FIX}, or use a smaller `--crop`" if config.crop_px else FIX
     if len(sizes) > 1:
         examples = [f"{path} is {width}x{height}" for (height, width), path in sizes.items()]
         shown = shorten(examples, limit=3)

@@ -164,7 +164,7 @@ def find_weights(model: str) -> WeightFiles:
         return _folder(download_folder(*reference, names=(CONFIG_NAME, WEIGHTS_NAME)))
     raise ConfigError(
         f"no model `{model}`",
-        hint=f"use one of {', '.join(BUNDLED)}, a weight folder, a file, or user/repo on the Hub",
+        hint=f"use one of {', '.join(BUNDLED)}, the path of a weight folder or file, or user/repo on the Hub",
     )
 
 

@@ -106,7 +106,8 @@ def test_offenders_are_listed(root: Path) -> None:
     (root / "hq" / "text.png").write_text("no")
     refused(
         lambda: list_training(config(root, crop_px=16)),
-        "small.png: 40x12 is smaller than the crop of 16 px",
+        "small.png: 40x12 is smaller than `--crop 16`",
+        "or use a smaller `--crop`",
         "text.png: not an image in a known format",
     )
     refused(lambda: list_training(config(root)), "must all be of one size, or need `--crop`")
