@@ -202,7 +202,7 @@ def split_done(
 
 
 def foreign(path: Path) -> ImageError:
-    """Return the error for a result whose place is taken by somebody's file, perhaps an original."""
+    """Return the error for a result whose file exists and is not from facesr. It may be an original."""
     return ImageError(
         "exists, and facesr did not write it",
         file=path,

@@ -35,6 +35,10 @@ def read_note(path: Path) -> str:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `ImageError` where a file exists that has no note."""
+    """Reject a result if its file exists and is not from facesr.
+
+    Raises:
+        ImageError: The file exists and has no note.
+    """
     if is_there(path) and not read_note(path):
         raise foreign(path)
