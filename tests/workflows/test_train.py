@@ -699,7 +699,7 @@ def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
     shutil.rmtree(tmp_path / "weights")
     assert resume(out).step == 3
     card = json.loads((out / "best" / "config.json").read_text())
-    assert card["training"].endswith(f"from {tmp_path / 'weights'}")
+    assert card["training"].endswith(f"from {tmp_path / 'weights'}.")
     with pytest.raises(ConfigError, match="trains"):
         train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
 
@@ -743,7 +743,7 @@ def test_a_run_of_two_losses_tells_of_both_and_resumes_to_the_last_bit(data: dic
         assert line["losses"].keys() == {"l1", "mse"}
         assert line["loss"] == pytest.approx(0.25 * line["losses"]["l1"] + line["losses"]["mse"])
     card = json.loads((tmp_path / "whole" / "best" / "config.json").read_text())
-    assert card["training"].startswith("Adam, 0.25 l1 + mse, ")
+    assert card["training"].startswith("Adam with the loss 0.25 l1 + mse. ")
 
 
 def test_losses_that_change_on_resuming_begin_their_sums_again(data: dict, tmp_path: Path) -> None:
