@@ -1,11 +1,11 @@
-"""Data files that metrics need and that facesr does not bring."""
+"""Data files that metrics need and that facesr does not include."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 
 def folders(package: str, inside: str, *, named: Path | None = None) -> list[Path]:
-    """Return where data files may lie: the folder that the user names, then one of an installed package.
+    """Return the folders that may have data files: the one that the user names, then the package's.
 
     No code of the package is run.
     """

@@ -30,7 +30,7 @@ def identity(
     y_channel: bool = False,
     weights: Path | None = None,
 ) -> Tensor:
-    """Return the distance of dlib's descriptors (128 numbers of a ResNet) of the same face. Lower is better.
+    """Return the distance of dlib's face descriptors (128 numbers of a ResNet), 0 for identical images.
 
     The largest face of the target is described in both images, at the points found in the target.
 

@@ -108,7 +108,7 @@ def test_faces_are_looked_for_once(service: Service, photo: Path, monkeypatch: p
 
 def test_an_image_that_one_face_fills_offers_no_choice(service: Service) -> None:
     assert service.find(FACE) == []
-    assert read_note(service.restore([FACE], Wish(), chosen=()).file) .startswith("whole ")
+    assert read_note(service.restore([FACE], Wish(), chosen=()).file).startswith("whole ")
 
 
 def test_several_files_become_a_zip_without_the_broken_ones(service: Service, tmp_path: Path) -> None:
