@@ -24,7 +24,8 @@ def run_stages(stages: Sequence[Stage], x: Tensor) -> Tensor:
 
 def _by_rows(stages: Sequence[Stage], x: Tensor, rows: int) -> Tensor:
     """Send strips of `x` through all stages. Each stage keeps two rows for the start of its next strip."""
-    results = []
+    out: Tensor | None = None
+    done = 0
     kept: list[Tensor | None] = [None] * len(stages)
     pieces = torch.split(x, rows, dim=2)
     for number, piece in enumerate(pieces):
@@ -37,11 +38,20 @@ def _by_rows(stages: Sequence[Stage], x: Tensor, rows: int) -> Tensor:
             kept[index] = piece[:, :, -2:]
             assert isinstance(convolution, nn.Conv2d)
             piece = after(F.conv2d(piece, convolution.weight, convolution.bias, padding=(0, 1)))
-        results.append(piece)
-    return torch.cat(results, dim=2)
+        if out is None:
+            # Small results kept between the large strips would leave holes that no strip fits in.
+            factor = piece.shape[3] // x.shape[3]
+            out = _empty(piece, (*piece.shape[:2], factor * x.shape[2], piece.shape[3]))
+        out[:, :, done : done + piece.shape[2]] = piece
+        done += piece.shape[2]
+    assert out is not None
+    return out
 
 
 def _zero_row(x: Tensor) -> Tensor:
     # In the layout that pieces have on the CPU: among others, the concatenation would choose a slower one.
-    size = (*x.shape[:2], 1, x.shape[3])
-    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
+    return _empty(x, (*x.shape[:2], 1, x.shape[3])).zero_()
+
+
+def _empty(like: Tensor, size: tuple[int, ...]) -> Tensor:
+    return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

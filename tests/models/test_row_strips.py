@@ -1,5 +1,8 @@
 """The end of a network by rows equals the end of a network."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -49,3 +52,44 @@ def test_the_ensemble_gives_the_mirrored_result_for_the_mirrored_picture() -> No
         torch.testing.assert_close(network(x.flip(-1)), network(x).flip(-1), atol=1e-6, rtol=0)
         assert not torch.allclose(network.network(x.flip(-1)), network.network(x).flip(-1), atol=1e-6)
     assert network.traits == network.network.traits
+
+
+PEAK = """
+import threading
+import torch
+from torch import nn
+from facesr.models.row_strips import run_stages
+
+def memory(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+def convolution(out):
+    return nn.Conv2d(16, out, 3, padding=1).to(memory_format=torch.channels_last)
+
+stages = [
+    (convolution(16), nn.Upsample(scale_factor=2)),
+    (convolution(16), nn.Identity()),
+    (convolution(3), nn.Identity()),
+]
+
+def work():
+    with torch.inference_mode():
+        x = torch.rand(1, 16, 1200, 1216).to(memory_format=torch.channels_last)
+        before = memory("VmRSS")
+        run_stages(stages, x)
+        print(memory("VmHWM") - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_holds_the_result_and_a_few_strips() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, timeout=60
+    )
+    result_mib = 3 * 2400 * 2432 * 4 / 2**20
+    assert float(done.stdout) < 2 * result_mib  # results kept strip by strip took five times as much
