@@ -91,7 +91,10 @@ class TrainConfig(Config):
         if self.batch % self.optim.accumulate:
             raise ConfigError(f"batch {self.batch} does not divide into {self.optim.accumulate} parts")
         if self.optim.periods and sum(self.optim.periods) < self.iterations:
-            raise ConfigError("`optim.periods` end before the last iteration")
+            raise ConfigError(
+                "`optim.periods` end before the last iteration",
+                hint=f"make their sum at least {self.iterations}, or leave them out for a single cosine",
+            )
         if not any(one.counts and not one.share for one in self.loss.values()):
             raise ConfigError(
                 "no loss has a weight above 0", hint="name one, such as `--set loss.l1.weight=1`"
