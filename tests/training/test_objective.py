@@ -139,6 +139,17 @@ def test_dots_in_a_small_part_of_the_picture_are_found() -> None:
     assert float(LOSSES["dots"](dotted, grain)) > 3 * float(LOSSES["dots"](other, grain))
 
 
+def test_ramps_within_blocks_are_found_though_neither_means_nor_dots_are_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grain, other = 0.5 + torch.randn(2, 1, 3, 256, 256, generator=generator) / 100
+    ramp = torch.tensor([-0.5, -0.5, 0.5, 0.5]).repeat(64)
+    blocks = torch.randn(64, 64, generator=generator).repeat_interleave(4, 0).repeat_interleave(4, 1) / 50
+    for pattern in (blocks * ramp, (blocks * ramp).T):
+        found = float(LOSSES["dots"](other + pattern, grain))
+        assert found > 25 * float(LOSSES["dots"](other, grain))
+        assert float(phase(other + pattern, grain)) < 0.2 * found
+
+
 def test_ldl_counts_an_error_that_flickers_more_than_an_even_one() -> None:
     target = torch.full((2, 3, 32, 32), 0.5)
     signs = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)).sub(0.5).sign()
