@@ -8,7 +8,7 @@ from facesr.config.upscale import BACKGROUNDS, FORMATS, UpscaleConfig
 from facesr.errors import ConfigError, ImageError, reason_of
 from facesr.events import Reporter
 from facesr.files.atomic import write_atomic
-from facesr.files.jobs import Job, Place, names_file, plan_jobs, split_done
+from facesr.files.jobs import Job, Place, foreign, names_file, plan_jobs, split_done
 from facesr.files.listing import Source, list_images
 from facesr.files.paths import check_regular, exists, identity, is_there
 from facesr.processes import pick_shard, step_tasks
@@ -108,10 +108,11 @@ def _is_done(job: Job, config: UpscaleConfig) -> bool:
     """
     if config.overwrite or not is_there(job.target):
         return False
-    from facesr.images.note import check_replaceable, read_note  # loads Pillow
+    from facesr.images.note import read_note  # loads Pillow
 
-    check_replaceable(job.target)
     note = read_note(job.target)
+    if not note:
+        raise foreign(job.target)
     if note == config.whole_note or config.faces == "off":
         return config.is_whole_note(note)
     options, _, restored = note.rpartition(" restored=")

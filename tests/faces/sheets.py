@@ -29,7 +29,7 @@ class Placed:
     points: Points
 
 
-def texture(height: int, width: int, *, seed: int) -> NDArray[np.float32]:
+def texture(height: int, width: int, *, seed: int | np.random.Generator) -> NDArray[np.float32]:
     """Return colourful noise of several sizes."""
     rng = np.random.default_rng(seed)
     layers = []

@@ -1,4 +1,4 @@
-"""Measure restored faces in photographs: `python docs/check_faces.py HQ SEEDS PRESET [PRESET ...]`.
+"""Measure restored faces in photographs: `python -m tests.benchmarks.photographs HQ SEEDS PRESET ...`.
 
 Six aligned faces of the folder HQ, turned by up to 12 degrees, are put on a textured background of 2048x1280
 px, which is degraded by each preset. For the whole image enlarged by the default model, and for the result
@@ -18,6 +18,7 @@ from PIL import Image
 import facesr
 from facesr.faces.align import Similarity, sample
 from facesr.metrics.fidelity import psnr, ssim
+from tests.faces.sheets import texture
 
 Array = NDArray[np.uint8]
 
@@ -46,11 +47,7 @@ def main(hq: Path, seeds: int, *presets: str) -> None:
 def compose(files: list[Path], seed: int) -> Array:
     """Return a photograph of six faces."""
     rng = np.random.default_rng(seed)
-    layers = []
-    for cell in (4, 16, 64):
-        small = rng.integers(0, 256, (HEIGHT // cell + 2, WIDTH // cell + 2, 3), dtype=np.uint8)
-        layers.append(np.asarray(Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)))
-    sheet = np.mean(layers, axis=0, dtype=np.float32)
+    sheet = texture(HEIGHT, WIDTH, seed=rng)
     grid = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), axis=2).reshape(-1, 2) + 0.5
     for number, width in enumerate(LQ_WIDTHS):
         face = facesr.read_image(files[(seed * len(LQ_WIDTHS) + number) % len(files)]).rgb8
