@@ -139,6 +139,16 @@ def test_dots_in_a_small_part_of_the_picture_are_found() -> None:
     assert float(LOSSES["dots"](dotted, grain)) > 3 * float(LOSSES["dots"](other, grain))
 
 
+def test_dots_are_found_where_they_are_though_the_target_has_as_many_elsewhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found, target = 0.5 + torch.randn(2, 1, 3, 256, 256, generator=generator) / 100
+    alike = LOSSES["dots"](found, target)
+    signs = torch.randn(32, 32, generator=generator).sign() / 10
+    target[..., 1:128:4, 2:128:4] += signs
+    found[..., 129::4, 130::4] += signs
+    assert float(LOSSES["dots"](found, target)) > 20 * float(alike)
+
+
 def test_ramps_within_blocks_are_found_though_neither_means_nor_dots_are_there() -> None:
     generator = torch.Generator().manual_seed(0)
     grain, other = 0.5 + torch.randn(2, 1, 3, 256, 256, generator=generator) / 100
