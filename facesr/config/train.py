@@ -72,8 +72,8 @@ class TrainConfig(Config):
     dtype: Dtype = key("Precision of the forward pass (autocast). auto is fp32.", default="auto")
     compile: bool = key("Compile the network with torch.compile.", default=False)
     graph: bool = key(
-        "On CUDA, run each step as one graph. It is not used with several processes, fp16, `compile` or"
-        " `optim.accumulate`.",
+        "On CUDA, run each step as one graph. It is not used with several processes, fp16, `compile`,"
+        " `optim.accumulate`, a discriminator, or a loss with `share`, `start` or `part_px`.",
         default=True,
     )
     log_every: Count = key("Iterations between lines of metrics.", default=100)

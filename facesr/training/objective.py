@@ -49,7 +49,8 @@ class Objective:
     def __call__(self, prediction: Tensor, hq: Tensor, *, step: int = 0) -> tuple[dict[str, Tensor], Tensor]:
         """Return each loss by name, without its weight, and a scalar to call `backward` on.
 
-        Without shares the scalar is the weighted sum. This call also trains the discriminator.
+        With neither shares nor a discriminator, the scalar is the weighted sum. Otherwise only its gradient
+        is of use. This call also trains the discriminator.
 
         Args:
             prediction: (B, 3, H, W), RGB, not clamped.
@@ -59,7 +60,9 @@ class Objective:
         targets = {"hq": hq}
         if any(one.target == "sharpened" for one in self._losses.values()):
             targets["sharpened"] = usm_sharpen(hq)
-        results = prediction.detach().requires_grad_() if self._shares else prediction
+        # Shares need the gradient on the results, and so does a discriminator, whose weights change below.
+        apart = self._shares or self.adversary
+        results = prediction.detach().requires_grad_() if apart else prediction
         values: dict[str, Tensor] = {}
         for name, one in self._losses.items():
             if step < one.start:
@@ -67,7 +70,7 @@ class Objective:
             else:
                 values[name] = self._functions[name](*_part(results, targets[one.target], one.part_px))
         total = self.total(values)
-        if self._shares:
+        if apart:
             total = (prediction * self._gradient(results, total, values)).sum()
         if self.adversary:
             part_px = self._losses["gan"].part_px

@@ -1,5 +1,6 @@
 """Losses by a share of the gradient, the adversary, and what survives between two steps."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_an_adversary_learns_to_tell_blurred_from_sharp_and_then_likes_what_is_n
     assert float(adversary.loss(blurred, HQ)) > before + 1
     assert adversary.loss((blurred + HQ) / 2, HQ) < adversary.loss(blurred, HQ)
     assert not any(parameter.requires_grad for parameter in adversary.network.parameters())
+
+
+@pytest.mark.parametrize("kind", DISCRIMINATORS)
+def test_a_verdict_with_a_weight_is_a_loss_like_any_other(kind: str) -> None:
+    torch.manual_seed(0)
+    config = replace(SMALL, kind=kind)  # type: ignore[arg-type]
+    objective = Objective({"l1": LossConfig(), "gan": LossConfig(weight=0.3)}, config)
+    assert objective.adversary
+    for _ in range(2):
+        judge = copy.deepcopy(objective.adversary)  # as it is before it learns from this result
+        image = PREDICTION.clone().requires_grad_()
+        verdict = gradient_of(judge.loss(image, HQ), image)
+        prediction = PREDICTION.clone().requires_grad_()
+        _, total = objective(prediction, HQ)
+        torch.testing.assert_close(gradient_of(total, prediction), alone("l1") + 0.3 * verdict)
 
 
 @pytest.mark.parametrize("kind", DISCRIMINATORS)
