@@ -159,7 +159,22 @@ def _apply(layer: str, values: Tensor, tensors: dict[str, Tensor], slice_name: s
 
 def _blur(values: Tensor) -> Tensor:
     channels = values.shape[1]
-    line = torch.tensor([0.25, 0.5, 0.25], dtype=values.dtype, device=values.device)
-    kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
-    padded = functional.pad(values, (2, 2, 2, 2), mode="reflect")
-    return functional.conv2d(padded, kernel, stride=2, groups=channels)
+    kernel = _blur_kernel(values.device).expand(channels, 1, 3, 3)
+    return functional.conv2d(_reflect(values), kernel, stride=2, groups=channels)
+
+
+@cache
+def _blur_kernel(device: torch.device) -> Tensor:
+    line = torch.tensor([0.25, 0.5, 0.25], device=device)
+    return torch.outer(line, line)
+
+
+def _reflect(values: Tensor) -> Tensor:
+    """Pad (B, C, h, w) by 2 px on each side, reflected."""
+    if not torch.are_deterministic_algorithms_enabled():
+        return functional.pad(values, (2, 2, 2, 2), mode="reflect")
+    for axis in (2, 3):  # slower, but on CUDA there is no deterministic gradient of the above
+        starts = (1, values.shape[axis] - 3)
+        before, after = (values.narrow(axis, start, 2).flip(axis) for start in starts)
+        values = torch.cat([before, values, after], axis)
+    return values

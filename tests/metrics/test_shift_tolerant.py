@@ -1,9 +1,11 @@
 """ST-LPIPS: the wiring with random weights, and the published weights where they are installed."""
 
 import sys
+from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from skimage.data import astronaut
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facesr.errors import ConfigError, MissingExtra, WeightsError
 from facesr.metrics import data_files, stlpips
@@ -70,6 +73,29 @@ def test_steps_along_its_gradient_lower_it(weights: Path) -> None:
         values.append(loss.item())
         optimiser.step()
     assert values[-1] < 0.95 * values[0]
+
+
+class OnCuda(TorchDispatchMode):
+    """Refuses what CUDA has no deterministic gradient of."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert "reflection_pad" not in function.name()
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_deterministic_run_has_the_same_distance_and_gradient_and_may_be_on_cuda(weights: Path) -> None:
+    a, b = pictures()
+    found = []
+    for deterministic in (False, True):
+        image = a[..., :65, :79].clone().requires_grad_()
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            with OnCuda() if deterministic else nullcontext():
+                distance = stlpips(image, b[..., :65, :79], weights=weights)
+                found.append((distance.detach(), *torch.autograd.grad(distance.sum(), image)))
+        finally:
+            torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_the_gradient_is_finite_where_both_are_flat(weights: Path) -> None:

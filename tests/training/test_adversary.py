@@ -25,6 +25,13 @@ from facesr.workflows.train import train
 from tests.conftest import noise
 
 CPU = torch.device("cpu")
+CUDA = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    ],
+)
 PREDICTION, HQ = torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SMALL = DiscriminatorConfig(features=4, learning_rate=1e-2)
 
@@ -177,23 +184,34 @@ def test_what_a_share_cannot_do_is_refused(changes: dict[str, Any], message: str
         LossConfig(cap=1)
 
 
-def test_a_run_with_an_adversary_resumes_to_the_last_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_a_run_with_an_adversary_resumes_to_the_last_bit(
+    device: str, tmp_path: Path, stlpips_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     (tmp_path / "hq").mkdir()
     for index in range(4):
         Image.fromarray(noise(64, 64, seed=index)).save(tmp_path / "hq" / f"{index}.png")
     losses = {
         "l1": LossConfig(),
         "texture": LossConfig(share=0.5, part_px=32),
+        "stlpips_alex": LossConfig(share=0.7),
+        "phase": LossConfig(share=0.7),
+        "ldl": LossConfig(share=0.2, start=1),
         "gan": LossConfig(share=0.7, cap=0.01, part_px=32, start=2),
     }
     data = DataConfig(train_hq=(tmp_path / "hq",), crop_px=64, workers=0)
     args = {"blocks": 1, "features": 8, "detail_blocks": 1, "noise": True}
-    recipe = train_recipe("sharp-cpu", init=None, batch=2, iterations=8, device="cpu", validate_every=0)
+    changes = {"device": device, "deterministic": True, "metric_weights": str(stlpips_weights)}
+    recipe = train_recipe("sharp-cpu", init=None, batch=2, iterations=8, validate_every=0, **changes)
     optim = replace(recipe.optim, warmup=0)
     config = replace(recipe, log_every=1, args=args, loss=losses, discriminator=SMALL, data=data, optim=optim)
-    train(replace(config, out=tmp_path / "whole"))
-    train(replace(config, out=tmp_path / "cut", iterations=4, optim=replace(optim, periods=(8,))))
-    train(replace(resumed_config(tmp_path / "cut"), iterations=8))
+    try:
+        train(replace(config, out=tmp_path / "whole"))
+        train(replace(config, out=tmp_path / "cut", iterations=4, optim=replace(optim, periods=(8,))))
+        train(replace(resumed_config(tmp_path / "cut"), iterations=8))
+    finally:
+        torch.use_deterministic_algorithms(False)
     left, right = (RunFolder(tmp_path / name).load() for name in ("whole", "cut"))
     assert left["objective"]["weights"] == right["objective"]["weights"]
     assert left["objective"]["weights"]["gan"] > 0

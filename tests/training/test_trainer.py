@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facesr.config.data import DataConfig
 from facesr.config.loss import LossConfig, LossName
@@ -15,6 +16,7 @@ from facesr.config.optim import OptimConfig
 from facesr.config.train import TrainConfig, resumed_config
 from facesr.data.batches import Batch
 from facesr.models import build_network
+from facesr.training.losses import LOSSES
 from facesr.training.run_folder import RunFolder
 from facesr.training.trainer import Trainer, can_be_graphed
 from facesr.workflows.train import train
@@ -28,6 +30,21 @@ CUDA = pytest.param(
         pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
     ],
 )
+# A graph may hold each of these.
+TABLES: dict[str, dict[LossName, LossConfig]] = {
+    **{name: {name: LossConfig()} for name in LOSSES},  # type: ignore[misc]
+    "sharpened": {"l1": LossConfig(target="sharpened")},
+    "stlpips_alex": {"l1": LossConfig(), "stlpips_alex": LossConfig()},
+}
+# As in the recipe `sharp`.
+SHARP: dict[LossName, LossConfig] = {
+    "l1": LossConfig(weight=0.5),
+    "texture": LossConfig(share=0.5, part_px=48),
+    "stlpips_alex": LossConfig(share=0.7),
+    "gan": LossConfig(share=0.7, cap=0.01, part_px=48, start=1),
+    "phase": LossConfig(share=0.7),
+    "ldl": LossConfig(share=0.2, start=2),
+}
 OPTIM = OptimConfig(method="muon", learning_rate=2e-3, warmup=3, clip_norm=1.0, ema_warmup=True)
 
 
@@ -36,10 +53,11 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def trainer(device: str = "cpu", **changes: Any) -> Trainer:
+def trainer(device: str = "cpu", *, noisy: bool = False, **changes: Any) -> Trainer:
     torch.manual_seed(0)
     config = TrainConfig(optim=OPTIM, iterations=40, **changes)
-    return Trainer(build_network("faceunet", {"blocks": 1, "features": 8}), config, torch.device(device))
+    network = build_network("faceunet", {"blocks": 1, "features": 8, "noise": noisy})
+    return Trainer(network, config, torch.device(device))
 
 
 def batch(seed: int) -> Batch:
@@ -59,6 +77,27 @@ def test_rates_as_tensors_on_the_device_move_the_weights_as_numbers_do() -> None
         tensors.train_step(batch(step))
     for one, other in zip(weights(numbers), weights(tensors), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+class NothingFromTheHost(TorchDispatchMode):
+    """Refuses tensors made of Python's numbers: a device waits for their copy, and no graph can hold it."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert function is not torch.ops.aten.lift_fresh.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("place", ["meta", "cpu"])  # `meta` has no data to wait for
+@pytest.mark.parametrize("losses", [*TABLES.values(), SHARP], ids=[*TABLES, "sharp"])
+def test_after_its_first_step_a_device_needs_nothing_from_the_host(
+    losses: dict[LossName, LossConfig], place: str, stlpips_weights: Path
+) -> None:
+    one = trainer(place, noisy=True, loss=losses, metric_weights=stlpips_weights)
+    one.step = 3  # every loss has begun
+    pixels = [pixels.to(place) for pixels in (batch(0).lq, batch(0).hq)]
+    one._move(*pixels)
+    with NothingFromTheHost():
+        one._move(*pixels)
 
 
 def test_a_graph_is_used_on_cuda_where_a_step_waits_for_nothing() -> None:
@@ -114,13 +153,35 @@ def test_it_trains_in_each_precision(device: str, dtype: str, graph: bool) -> No
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_graph_moves_the_weights_as_separate_steps_do() -> None:
-    graphed, plain = trainer("cuda"), trainer("cuda", graph=False)
-    for step in range(10):
-        graphed.train_step(batch(step))
-        plain.train_step(batch(step))
-    for one, other in zip(weights(graphed), weights(plain), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("losses", TABLES.values(), ids=TABLES)
+def test_a_graph_moves_the_weights_as_separate_steps_do(
+    losses: dict[LossName, LossConfig], noisy: bool, stlpips_weights: Path
+) -> None:
+    found = []
+    for graph in (True, False):  # one after the other, since both draw noise from one generator
+        one = trainer("cuda", noisy=noisy, graph=graph, loss=losses, metric_weights=stlpips_weights)
+        for step in range(10):
+            one.train_step(batch(step))
+        found.append(weights(one))
+    for graphed, plain in zip(*found, strict=True):
+        torch.testing.assert_close(graphed, plain, atol=1e-4, rtol=0)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_a_step_with_an_adversary_waits_for_nothing(dtype: str, stlpips_weights: Path) -> None:
+    one = trainer("cuda", noisy=True, dtype=dtype, loss=SHARP, metric_weights=stlpips_weights)
+    for step in range(5):
+        torch.cuda.set_sync_debug_mode("error" if step == 4 else "default")
+        try:
+            losses = one.train_step(batch(step))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(losses).all()
+    assert one.is_finite()
 
 
 @pytest.mark.cuda
