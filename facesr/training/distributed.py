@@ -32,14 +32,15 @@ def join_processes(config: TrainConfig) -> Iterator[torch.device]:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first matrix product
         torch.use_deterministic_algorithms(True)
+    if device.type == "cuda":
+        if ranks.world_size > 1:
+            if ranks.local_rank >= torch.cuda.device_count():
+                raise DeviceError(f"process {ranks.local_rank} of this node has no CUDA device")
+            device = torch.device("cuda", ranks.local_rank)
+        torch.cuda.set_device(device)  # a new stream, a graph and random numbers are those of this device
     if ranks.world_size == 1:
         yield device
         return
-    if device.type == "cuda":
-        if ranks.local_rank >= torch.cuda.device_count():
-            raise DeviceError(f"process {ranks.local_rank} of this node has no CUDA device")
-        device = torch.device("cuda", ranks.local_rank)
-        torch.cuda.set_device(device)
     # Its functions take the group that exists when they are imported as a default, and DDP imports them: it
     # would outlive its end, and a thread of it that wants the interpreter at exit aborts the process.
     importlib.import_module("torch.distributed.nn.functional")
