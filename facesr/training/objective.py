@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from facesr.config.loss import DiscriminatorConfig, LossConfig, LossName
@@ -80,12 +81,12 @@ class Objective:
     def _gradient(self, results: Tensor, total: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """Return the gradient of all losses on the results, and update the weights that shares amount to."""
         (gradient,) = torch.autograd.grad(total, results)
-        norm = gradient.norm()
+        norm = _norm(gradient)
         parts = []
         for index, (name, one) in enumerate(self._shares.items()):
             if values[name].requires_grad:  # it has begun
                 (part,) = torch.autograd.grad(values[name], results)
-                length = part.norm()
+                length = _norm(part)
                 weight = (one.share * norm / length).clamp_max(one.cap or float("inf"))
                 mean = self._weights[index]
                 new = torch.where(mean == 0, weight, mean.lerp(weight, 1 - _DECAY))
@@ -111,6 +112,16 @@ class Objective:
             self._weights[index] = state["weights"].get(name, 0.0)
         if self.adversary and state["adversary"]:
             self.adversary.load_state(state["adversary"])
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    """Return the norm over the whole batch, of which each process has a part."""
+    norm = gradient.norm()
+    if dist.is_initialized():
+        square = norm.square()
+        dist.all_reduce(square)
+        norm = square.sqrt()
+    return norm
 
 
 def _part(results: Tensor, target: Tensor, part_px: int) -> tuple[Tensor, Tensor]:

@@ -1077,11 +1077,20 @@ def finish(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arch", ["msrresnet", "edsr"])
-def test_two_processes_give_the_losses_of_one(arch: str, data: dict, tmp_path: Path) -> None:
+SHARES = {
+    "loss.texture.share": 0.5, "loss.gan.share": 0.7, "loss.gan.part_px": 16, "discriminator.features": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arch", "losses"), [("msrresnet", {}), ("edsr", {}), ("msrresnet", SHARES)], ids=str
+)
+def test_two_processes_give_the_losses_of_one(
+    arch: str, losses: dict[str, Any], data: dict, tmp_path: Path
+) -> None:
     settings = {
         "arch": arch, "iterations": 8, "log_every": 1, "save_every": 8, "validate_every": 8,
-        "data.workers": 0,
+        "data.workers": 0, **losses,
     }  # fmt: skip
     finish(command(data, tmp_path / "one", **settings))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -1093,10 +1102,12 @@ def test_two_processes_give_the_losses_of_one(arch: str, data: dict, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     one, two = (
-        [line["loss"] for line in lines(tmp_path / name) if "loss" in line] for name in ("one", "two")
+        [line.get("losses", {"": line["loss"]}) for line in lines(tmp_path / name) if "loss" in line]
+        for name in ("one", "two")
     )
     assert len(one) == 8
-    assert one == pytest.approx(two, abs=1e-5)
+    for left, right in zip(one, two, strict=True):
+        assert left == pytest.approx(right, abs=1e-5)
     best = [facesr.load_model(tmp_path / name / "best", device="cpu").network for name in ("one", "two")]
     for a, b in zip(best[0].parameters(), best[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
