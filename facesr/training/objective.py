@@ -116,7 +116,7 @@ class Objective:
 
 def _norm(gradient: Tensor) -> Tensor:
     """Return the norm over the whole batch, of which each process has a part."""
-    norm = gradient.norm()
+    norm: Tensor = gradient.norm()
     if dist.is_initialized():
         square = norm.square()
         dist.all_reduce(square)

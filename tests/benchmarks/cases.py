@@ -228,7 +228,8 @@ def training_case(arch: Arch, recipe: str, size: int, side: int, device: str) ->
 
     def facesr(dtype: Dtype) -> Clock:
         config = train_recipe(recipe, dtype=dtype, batch=size, device=device)
-        trainer = Trainer(build_network(arch, {}), config, torch.device(device))
+        trainer = Trainer(build_network(arch, config.args), config, torch.device(device))
+        trainer.step = config.iterations // 2  # where all losses count
         return timed(lambda: trainer.train_step(batch), size)
 
     variants = {"plain loop, Adam": timed(plain_step, size)}

@@ -30,6 +30,7 @@ import facesr
 from facesr.config.model import DEFAULT_MODEL
 from facesr.config.train import TrainConfig
 from facesr.device import DTYPES
+from facesr.errors import MissingExtra
 from facesr.events import Reporter
 from facesr.inference.enlarge import enlarge_pixels, enlarge_within_memory
 from facesr.weights.load import load_model
@@ -150,6 +151,15 @@ def training_step(setup: Setup) -> Facts:
     return setup.measure(cases.training_case("faceunet", "face", size, side, setup.device))
 
 
+def sharp_step(setup: Setup) -> Facts:
+    """A step with a discriminator and losses by share, if the weights of ST-LPIPS are installed."""
+    size, side = (2, 32) if setup.tiny else (16, 128)
+    try:
+        return setup.measure(cases.training_case("faceunet", "sharp", size, side, setup.device))
+    except MissingExtra as error:
+        return {"left out": error.message}
+
+
 class StopAfter(Reporter):
     """Ends a run as a cluster does, by a signal after some steps."""
 
@@ -224,7 +234,8 @@ def hidden_waits(setup: Setup) -> Facts:
 
 
 SECTIONS: tuple[Callable[[Setup], Facts], ...] = (
-    environment, cuda_tests, agreement, memory, network, folder, training_step, training_run, hidden_waits,
+    environment, cuda_tests, agreement, memory, network, folder, training_step, sharp_step, training_run,
+    hidden_waits,
 )  # fmt: skip
 
 
