@@ -115,7 +115,8 @@ def find_stlpips(trunk: Trunk, weights: Path | None = None) -> Path:
         raise MissingExtra("metrics")
     raise ConfigError(
         f"no {' or '.join(names)} in {weights}",
-        hint="give the folder that holds it with `--metric-weights`, or install the extra `metrics`",
+        hint="give the folder that holds it with `--metric-weights`, in a training with"
+        " `--set metric_weights=FOLDER`, or install the extra `metrics`",
     )
 
 

@@ -126,7 +126,7 @@ class TrainingLoop:
             try:
                 batch = next(stream)
             except RuntimeError as error:
-                if is_out_of_memory(error):
+                if is_out_of_memory(error) or "CUDA" in str(error):  # of images that lie on the device
                     raise
                 if self._control is None and self._agree(stop):  # the same signal has ended the workers
                     self._check_pending()

@@ -41,16 +41,18 @@ every_network = pytest.mark.parametrize("arch", ARCHITECTURES)
 LEVELS = {"fp32": 1, "tf32": 2, "fp16": 2, "bf16": 8}
 
 
+def save(folder: Path, arch: str, **args: Any) -> Path:
+    """Write a small network with random weights."""
+    torch.manual_seed(0)
+    args = {**small_args(arch), **args}
+    config = ModelConfig(name=arch, arch=arch, args=args)  # type: ignore[arg-type]
+    save_folder(folder, build_network(arch, args).state_dict(), config)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    found = {}
-    for arch in ARCHITECTURES:
-        torch.manual_seed(0)
-        network = build_network(arch, small_args(arch))
-        found[arch] = tmp_path_factory.mktemp("models") / arch
-        config = ModelConfig(name=arch, arch=arch, args=small_args(arch))  # type: ignore[arg-type]
-        save_folder(found[arch], network.state_dict(), config)
-    return found
+    return {arch: save(tmp_path_factory.mktemp("models") / arch, arch) for arch in ARCHITECTURES}
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> int:
@@ -81,6 +83,18 @@ def test_every_precision_is_near_fp32_on_the_cpu(
         for tile in (None, 0, 24):
             expected, found = (enlarged(one, images, tile=tile) for one in (reference, model))
             assert apart(found, expected) <= LEVELS[dtype], (height, width, tile)
+
+
+@on_each_device
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+def test_the_noise_of_a_network_is_the_same_everywhere(device: str, dtype: str, tmp_path: Path) -> None:
+    noisy = save(tmp_path / "noisy", "faceunet", noise=True)
+    reference = load_model(noisy, device="cpu", dtype="fp32")
+    model = load_model(noisy, device=device, dtype=dtype)
+    for size in [(37, 53), (40, 150)]:
+        images = [noise(*size, seed=seed) for seed in range(3)]
+        expected, found = (enlarged(one, images) for one in (reference, model))
+        assert apart(found, expected) <= LEVELS[dtype], size
 
 
 @on_each_device

@@ -262,15 +262,16 @@ def test_too_little_memory_is_one_clear_error(
     assert "accumulate" in caught.value.hint
 
 
-def test_another_error_of_a_step_stays_what_it_is(
-    data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["step", "images"])
+def test_another_error_of_a_device_stays_what_it_is(
+    place: str, data: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(Trainer, "train_step", fail)
+    monkeypatch.setattr(*{"step": (Trainer, "train_step"), "images": (ResidentImages, "make")}[place], fail)
     with pytest.raises(RuntimeError, match="illegal"):
-        train(make(data, tmp_path / "run"))
+        train(make({**data, "resident": "yes"}, tmp_path / "run"))
 
 
 def test_it_overfits_four_crops(tmp_path: Path) -> None:
