@@ -1,9 +1,11 @@
 """Pictures keep what they are: orientation, grey, alpha, profile."""
 
+import os
 import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -13,7 +15,14 @@ from PIL import Image, ImageCms
 from facesr.errors import ImageError
 from facesr.images.image import ImageData, to_pil
 from facesr.images.read import from_pil, read_image
-from facesr.images.write import check_writable, exif_is_too_long, holds_alpha, sniff_suffix, write_image
+from facesr.images.write import (
+    check_writable,
+    encode_image,
+    exif_is_too_long,
+    holds_alpha,
+    sniff_suffix,
+    write_image,
+)
 from tests.conftest import noise
 
 
@@ -32,6 +41,20 @@ def test_a_picture_comes_back_as_it_was(mode: str, tmp_path: Path) -> None:
     with Image.open(tmp_path / "b.png") as again:
         assert again.mode == mode
         assert np.array_equal(np.asarray(again), np.asarray(original))
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_a_jpeg_is_encoded_into_a_file_so_that_other_threads_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Pillow holds the interpreter's lock for everything else that it can write into.
+    files, real = [], Image.Image.save
+
+    def save(self: Image.Image, stream: BinaryIO, *arguments: Any, **options: Any) -> None:
+        files.append(stream.fileno())
+        real(self, stream, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    encode_image(ImageData(noise(24, 40)), ".jpg")
+    assert len(files) == 1
 
 
 @pytest.mark.parametrize(("mode", "result"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB")])

@@ -1,6 +1,8 @@
 """Scores of a validation are those of each image alone, however many are computed together."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +13,34 @@ from facesr.data.pairs import PairSet
 from facesr.data.reading import read_pair
 from facesr.errors import ConfigError
 from facesr.images.image import Array
-from facesr.metrics import measure, measure_batch
+from facesr.metrics import METRICS, measure, measure_batch
 from facesr.models import build_network
 from facesr.training.validation import Validator, _of_one_size, mean_scores, restore
 from tests.conftest import TINY, noise
 
+CUDA = pytest.param(
+    "cuda",
+    marks=[
+        pytest.mark.cuda,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    ],
+)
+# All but those with weights from elsewhere, and one whose weights the tests make.
+METRICS_AT_HAND = {*METRICS} - {"lpips", "identity", "stlpips_vgg"}
 
-def test_a_batch_scores_as_its_images() -> None:
-    names = ("psnr", "ssim")
-    result, hq = (np.stack([noise(24, 32, seed=seed) for seed in seeds]) for seeds in ((1, 2, 3), (4, 2, 6)))
-    found = measure_batch(*(torch.from_numpy(one).permute(0, 3, 1, 2) for one in (result, hq)), names=names)
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_a_batch_scores_as_its_images_on_any_device(device: str, stlpips_weights: Path) -> None:
+    result, hq = (
+        np.stack([noise(192, 208, seed=seed) for seed in seeds]) for seeds in ((1, 2, 3), (4, 2, 6))
+    )
+    options: Any = {"names": METRICS_AT_HAND, "weights": stlpips_weights}
+    found = measure_batch(
+        *(torch.from_numpy(one).permute(0, 3, 1, 2).to(device) for one in (result, hq)), **options
+    )
     for row, one, other in zip(found, result, hq, strict=True):
-        assert row == pytest.approx(measure(one, other, names=names))
+        assert not any(map(math.isnan, row.values()))
+        assert row == pytest.approx(measure(one, other, **options), rel=1e-3, abs=1e-6)
 
 
 def test_neighbours_of_one_size_are_grouped_in_order() -> None:
@@ -39,15 +57,6 @@ def test_a_figure_that_ranks_nothing_is_refused() -> None:
         with pytest.raises(ConfigError, match=f"`best_by` is {name}, of which neither"):
             Validator.prepare([], best_by=name)
     assert Validator.prepare([], best_by="spectrum_mid").metrics == ("psnr", "ssim", "spectrum_mid")
-
-
-CUDA = pytest.param(
-    "cuda",
-    marks=[
-        pytest.mark.cuda,
-        pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    ],
-)
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
