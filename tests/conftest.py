@@ -174,6 +174,10 @@ class Listener(Reporter):
         self.warnings.append(message)
 
 
+def no_warning(message: str) -> None:
+    raise AssertionError(message)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "tiny"

@@ -44,26 +44,6 @@ class _Pieces:
     tile: int  # images with larger sides, LQ px, are computed in pieces; 0 if none are
 
 
-def enlarge_pixels(
-    network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
-) -> Arrival:
-    """Enlarge images of one size. Results are rounded half to even, as in the metrics.
-
-    Args:
-        network: Network in evaluation mode.
-        pixels: (B, h, w, 3), uint8, int32 for 16 bits, or float32 from 0 to 2**24.
-        device: Device of the network.
-        tile: Largest side, in LQ px, to process in one piece. 0 means any size, None lets the network decide.
-            Larger images are computed in tiles of this side. A network with a global view uses windows of its
-            trained size instead.
-
-    Returns:
-        (B, scale h, scale w, 3) of the same dtype. If the pixels came from the CPU it is being copied there,
-        else it is on the device.
-    """
-    return _enlarge_in_pieces(network, pixels, device, _first_pieces(network, pixels, device, tile))
-
-
 def _first_pieces(network: SRNetwork, pixels: Tensor, device: torch.device, tile: int | None) -> _Pieces:
     """Return the largest pieces to try."""
     side = piece_side(network) if tile is None else tile
@@ -113,13 +93,25 @@ def _enlarge_in_pieces(network: SRNetwork, pixels: Tensor, device: torch.device,
     return arrival
 
 
-def enlarge_within_memory(
+def enlarge_pixels(
     network: SRNetwork, pixels: Tensor, device: torch.device, *, tile: int | None = None
 ) -> Arrival:
-    """Enlarge as `enlarge_pixels` does. If memory runs out, try half the batch, then smaller pieces.
+    """Enlarge images of one size. Results are rounded half to even, as in the metrics.
 
-    Pieces are halved. For a network with a global view, they are its windows. The next images of this size
-    start with what worked.
+    If memory runs out, half the batch is tried, then smaller pieces. Pieces are halved. For a network with a
+    global view, they are its windows. The next images of this size start with what worked.
+
+    Args:
+        network: Network in evaluation mode.
+        pixels: (B, h, w, 3), uint8, int32 for 16 bits, or float32 from 0 to 2**24.
+        device: Device of the network.
+        tile: Largest side, in LQ px, to process in one piece. 0 means any size, None lets the network decide.
+            Larger images are computed in tiles of this side. A network with a global view uses windows of its
+            trained size instead.
+
+    Returns:
+        (B, scale h, scale w, 3) of the same dtype. If the pixels came from the CPU it is being copied there,
+        else it is on the device.
 
     Raises:
         ImageError: Nothing smaller is left to try.
@@ -186,7 +178,7 @@ def start_enlarging(model: Model, images: Sequence[Pixels], *, tile: int | None 
 
 def _start(model: Model, pixels: Tensor, *, tile: int | None = None) -> Arrival:
     with fp32_arithmetic(model.device, tf32=model.tf32):
-        return enlarge_within_memory(model.network, pixels, model.device, tile=tile)
+        return enlarge_pixels(model.network, pixels, model.device, tile=tile)
 
 
 def take(arrival: Arrival) -> Any:

@@ -32,7 +32,7 @@ from facesr.config.train import TrainConfig
 from facesr.device import DTYPES
 from facesr.errors import MissingExtra
 from facesr.events import Reporter
-from facesr.inference.enlarge import enlarge_pixels, enlarge_within_memory
+from facesr.inference.enlarge import enlarge_pixels
 from facesr.weights.load import load_model
 from tests.benchmarks import cases
 from tests.benchmarks.cases import B20
@@ -124,7 +124,7 @@ def memory(setup: Setup) -> Facts:
             torch.cuda.empty_cache()
             torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + peak * part) / total)
             start = time.perf_counter()
-            found = enlarge_within_memory(model.network, pixels, model.device).wait()
+            found = enlarge_pixels(model.network, pixels, model.device).wait()
             off = (found.int() - expected.int()).abs().max()
             facts[f"{part} of the memory"] = {"seconds": time.perf_counter() - start, "max": int(off)}
     finally:

@@ -27,8 +27,8 @@ from facesr.models import ARCHITECTURES, build_network
 from facesr.parallel import Outcome
 from facesr.weights.load import Model, load_model
 from facesr.weights.save import save_folder
-from tests.conftest import noise, small_args
-from tests.inference.test_stream import fail_above, no_warning
+from tests.conftest import no_warning, noise, small_args
+from tests.inference.short_memory import fail_above
 
 HAS_CUDA = torch.cuda.is_available()
 CUDA = (pytest.mark.cuda, pytest.mark.skipif(not HAS_CUDA, reason="needs a CUDA device"))

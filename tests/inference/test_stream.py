@@ -30,7 +30,8 @@ from facesr.models import build_network, row_strips
 from facesr.parallel import Outcome, StageTimes, map_ahead
 from facesr.weights.find import find_weights
 from facesr.weights.load import Model, load_model
-from tests.conftest import TINY, noise
+from tests.conftest import TINY, no_warning, noise
+from tests.inference.short_memory import fail_above
 from tests.test_device import OUT_OF_MEMORY
 
 
@@ -76,10 +77,6 @@ def test_mapping_is_bounded_by_pixels_too(pixels: int, most: int, monkeypatch: p
 def test_other_errors_are_not_swallowed() -> None:
     with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
         list(map_ahead(executor, lambda _: 1 // 0, [1], depth=2))
-
-
-def no_warning(message: str) -> None:
-    raise AssertionError(message)
 
 
 def picture(height: int, width: int, value: int = 0) -> ImageData:
@@ -259,31 +256,6 @@ def test_pieces_are_computed_without_reading_back_from_the_device(
     assert watch.calls["aten::copy_"] == bands * copies
 
 
-def fail_above(
-    limit: int,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    message: str = OUT_OF_MEMORY[-1],
-    failed: list | None = None,
-) -> list[tuple[int, ...]]:
-    """Make the network run out of memory above so many input pixels; return the shapes it ran on.
-
-    The shapes for which it failed are added to `failed`.
-    """
-    real, shapes = inference._run, []
-
-    def run(network: object, pixels: torch.Tensor) -> torch.Tensor:
-        if pixels.shape[:3].numel() > limit:
-            if failed is not None:
-                failed.append(tuple(pixels.shape[:3]))
-            raise RuntimeError(message)
-        shapes.append(tuple(pixels.shape[:3]))
-        return real(network, pixels)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(inference, "_run", run)
-    return shapes
-
-
 def test_out_of_memory_halves_the_batch_then_the_tile(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +338,7 @@ def test_windows_in_one_pass_are_as_many_as_fit(
     at_once = len(starts(600, 128))
     monkeypatch.setattr(inference, "_windows_at_once", lambda network, pixels, device: at_once)
     shapes = fail_above(limit * 128 * 128, monkeypatch)
-    found = inference.enlarge_within_memory(network, pixels, cpu).wait()
+    found = inference.enlarge_pixels(network, pixels, cpu).wait()
     assert sum(count for count, *_ in shapes) == at_once * len(starts(140, 128))
     assert max(count for count, *_ in shapes) <= limit
     assert (found.int() - expected.int()).abs().max() <= 1

@@ -17,6 +17,7 @@ from facesr.metrics import METRICS, measure, measure_batch
 from facesr.models import build_network
 from facesr.training.validation import Validator, _of_one_size, mean_scores, restore
 from tests.conftest import TINY, noise
+from tests.inference.short_memory import fail_above
 
 CUDA = pytest.param(
     "cuda",
@@ -74,3 +75,17 @@ def test_a_validation_is_the_mean_of_its_images_on_any_device(device: str, tmp_p
     images = [read_pair(pairs, index) for index in range(4)]
     alone = [measure(restore(network.to(cpu), lq, cpu), hq) for lq, hq in images]
     assert found == pytest.approx(mean_scores(alone), rel=1e-3 if device == "cuda" else 1e-9)
+
+
+def test_a_validation_for_which_memory_is_short_computes_smaller_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, side in (("lq", 64), ("hq", 256)):
+        Image.fromarray(noise(side, side)).save(tmp_path / f"{name}.png")
+    pairs = PairSet("val", ("0",), (tmp_path / "lq.png",), (tmp_path / "hq.png",), scale=4)
+    network, cpu = build_network("msrresnet", TINY), torch.device("cpu")
+    validator = Validator.prepare([pairs])
+    expected = validator.score(network, cpu)["val"]
+    shapes = fail_above(50 * 50, monkeypatch)
+    assert validator.score(network, cpu)["val"] == pytest.approx(expected, rel=1e-6)
+    assert len(shapes) > 1
