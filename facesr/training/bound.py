@@ -13,6 +13,8 @@ _HINTS = {
     DEGRADING: ". Raise `--set data.workers=N` up to the number of cores, or `--set data.reuse=N`",
     NETWORK: "",
 }
+# Where the device degrades, the processes only draw how.
+_RESIDENT_HINTS = {DEGRADING: ". Raise `--set data.reuse=N`", NETWORK: ""}
 
 
 class Bound:
@@ -36,7 +38,8 @@ class Bound:
         self._degrading += batch.seconds[1]
         if self._steps == _SKIPPED + _MEASURED:
             found = self._find()
-            self._say(f"{self._images / self._seconds:.1f} images/s, bound by {found}{_HINTS[found]}")
+            hint = (_RESIDENT_HINTS if self._resident else _HINTS)[found]
+            self._say(f"{self._images / self._seconds:.1f} images/s, bound by {found}{hint}")
 
     def _find(self) -> str:
         if self._resident:  # nothing waits, but the device does both

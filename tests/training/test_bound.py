@@ -28,3 +28,6 @@ def test_what_takes_the_time_is_named_once(
         bound.add(slow_start if step < 5 else batch, seconds=1.0, waited=waited)
     (message,) = said
     assert message.startswith(f"8.0 images/s, bound by {expected}")
+    # On the device the processes only draw what is to be done.
+    assert ("data.workers" in message) == (expected != NETWORK and not resident)
+    assert ("data.reuse" in message) == (expected == DEGRADING)
