@@ -99,11 +99,13 @@ class TrainConfig(Config):
             raise ConfigError(
                 "no loss has a weight above 0", hint="name one, such as `--set loss.l1.weight=1`"
             )
-        several_parts = self.dtype == "fp16" or self.optim.accumulate > 1
-        if several_parts and any(one.counts and one.share for one in self.loss.values()):
-            raise ConfigError(
-                "a loss with a `share` is not for fp16 or `optim.accumulate`", hint="train with fp32 or bf16"
-            )
+        if any(one.counts and one.share for one in self.loss.values()):
+            if self.dtype == "fp16":
+                raise ConfigError("a loss with a `share` is not for fp16", hint="train with fp32 or bf16")
+            if self.optim.accumulate > 1:
+                raise ConfigError(
+                    "a loss with a `share` is not for `optim.accumulate`", hint="lower `--batch` instead"
+                )
 
     @classmethod
     def translated(cls, tree: Mapping[str, Any]) -> dict[str, Any]:

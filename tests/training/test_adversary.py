@@ -173,7 +173,7 @@ def test_the_texture_loss_knows_what_is_there_and_not_where() -> None:
         ({"loss": {"l1": LossConfig(), "gan": LossConfig(share=1)}, "dtype": "fp16"}, "not for fp16"),
         (
             {"loss": {"l1": LossConfig(), "gan": LossConfig(share=1)}, "optim": OptimConfig(accumulate=2)},
-            "accumulate",
+            "not for `optim.accumulate`",
         ),
     ],
 )
