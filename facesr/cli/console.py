@@ -86,15 +86,15 @@ class Console:
         elif self.quiet:
             self.lines(paths)
 
-    def end(self, summary: str, *, failed: Sequence[Failure] = (), done: int = 1) -> None:
-        """List failures and print the summary on stderr. In quiet mode, print only the failures.
+    def end(self, *summary: str, failed: Sequence[Failure] = (), done: int = 1) -> None:
+        """List failures and print the summary's lines on stderr. In quiet mode, print only the failures.
 
         Raises:
             typer.Exit: With code 1 if every input failed, with code 3 if some did.
         """
         print_errors([f"{one.file}: {one.reason}" for one in failed], [one.hint for one in failed])
         if not self.quiet:
-            print_line("\n".join(map(plain, summary.splitlines())))
+            print_line("\n".join(map(plain, summary)))
         if failed:
             raise typer.Exit(3 if done else 1)
 

@@ -22,10 +22,10 @@ def evaluate(config: EvalConfig, console: Console) -> None:
     console.data(json_document(result), result.written)
     if not console.json and not console.quiet:
         console.table(SUMMARY_COLUMNS, summary_rows(result))
-    console.end(_summary(result), failed=result.failed, done=len(result.images))
+    console.end(*_summary(result), failed=result.failed, done=len(result.images))
 
 
-def _summary(result: EvalResult) -> str:
+def _summary(result: EvalResult) -> list[str]:
     lines = [f"{result.protocol}, {len(result.images)} images, {len(result.failed)} failed"]
     for method in result.methods:
         if method.sha256:
@@ -33,4 +33,4 @@ def _summary(result: EvalResult) -> str:
     lines += explain_directions(result)
     if result.worst:
         lines.append(f"worst of {result.subject}: {', '.join(result.worst)}")
-    return "\n".join(lines)
+    return lines

@@ -30,6 +30,15 @@ def test_a_table_on_stdout_and_the_protocol_beside_it(run: Run, folders: tuple, 
     assert "worst of tiny: " in result.stderr
 
 
+def test_a_file_name_cannot_forge_a_line(run: Run, folders: tuple, tiny_folder: Path) -> None:
+    for folder in folders:
+        (folder / "0.png").rename(folder / "x\nerror: forged\u2028.png")
+    hq, lq = folders
+    result = run("eval", "--hq", hq, "--lq", lq, "-m", tiny_folder, "-d", "cpu")
+    assert r"x\nerror: forged\u2028" in result.stderr
+    assert not any(line.startswith("error") for line in result.stderr.splitlines())
+
+
 def test_json_has_everything_and_no_infinities(run: Run, folders: tuple, tiny_folder: Path) -> None:
     hq, lq = folders
     document = json.loads(
