@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facesr.config.explain import explain
-from facesr.config.fields import Config, expand_home
+from facesr.config.fields import Config, expand_home, leaves
 from facesr.errors import ConfigError, shorten
 
 T = TypeVar("T", bound=Config)
@@ -96,7 +96,7 @@ def build(
     try:
         config = TypeAdapter(cls).validate_python(dict(tree))
     except ValidationError as error:
-        problems = shorten(explain(error.errors(), tree, names or {}))
+        problems = shorten(explain(error.errors(), tree, names or {}, list(leaves(cls))))
         raise ConfigError(f"{source}: {problems}" if source else problems, hint=hint) from None
     return config.resolved()
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
+
+from facesr.config.fields import Leaf
 
 # What was found may be a whole book.
 _SHORT = reprlib.Repr()
@@ -34,12 +37,20 @@ _LIMITS = {
 }
 
 
-def explain(errors: Iterable[Any], tree: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    """Return one problem for each key in pydantic's `ValidationError.errors()`."""
+def explain(
+    errors: Iterable[Any], tree: Mapping[str, Any], names: Mapping[str, str], known: Sequence[Leaf]
+) -> list[str]:
+    """Return one problem for each key in pydantic's `ValidationError.errors()`.
+
+    `names` is as in `build`. `known` are the fields among which an unknown key may have been meant.
+    """
+    # A field is also known by its option, such as `lr`.
+    keys_by_word = {leaf.flag.lstrip("-"): leaf.key for leaf in known if leaf.is_shown}
+    keys_by_word |= {leaf.name: leaf.key for leaf in known}
     groups: dict[tuple[str, ...], list[Any]] = {}
     for error in errors:
         groups.setdefault(_locate(error, tree), []).append(error)
-    return [_explain(keys, group, tree, names) for keys, group in groups.items()]
+    return [_explain(keys, group, tree, names, keys_by_word) for keys, group in groups.items()]
 
 
 def _locate(error: Any, tree: Any) -> tuple[str, ...]:
@@ -52,13 +63,20 @@ def _locate(error: Any, tree: Any) -> tuple[str, ...]:
     return (*keys, str(error["loc"][-1])) if error["type"].startswith("missing") else tuple(keys)
 
 
-def _explain(keys: tuple[str, ...], errors: list[Any], tree: Any, names: Mapping[str, str]) -> str:
+def _explain(
+    keys: tuple[str, ...],
+    errors: list[Any],
+    tree: Any,
+    names: Mapping[str, str],
+    keys_by_word: Mapping[str, str],
+) -> str:
     first = errors[0]
     name = _name(keys, names)
     if first["type"].startswith("missing"):
         return f"`{name}` is missing"
     if first["type"] == "unexpected_keyword_argument":
-        return f"unknown key `{name}`"
+        close = get_close_matches(keys[-1], keys_by_word, n=1, cutoff=0.75)
+        return f"unknown key `{name}`" + "".join(f", the closest is `{keys_by_word[word]}`" for word in close)
     if first["type"] == "union_tag_not_found":
         for key in keys[:-1]:
             tree = tree[key]

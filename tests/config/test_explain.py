@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from facesr.config.build import build
+from facesr.config.build import build, nest
 from facesr.config.degrade import DegradeConfig
 from facesr.config.evaluate import EvalConfig, MetricChoice
 from facesr.config.fields import Config
@@ -82,7 +82,21 @@ def test_a_wrong_value_is_one_phrase(
 
 def test_what_is_missing_or_unknown_is_named() -> None:
     assert problems(TrainConfig, {"optim": {"betas": [0.5]}}) == "`optim.betas.1` is missing"
-    assert problems(TrainConfig, {"optim": {"speed": 3}}) == "unknown key `optim.speed`"
+    assert problems(TrainConfig, {"optim": {"vigour": 3}}) == "unknown key `optim.vigour`"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("optim.lr", "optim.learning_rate"),  # the end of its option
+        ("crop", "data.crop_px"),
+        ("flip_chance", "data.flip_chance"),  # without its table
+        ("data.num_workers", "data.workers"),
+        ("best_bye", "best_by"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_closest(typed: str, meant: str) -> None:
+    assert problems(TrainConfig, nest(typed, 1)) == f"unknown key `{typed}`, the closest is `{meant}`"
 
 
 def test_a_value_is_named_as_the_user_gave_it() -> None:
