@@ -131,7 +131,9 @@ def pick_shard(text: str) -> tuple[int, int]:
         return _from_slurm()
     index, slash, count = text.partition("/")
     if not slash or not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
-        raise ConfigError(f"cannot read --shard {text}", hint="write `I/N` with I from 0 to N - 1, or `auto`")
+        raise ConfigError(
+            f"cannot read `--shard {text}`", hint="write `I/N` with I from 0 to N - 1, or `auto`"
+        )
     return int(index), int(count)
 
 

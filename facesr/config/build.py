@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from facesr.config.explain import explain
 from facesr.config.fields import Config, expand_home, leaves
-from facesr.errors import ConfigError, shorten
+from facesr.errors import ConfigError, reason_of, shorten
 
 T = TypeVar("T", bound=Config)
 Tree = dict[str, Any]
@@ -25,8 +25,8 @@ def read_toml(path: Path) -> Tree:
     except FileNotFoundError:
         hint = "give an existing file with `--config`"
         raise ConfigError(f"no such configuration file: {path}", hint=hint) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {reason_of(error)}", hint="name a TOML file") from error
     except (ValueError, RecursionError) as error:  # the latter from a thousand brackets
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="see https://toml.io") from error
 
@@ -43,7 +43,7 @@ def parse_override(text: str) -> Tree:
     """Turn `a.b=VALUE` into `{"a": {"b": VALUE}}`. VALUE is TOML, or a bare word that becomes a string."""
     key, equals, raw = text.partition("=")
     if not equals or not all(part.strip() for part in key.split(".")):
-        raise ConfigError(f"cannot read --set {text[:100]}", hint="write it as `--set section.key=value`")
+        raise ConfigError(f"cannot read `--set {text[:100]}`", hint="write it as `--set section.key=value`")
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except (ValueError, RecursionError):

@@ -119,7 +119,7 @@ def read_shares(degradation: Iterable[str]) -> dict[str, float]:
         try:
             shares[name] = float(share)
         except ValueError:
-            raise ConfigError(f"cannot read --degradation {text}", hint="write `NAME=SHARE`") from None
+            raise ConfigError(f"cannot read `--degradation {text}`", hint="write `NAME=SHARE`") from None
         if not 0 < shares[name] < math.inf:
             raise ConfigError(f"the share in --degradation {text} is not a number above 0")
     return shares

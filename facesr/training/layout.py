@@ -10,7 +10,9 @@ BEST = "best"
 
 
 def refuse_used(run: Path) -> None:
-    """Reject a folder with a checkpoint or best weights. A run that has neither may start again."""
+    """Reject a file, and a folder with a checkpoint or best weights. A run without both may start again."""
+    if run.is_file():
+        raise ConfigError(f"{run} is a file, not a folder for the run", hint="name another `--out`")
     if (run / CHECKPOINT).exists():
         raise ConfigError(f"{run} already contains a run", hint=f"continue with `--resume {run}`")
     if (run / BEST).exists():

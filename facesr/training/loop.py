@@ -66,10 +66,11 @@ class TrainingLoop:
             arch = args.pop("arch")
             # The checkpoint may be older than some arguments of the constructor.
             known = {"arch": arch, **resolve_args(arch, args)}
-            if known != self._network_args:
+            if different := {key: one for key, one in known.items() if self._network_args.get(key) != one}:
+                found = ", ".join(f"`{key}` {one}" for key, one in different.items())
                 raise ConfigError(
-                    f"{self.folder.path} trains {known}, not {self._network_args}",
-                    hint="leave out `--arch`, `--blocks` and `--features`",
+                    f"the network of {self.folder.path} has {found}, which `--resume` cannot change",
+                    hint="leave out `--arch`, `--blocks`, `--scale` and `--set` of these",
                 )
             self.best, self._validation_due = state["best"], state["validation_due"]
             self.trainer.load_state(state)

@@ -194,5 +194,5 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="free disk space or fix the permissions, then `--resume` from the last checkpoint",
+            hint="free disk space or fix the permissions, then `--resume` from the last checkpoint, if any",
         ) from error

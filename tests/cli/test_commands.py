@@ -124,7 +124,7 @@ def test_exit_codes_of_partial_and_total_failure(
         (["--name", "face"], ["`--name face` needs {stem} in it"]),
         (["--json", "--quiet"], ["exclude each other"]),
         (["--set", "runtime.colour=1"], ["unknown key `runtime.colour`"]),
-        (["--set", "oops"], ["cannot read --set oops"]),
+        (["--set", "oops"], ["cannot read `--set oops`"]),
         (["--config", "nowhere.toml"], ["no such configuration file: nowhere.toml"]),
     ],
     ids=lambda value: " ".join(value),

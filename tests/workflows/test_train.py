@@ -539,6 +539,11 @@ def test_what_cannot_be_resumed_or_started_is_refused(data: dict, tmp_path: Path
     train(make(data, out, iterations=1, validate_every=0))
     with pytest.raises(ConfigError, match="already contains a run"):
         train(make(data, out))
+    with pytest.raises(ConfigError, match=r"env\.json is a file"):
+        train(make(data, out / "env.json"))
+    kept = resumed_config(out)
+    with pytest.raises(ConfigError, match=r"has `blocks` \d, which `--resume` cannot change"):
+        train(replace(kept, args={**kept.args, "blocks": 9}))
     (out / "last" / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged checkpoint"):
         resume(out)
