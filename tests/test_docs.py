@@ -18,7 +18,7 @@ from facesr.config.steps import degradation_preset
 from facesr.config.train import TrainConfig
 from facesr.images.read import read_image
 from facesr.version import __version__
-from facesr.weights.find import BUNDLED
+from facesr.weights.find import BUNDLED, find_model
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -144,3 +144,19 @@ def test_every_key_is_explained() -> None:
     for config in REFERENCE.COMMANDS.values():
         for leaf in leaves(config):
             assert leaf.option is not None, leaf.key
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_tables_repeat_the_scores_that_come_with_each_model(name: str) -> None:
+    config = find_model(name).config
+    assert config is not None
+    title = f"`{name}` at {config.sharpness}" if config.base else f"`{name}`"
+    for page, row in {
+        README: [f"{score.psnr:.2f}" for score in config.scores],
+        (ROOT / "docs" / "models.md").read_text(encoding="utf-8"): [
+            f"{score.gain:+.2f} ({score.gain_low:+.2f} to {score.gain_high:+.2f})" for score in config.scores
+        ],
+    }.items():
+        rows = [line for line in page.splitlines() if re.match(rf"\| {title}( \(default\))? \|", line)]
+        assert rows
+        assert " | ".join(row) in rows[0]
