@@ -1,14 +1,14 @@
 """Degrading files: read, degrade, write."""
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import torch
 
 from facesr.config.degrade import DegradeConfig
 from facesr.degradation.degrader import crop_to_multiple, degrade_pixels, derive_seed, draw
-from facesr.degradation.record import KEY, Record, Replay, encode_record, has_record, write_params
+from facesr.degradation.record import KEY, Record, Replay, encode_record, find_record, write_params
 from facesr.errors import ImageError
 from facesr.events import Reporter
 from facesr.files.jobs import Job, foreign, split_done
@@ -36,16 +36,27 @@ def degrade_files(
     """
     replay = Replay(config.replay) if config.replay else None
     cropped: list[Path] = []
+    other: list[Path] = []  # results whose record is not the one that they would get now
 
     def is_done(job: Job) -> bool:
         if config.overwrite or not is_there(job.target):
             return False
-        if not has_record(job.target):
+        text = find_record(job.target)
+        if text is None:
             raise foreign(job.target)
-        return is_there(hq_targets.get(job, job.target))
+        if not is_there(hq_targets.get(job, job.target)):
+            return False
+        with suppress(ImageError):  # a replay that lacks it matters only to what is made
+            if text != encode_record(record_for(job)):
+                other.append(job.target)
+        return True
+
+    def record_for(job: Job) -> Record:
+        record = replay.record_for(job, output=output) if replay else draw_for(config, job)
+        return {**record, "file": job.source.path.name, "copy": job.copy}
 
     def decode(job: Job) -> tuple[Record, Array]:
-        record = replay.record_for(job, output=output) if replay else draw_for(config, job)
+        record = record_for(job)
         if record["scale"] != config.scale:
             raise ImageError(
                 f"its degradation was drawn for `--scale {record['scale']}`, not {config.scale}",
@@ -69,11 +80,15 @@ def degrade_files(
             raise ImageError(reason, file=job.source.path) from error
         if hq_target := hq_targets.get(job):
             write_image(hq_target, ImageData(rgb=pixels))
-        text = encode_record({**record, "file": job.source.path.name, "copy": job.copy})
-        write_image(job.target, ImageData(rgb=lq), text={KEY: text})
+        write_image(job.target, ImageData(rgb=lq), text={KEY: encode_record(record)})
         return job.target
 
     todo, skipped, failed = split_done(jobs, is_done)
+    if other:
+        reporter.warn(
+            f"{len(other)} existing results were made with other options, such as {min(other)}."
+            " `--overwrite` makes them again"
+        )
     workers = config.workers if config.workers != "auto" else cores()
     reporter.begin(len(todo), "images")
     threads = torch.get_num_threads()

@@ -42,12 +42,12 @@ class Replay:
         return record
 
 
-def has_record(path: Path) -> bool:
-    """Return whether a file is a PNG with a record, even a damaged one."""
+def find_record(path: Path) -> str | None:
+    """Return the record of a PNG as text, even if it is damaged. None for any other file."""
     try:
-        return _read_text(path) is not None
+        return _read_text(path)
     except ImageError:
-        return False
+        return None
 
 
 def read_record(path: Path) -> Record:

@@ -227,7 +227,7 @@ def test_results_without_a_record_are_named_in_one_warning(hq: Path, tmp_path: P
     Image.fromarray(noise(12, 16)).save(lq / "a.png", pnginfo=damaged)
     degrade(DegradeConfig(hq=hq, lq=lq, params_out=params), listener)
     assert [line["file"] for line in read_lines(params)] == ["b.jpg"]
-    (warning,) = listener.warnings
+    (warning,) = (one for one in listener.warnings if "not listed" in one)
     assert warning.startswith(f"1 results are not listed in {params}: {lq / 'a.png'}: its degradation record")
 
 
@@ -349,6 +349,23 @@ def test_odd_sizes_are_cropped_with_a_note_or_refused(hq: Path, tmp_path: Path) 
     assert "1 images were cropped to multiples of 4 px, such as" in listener.warnings[0]
     result = degrade(DegradeConfig(hq=hq, lq=tmp_path / "2", strict=True))
     assert [(f.file.name, f.reason) for f in result.failed] == [("odd.png", "67x50 is not divisible by 4")]
+
+
+def test_results_of_other_options_are_kept_with_a_warning(hq: Path, tmp_path: Path) -> None:
+    lq, other = tmp_path / "lq", tmp_path / "other"
+    before = make(hq, lq, seed=1)
+    make(hq, other, seed=2)
+    unchanged: list[dict[str, object]] = [{"seed": 1}, {"replay": lq}, {"seed": 5, "replay": lq}]
+    changed: list[dict[str, object]] = [
+        {"seed": 2}, {"seed": 1, "preset": "mild"}, {"seed": 1, "scale": 2}, {"seed": 1, "replay": other},
+    ]  # fmt: skip
+    for options in [*unchanged, *changed]:
+        listener = Listener()
+        result = degrade(DegradeConfig(hq=hq, lq=lq, **options), listener)
+        assert (len(result.skipped), contents(lq)) == (2, before)
+        said = "2 existing results were made with other options" in " ".join(listener.warnings)
+        assert said == (options in changed), options
+    assert make(hq, lq, seed=2, overwrite=True) == contents(other)
 
 
 def test_broken_pictures_are_reported_and_existing_results_skipped(hq: Path, tmp_path: Path) -> None:
