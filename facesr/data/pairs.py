@@ -96,9 +96,8 @@ def check_sizes(pairs: Sequence[tuple[Path, Path]], what: str, matching: Matchin
         fits_cropped = min(rest) >= 0 and max(rest) <= spare
         croppable &= fits_cropped
         if any(rest) and not (matching.crop and fits_cropped):
-            problems.append(
-                f"{path}: {lq[1]}x{lq[0]}, but its HQ image is {hq[1]}x{hq[0]}, not {scale} times"
-            )
+            expected = f"not {scale} times as large" if scale > 1 else "which is another size"
+            problems.append(f"{path}: {lq[1]}x{lq[0]}, but its HQ image is {hq[1]}x{hq[0]}, {expected}")
     hint = f"`{matching.crop_option}` crops the HQ images to {scale} times the size of the others"
     refuse(problems, what, hint=hint if croppable else FIX)
     return scale

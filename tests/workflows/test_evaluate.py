@@ -154,7 +154,7 @@ def test_partners_that_do_not_fit_are_listed_before_anything_runs(root: Path, ti
     (root / "lq" / "x.png").rename(root / "lq" / "0.png")
     Image.fromarray(noise(13, 16)).save(root / "lq" / "1.png")
     refused("1.png: 16x13, but its HQ image is 64x48, not 4 times")
-    refused("not 1 times", lq=None, sr=root / "lq")
+    refused("which is another size", lq=None, sr=root / "lq")
     (root / "empty").mkdir()
     refused("images to compare: no images in", lq=root / "empty")
     refused("no folder", hq=root / "nowhere")
