@@ -1,6 +1,7 @@
 """Loads the model and serves the page until Ctrl-C."""
 
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection
@@ -10,7 +11,7 @@ from pathlib import Path
 from facesr.config.demo import DemoConfig
 from facesr.demo.guard import Guard
 from facesr.demo.service import MAX_BYTES, MAX_FILE_BYTES, Service
-from facesr.errors import FacesrError
+from facesr.errors import FacesrError, reason_of
 from facesr.inference.stream import load_for
 from facesr.weights.find import WeightFiles
 
@@ -24,6 +25,7 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
     Raises:
         FacesrError: Unusable weights, an unavailable device, or an address that cannot be used.
     """
+    _check_host(config.host)
     model = load_for(weights, config.runtime)
     with tempfile.TemporaryDirectory(prefix="facesr-demo-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
@@ -54,7 +56,7 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
             )
         except OSError as error:
             where = f"{config.host}:{config.port}" if config.port else config.host
-            hint = "choose another `--port` or `--host`, or leave them out"
+            hint = "choose another `--port`, or leave it out"
             raise FacesrError(
                 f"cannot listen on {where}, it is in use or not available", hint=hint
             ) from error
@@ -67,6 +69,19 @@ def serve(config: DemoConfig, weights: WeightFiles, ready: Callable[[str], None]
                     delete_old(folder, AGE_S, keep=examples)
         finally:
             page.close(verbose=False)
+
+
+def _check_host(host: str) -> None:
+    """Reject an address that is not one of this machine's. Gradio would try a hundred ports of it first."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise FacesrError(
+            f"cannot listen on `--host {host}`: {reason_of(error)}",
+            hint="use an address of this machine, such as `--host 127.0.0.1`",
+        ) from error
 
 
 def delete_old(folder: Path, age_s: float, *, keep: Collection[Path] = ()) -> None:

@@ -1,6 +1,7 @@
 """What the page of `facesr demo` does, without a browser and without Gradio."""
 
 import os
+import socket
 import sys
 import time
 import zipfile
@@ -14,7 +15,7 @@ from PIL import Image
 from facesr.config.demo import DemoConfig
 from facesr.config.runtime import RuntimeConfig
 from facesr.demo import service as module
-from facesr.demo.server import delete_old
+from facesr.demo.server import delete_old, serve
 from facesr.demo.service import Service, Wish
 from facesr.errors import FacesrError, ImageError
 from facesr.images.note import read_note
@@ -209,3 +210,14 @@ def test_an_address_that_others_reach_is_warned_of_once(
     demo(DemoConfig(host=host), print, listener)
     assert served == [host]
     assert len(listener.warnings) == warns
+
+
+def test_an_address_of_another_machine_is_refused_at_once(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("192.0.2.1", 0))  # reserved for documentation
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [nowhere])
+    monkeypatch.setattr("facesr.demo.server.load_for", lambda *_: pytest.fail("the model was loaded first"))
+    with pytest.raises(FacesrError, match=r"cannot listen on `--host a\.b`: ") as caught:
+        serve(DemoConfig(host="a.b"), find_weights(str(tiny_folder)), print)
+    assert "--host 127.0.0.1" in caught.value.hint
