@@ -1,5 +1,6 @@
 """The metadata of a weight folder (`config.json`)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -74,3 +75,9 @@ class ModelConfig(Config):
     base_sha256: str = ""  # of their `model.safetensors`
     sharpness: Annotated[float, Ge(0), Le(1)] = 1  # on the way from the base to these, by default
     sha256: str = ""  # of `model.safetensors`, hexadecimal, empty when the file is not to be checked
+
+
+def describe_args(args: Mapping[str, Any]) -> str:
+    """Return a network's arguments as text, such as `blocks 2, features 64, noise`."""
+    shown = {name: value for name, value in args.items() if value is not False}
+    return ", ".join(name if value is True else f"{name} {value}" for name, value in shown.items())

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from facesr.config.model import describe_args
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, shorten
 from facesr.events import Reporter
@@ -39,7 +40,10 @@ def initial_network(config: TrainConfig, reporter: Reporter) -> SRNetwork:
     network = build_network(arch, args)
     own, weights = network.state_dict(), given.state_dict()
     fitting = {name: w for name, w in weights.items() if name in own and w.shape == own[name].shape}
-    difference = f"`--init {config.init}` holds {found.arch} {found_args}, but the run is for {arch} {args}"
+    difference = (
+        f"`--init {config.init}` holds {found.arch} ({describe_args(found_args)}),"
+        f" but the run is for {arch} ({describe_args(args)})"
+    )
     taken, wanted = (sum(tensor.numel() for tensor in part.values()) for part in (fitting, own))
     share = taken / wanted
     # A bias that fits may be as short as the three colours, so it takes a kernel.

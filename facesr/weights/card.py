@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from facesr.config.model import ModelConfig, Score
+from facesr.config.model import ModelConfig, Score, describe_args
 
 
 def _gain(score: Score) -> str:
@@ -16,8 +16,7 @@ def model_card(config: ModelConfig) -> str:
     license_ = config.license.lower() or "unknown"
     front = ["---", f"license: {license_}", "library_name: facesr", "pipeline_tag: image-to-image"]
     front += ["tags: [super-resolution, face-restoration]", "---", ""]
-    shown = {name: value for name, value in config.args.items() if name != "scale" and value is not False}
-    args = ", ".join(name if value is True else f"{name} {value}" for name, value in shown.items())
+    args = describe_args({name: value for name, value in config.args.items() if name != "scale"})
     facts: list[tuple[str, Any]] = [
         ("Architecture", f"{config.arch}, {args}"),
         ("Scale", f"{config.scale}x, RGB"),

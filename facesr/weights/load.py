@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facesr.config.model import DEFAULT_MODEL, ModelConfig
+from facesr.config.model import DEFAULT_MODEL, ModelConfig, describe_args
 from facesr.device import is_out_of_memory, pick_device, pick_dtype
 from facesr.errors import ConfigError, DeviceError, FacesrError, WeightsError
 from facesr.models import build_network, resolve_args
@@ -192,7 +192,8 @@ def _build_own(
         sizes = {key: value for key, value in args.items() if not isinstance(value, float)}
         if config.arch != arch or any(resolved[key] != value for key, value in sizes.items()):
             raise WeightsError(
-                f"{files.tensors}: holds {arch} {args}, but its config.json says {config.arch} {config.args}"
+                f"{files.tensors}: holds {arch} ({describe_args(args)}),"
+                f" but its config.json says {config.arch} ({describe_args(config.args)})"
             )
         # First without memory: the tensors' names alone can ask for a network of many gigabytes.
         with torch.device("meta"):

@@ -87,7 +87,7 @@ def test_weights_of_another_architecture_are_taken_where_most_of_them_fit(tmp_pa
     given = save(tmp_path, "msrresnet", {**ARGS, "blocks": 20}).state_dict()
     network, (warning,) = begin(tmp_path, "edsr", {**ARGS, "blocks": 20})
     assert torch.equal(network.state_dict()["body.0.conv1.weight"], given["body.0.conv1.weight"])
-    assert "holds msrresnet" in warning
+    assert "holds msrresnet (blocks 20, " in warning
     assert "the run is for edsr" in warning
 
 

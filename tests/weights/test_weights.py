@@ -282,7 +282,7 @@ def test_replaced_tensors_fail_the_checksum(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"arch": "edsr"}, "holds msrresnet"),
+        ({"arch": "edsr"}, "holds msrresnet (blocks "),
         ({"arch": "swinir"}, "arch"),
         ({"args": {"blocks": 10**9, "features": 8}}, "blocks"),
         ({"args": {"blocks": 1, "features": 8, "depth": 3}}, "no argument `depth`"),
