@@ -52,6 +52,8 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
     Precedence: option, then `--set`, then environment variable, then `--config`, then default.
     """
     shown = {leaf.name: leaf for leaf in leaves(cls) if leaf.is_shown}
+    spellings = {leaf.name: f"--set {leaf.key}=VALUE" for leaf in leaves(cls)}
+    spellings |= {name: leaf.flag for name, leaf in shown.items()}
 
     def decorate(body: Callable[[T, Console], None]) -> Callable[..., None]:
         def command(ctx: typer.Context, **values: Any) -> None:
@@ -83,6 +85,8 @@ def config_options(cls: type[T]) -> Callable[[Callable[[T, Console], None]], Cal
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         command.__doc__ = body.__doc__
         command.__name__ = body.__name__
+        # Typer copies it to its own wrapper, where `usage_error` finds it.
+        command.spellings = spellings  # type: ignore[attr-defined]
         return command
 
     return decorate

@@ -44,9 +44,10 @@ def explain(
 
     `names` is as in `build`. `known` are the fields among which an unknown key may have been meant.
     """
-    # A field is also known by its option, such as `lr`.
-    keys_by_word = {leaf.flag.lstrip("-"): leaf.key for leaf in known if leaf.is_shown}
-    keys_by_word |= {leaf.name: leaf.key for leaf in known}
+    # A field is also known by its option, such as `lr`, and one with an option is meant more often.
+    shown = [leaf for leaf in known if leaf.is_shown]
+    keys_by_word = {leaf.name: leaf.key for leaf in [*known, *shown]}
+    keys_by_word |= {leaf.flag.lstrip("-"): leaf.key for leaf in shown}
     groups: dict[tuple[str, ...], list[Any]] = {}
     for error in errors:
         groups.setdefault(_locate(error, tree), []).append(error)

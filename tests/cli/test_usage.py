@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from facesr.cli.usage import is_usage_error
+from facesr.cli.usage import _CALLED_HERE, is_usage_error
 from facesr.errors import ConfigError
 from tests.conftest import Run
 
@@ -40,12 +40,30 @@ def test_a_mistake_is_an_error_and_a_hint_that_names_the_help(
     assert result.stderr.splitlines() == [f"error: {error}", f"hint: see `{command} --help`"]
 
 
-@pytest.mark.parametrize(("option", "ours"), [("--ext", "--format"), ("--suffix", "--name")])
-def test_an_option_of_another_tool_is_named_as_it_is_called_here(run: Run, option: str, ours: str) -> None:
+@pytest.mark.parametrize("option", sorted(_CALLED_HERE))
+def test_an_option_of_another_tool_is_named_as_it_is_called_here(run: Run, option: str) -> None:
     result = run("upscale", "a", "b", option, "x")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[1] == f"hint: use `{ours}`, see `facesr upscale --help`"
-    assert run("degrade", "a", "b", option, "x").stderr.splitlines()[1] == "hint: see `facesr degrade --help`"
+    hint = f"hint: use `{_CALLED_HERE[option]}`, see `facesr upscale --help`"
+    assert result.stderr.splitlines()[1] == hint
+    assert run("models", "a", option, "x").stderr.splitlines()[1] == "hint: see `facesr models --help`"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ours"),
+    [
+        (["upscale", "-i", "in", "-o", "out"], "facesr upscale INPUT... OUTPUT"),
+        (["train", "--best-by", "niqe"], "--set best_by=VALUE"),
+        (["train", "--warmup=3"], "--set optim.warmup=VALUE"),
+        (["train", "--learning-rate", "1e-4"], "--lr"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_and_keys_given_as_options_are_shown_as_they_are_written(
+    run: Run, arguments: list[str], ours: str
+) -> None:
+    hint = run(*arguments).stderr.splitlines()[1]
+    assert hint == f"hint: use `{ours}`, see `facesr {arguments[0]} --help`"
 
 
 @pytest.mark.parametrize(

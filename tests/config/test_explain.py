@@ -89,6 +89,7 @@ def test_what_is_missing_or_unknown_is_named() -> None:
     ("typed", "meant"),
     [
         ("optim.lr", "optim.learning_rate"),  # the end of its option
+        ("learning_rate", "optim.learning_rate"),  # of several, the one with an option
         ("crop", "data.crop_px"),
         ("flip_chance", "data.flip_chance"),  # without its table
         ("data.num_workers", "data.workers"),
