@@ -3,9 +3,10 @@
 import base64
 import io
 import math
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -19,7 +20,9 @@ from facesr.images.image import Array
 from facesr.metrics import METRICS
 from facesr.reports.scores import (
     BICUBIC,
+    ERROR,
     GROUND_TRUTH,
+    LQ,
     SUMMARY_COLUMNS,
     EvalResult,
     ImageScore,
@@ -56,12 +59,12 @@ class Report:
         self, image: ImageScore, *, lq: Array | None, results: Sequence[Array], target: Array | None
     ) -> str:
         """Return the HTML of one image and its results. Several threads may call it at once."""
-        layers: dict[str, Array] = {} if lq is None else {"LQ": lq}
+        layers: dict[str, Array] = {} if lq is None else {LQ: lq}
         layers |= dict(zip(self.methods, results, strict=True))
         subject = results[self.methods.index(self.subject)]
         if target is not None:
             difference = np.abs(subject.astype(np.int16) - target).mean(2, keepdims=True)
-            layers |= {GROUND_TRUTH: target, "error": np.repeat(_dim(difference), 3, axis=2)}
+            layers |= {GROUND_TRUTH: target, ERROR: np.repeat(_dim(difference), 3, axis=2)}
         images = "".join(_img(name, pixels) for name, pixels in layers.items())
         score = image.scores[self.subject][self.ranking]
         gain = score - image.scores[BICUBIC][self.ranking] if BICUBIC in image.scores else 0.0
@@ -84,7 +87,7 @@ class Report:
 
     def finish(self, result: EvalResult) -> None:
         """Write the file. Raise the OSError of a card that could not be stored."""
-        before, after = self._page(result).split("@CARDS@")
+        before, after = self._page(result)
 
         def write(stream: BinaryIO) -> None:
             stream.write(before.encode(errors="replace"))
@@ -96,7 +99,8 @@ class Report:
             raise self._lost
         write_atomic(self.path, write)
 
-    def _page(self, result: EvalResult) -> str:
+    def _page(self, result: EvalResult) -> list[str]:
+        """Return the page before the cards, and the page after them."""
         has_bicubic = BICUBIC in self.methods
         subject = self.subject
         ranking = METRICS[self.ranking]
@@ -110,27 +114,33 @@ class Report:
         orders = {f"score:{low}": "worst first", f"score:{high}": "best first", "file:up": "by name"}
         if has_bicubic:
             orders |= {f"gain:{low}": "least gain first", f"gain:{high}": "most gain first"}
-        compared = [GROUND_TRUTH, "error"] if result.has_hq else []
-        layers = [*(["LQ"] if has_bicubic else []), *self.methods, *compared]
-        labels = {"error": f"error of {subject}, amplified {_ERROR_GAIN} times"}
+        layers = {name: name for name in [*([LQ] if has_bicubic else []), *self.methods]}
+        if result.has_hq:
+            error = f"error of {subject}, amplified {_ERROR_GAIN} times"
+            layers |= {GROUND_TRUTH: GROUND_TRUTH, ERROR: error}
+        left = BICUBIC if has_bicubic else GROUND_TRUTH if result.has_hq else subject
         fill = {
             "TITLE": escape(" / ".join(name for name in self.methods if name != BICUBIC)),
             "FACTS": _facts(result),
             "SUMMARY": _table(SUMMARY_COLUMNS, summary_rows(result)),
             "HISTOGRAM_TITLE": escape(title),
             "HISTOGRAM": histogram([value for value in values if math.isfinite(value)]),
-            "ORDERS": "".join(f'<option value="{key}">{text}</option>' for key, text in orders.items()),
-            "LAYERS": "".join(
-                f'<option value="{escape(name)}">{escape(labels.get(name, name))}</option>' for name in layers
-            ),
-            "LEFT": escape(BICUBIC if has_bicubic else compared[0] if compared else subject),
-            "RIGHT": escape(subject),
+            "ORDERS": _options(orders),
+            "LEFT": _options(layers, chosen=left),
+            "RIGHT": _options(layers, chosen=subject),
             "VERSION": __version__,
         }
-        page = _TEMPLATE.read_text(encoding="utf-8")
-        for key, text in fill.items():
-            page = page.replace(f"@{key}@", text)
-        return page
+        parts = _TEMPLATE.read_text(encoding="utf-8").split("@CARDS@")
+        # All at once, since the name of a method may look like a place to fill.
+        return [re.sub("@([A-Z_]+)@", lambda match: fill[match[1]], part) for part in parts]
+
+
+def _options(labels: Mapping[str, str], *, chosen: str = "") -> str:
+    """Return the entries of a menu, from value to label."""
+    return "".join(
+        f'<option value="{escape(value)}"{" selected" if value == chosen else ""}>{escape(label)}</option>'
+        for value, label in labels.items()
+    )
 
 
 def _dim(difference: Array) -> Array:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 BICUBIC = "bicubic"
 GROUND_TRUTH = "ground truth"
+LQ, ERROR = "LQ", "error"  # images of the report besides those of methods
+TAKEN_NAMES = {BICUBIC, GROUND_TRUTH, LQ, ERROR}  # which no method may have
 _WORST = 10
 _RESAMPLES = 10_000
 _SEED = 0

@@ -12,7 +12,7 @@ from facesr.files.jobs import Job, check_files, check_targets
 from facesr.files.listing import Source
 from facesr.files.paths import identity
 from facesr.processes import warn_of_repetition
-from facesr.reports.scores import BICUBIC, EvalResult, Method, ScoredPair, misfit, refuse_all
+from facesr.reports.scores import BICUBIC, TAKEN_NAMES, EvalResult, Method, ScoredPair, misfit, refuse_all
 from facesr.weights.find import WeightFiles, find_model
 
 
@@ -72,11 +72,11 @@ def _name_methods(config: EvalConfig, files: list[WeightFiles], *, sources: list
     methods = [Method(BICUBIC)] if config.lq else []
     if config.sr:
         name = config.sr.resolve().name
-        name = f"{name} (images)" if name == BICUBIC else name
+        name = f"{name} (images)" if name in TAKEN_NAMES else name
         return [*methods, Method(name, source=str(config.sr))]
     names = [one.name for one in files]
     for name, path in zip(names, sources, strict=True):
-        clash = names.count(name) > 1 or name == BICUBIC
+        clash = names.count(name) > 1 or name in TAKEN_NAMES
         methods.append(Method(f"{name} ({path})" if clash else name, source=path))
     if len({method.name for method in methods}) < len(methods):
         raise ConfigError("`--model` is given twice for the same model", hint="give each model once")

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,38 @@ def test_the_file_is_complete_in_itself(report: Path) -> None:
     assert page.count('<figure class="card"') == 3
     assert "c &amp; &lt;d&gt;" in page
     assert "<d>" not in page
+
+
+class Layers(HTMLParser):
+    """Collects the layers of the first card, and the layer that each menu starts with."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.shown: list[str | None] = []
+        self.chosen: dict[str | None, str | None] = {}
+        self.menu: str | None = None
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "select":
+            self.menu = found["id"]
+        elif tag == "option" and "selected" in found:
+            self.chosen[self.menu] = found["value"]
+        elif tag == "img":
+            self.shown.append(found["data-layer"])
+
+
+@pytest.mark.parametrize("name", ["R&D's", "@CARDS@", "@SUMMARY@"])
+def test_any_name_of_a_folder_can_be_compared(name: str, tmp_path: Path) -> None:
+    for folder in ("hq", name):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(noise(32, 32)).save(tmp_path / folder / "a.png")
+    target = tmp_path / "report.html"
+    evaluate(EvalConfig(hq=tmp_path / "hq", sr=tmp_path / name, report=target))
+    layers = Layers(target.read_text(encoding="utf-8"))
+    assert layers.shown == [name, "ground truth", "error"]
+    assert layers.chosen == {"left": "ground truth", "right": name}
 
 
 def test_four_hundred_faces_stay_under_60_mb(tmp_path: Path) -> None:

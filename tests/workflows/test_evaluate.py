@@ -167,11 +167,14 @@ def test_pictures_left_out_are_told_of_once(root: Path, tiny_folder: Path) -> No
     assert sum("c.jxl" in message for message in listener.warnings) == 1
 
 
-def test_a_folder_called_bicubic_is_not_the_baseline(root: Path, tiny_folder: Path) -> None:
-    shutil.copytree(root / "hq", root / "bicubic")
-    result = run(root, tiny_folder, sr=root / "bicubic")
-    assert [method.name for method in result.methods] == ["bicubic", "bicubic (images)"]
-    assert result.subject == "bicubic (images)"
+@pytest.mark.parametrize("name", ["bicubic", "ground truth", "LQ", "error"])
+def test_a_folder_called_like_another_row_or_layer_is_told_from_it(
+    name: str, root: Path, tiny_folder: Path
+) -> None:
+    shutil.copytree(root / "hq", root / name)
+    result = run(root, tiny_folder, sr=root / name)
+    assert [method.name for method in result.methods] == ["bicubic", f"{name} (images)"]
+    assert result.subject == f"{name} (images)"
 
 
 def test_orientation_counts_when_sizes_are_compared(root: Path, tiny_folder: Path) -> None:
