@@ -29,6 +29,7 @@ _DROPPED_TAGS = {*LAYOUT_TAGS, ORIENTATION, 700, 33723, 34377, 34675}
 # What tifffile, ImageJ and OME write in place of a description: how their own pixels are stored.
 _LAYOUT_TEXT = re.compile(r'\{"shape"|ImageJ=|<\?xml .*<OME', re.DOTALL)
 _MAX_REPAIR_BYTES = 1 << 30
+_STEPS = {"L;2": 85, "L;4": 17}  # between the levels of few bits, at 8 bits
 
 
 def read_image(
@@ -125,8 +126,20 @@ def _decode(image: Image.Image, stream: BinaryIO | None = None) -> ImageData:
         with suppress(Exception):
             for tag in set(SUB_DIRECTORIES) & set(image.getexif()):
                 image.getexif().get_ifd(tag)
+    _scale_transparency(image)
     image.load()
     return _complete(_pixels(image), image, _skipped_frames(image), stream)
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Correct the transparent level of a grey PNG of 2 or 4 bits, before it is loaded.
+
+    Pillow scales the levels of such pixels to 8 bits, but not that one.
+    """
+    tile, level = getattr(image, "tile", None), image.info.get("transparency")
+    step = _STEPS.get(str(tile[0].args)) if tile else None
+    if step and isinstance(level, int) and level * step <= 255:
+        image.info["transparency"] = level * step
 
 
 def _pixels(image: Image.Image) -> ImageData:

@@ -1,5 +1,6 @@
 """Pictures keep what they are: orientation, grey, alpha, profile."""
 
+import io
 import os
 import struct
 import zlib
@@ -14,6 +15,7 @@ from PIL import Image, ImageCms
 
 from facesr.errors import ImageError
 from facesr.images.image import ImageData, to_pil
+from facesr.images.png import write_chunks
 from facesr.images.read import from_pil, read_image
 from facesr.images.write import (
     check_writable,
@@ -304,6 +306,21 @@ def test_a_transparent_palette_keeps_its_transparency() -> None:
     original = image("P")
     original.info["transparency"] = 0
     assert to_pil(from_pil(original)).mode == "RGBA"
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_one_transparent_grey_of_any_depth_becomes_alpha(bits: int) -> None:
+    row = [0, 1, 0, 1, 0, 0, 0, 0]  # samples, of which those of 1 are transparent
+    number = sum(sample << bits * (7 - index) for index, sample in enumerate(row))
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0),
+        b"tRNS": struct.pack(">H", 1),
+        b"IDAT": zlib.compress(b"\0" + number.to_bytes(bits)),
+        b"IEND": b"",
+    }
+    picture = read_image(io.BytesIO(write_chunks(*chunks.items())))
+    assert picture.alpha is not None
+    assert np.array_equal(picture.alpha[0] == 0, row)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
