@@ -195,8 +195,8 @@ def _complete(
     if alpha is not None:
         alpha = _upright(alpha, orientation)
         rgb = fill_transparent(rgb, alpha)
-    # The profile of CMYK describes what the result no longer is.
-    icc = None if image.mode == "CMYK" else image.info.get("icc_profile")
+    # Their profiles describe what the result no longer is.
+    icc = None if image.mode in {"CMYK", "LAB"} else image.info.get("icc_profile")
     metadata, lost = collect(image, stream)
     notes = (*pixels.notes, *notes, *lost)
     return ImageData(rgb, pixels.grey, alpha, icc, exif, notes, metadata)

@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from facesr.images.colour import cmyk_to_rgb, to_levels
 from facesr.images.image import Deep, ImageData
 from facesr.images.tiff_tags import (
+    CMYK,
     COMPRESSIONS,
     DEFLATE,
     GREY,
@@ -30,8 +31,8 @@ from facesr.images.tiff_tags import (
     tiff_file,
 )
 
-_INVERTED_GREY, _INDEXED, _CMYK = 0, 3, 5
-_COLOURS = {_INVERTED_GREY: 1, GREY: 1, RGB: 3, _INDEXED: 1, _CMYK: 4}  # samples of a pixel, without alpha
+_INVERTED_GREY, _INDEXED = 0, 3
+_COLOURS = {_INVERTED_GREY: 1, GREY: 1, RGB: 3, _INDEXED: 1, CMYK: 4}  # samples of a pixel, without alpha
 _IGNORED, _PREMULTIPLIED, _ALPHA = 0, 1, 2  # what a sample after the colours is
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _HORIZONTAL, _FLOATING = 2, 3  # predictors
@@ -72,7 +73,7 @@ def read_pixels(tiff: Tiff) -> ImageData:
     if extra == _PREMULTIPLIED:
         weight = np.maximum(levels[..., count : count + 1], 1) / np.float32(opaque)
         rgb = np.round(rgb / weight).clip(0, opaque).astype(levels.dtype)
-    if photometric == _CMYK:
+    if photometric == CMYK:
         eight = ImageData(rgb).rgb8
         converted = cmyk_to_rgb(
             Image.frombytes("CMYK", eight.shape[1::-1], eight.tobytes()), tiff.tags.get(Tag.ICC)

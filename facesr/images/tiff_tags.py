@@ -45,7 +45,7 @@ SUB_DIRECTORIES = (0x8769, 0x8825)  # Exif, GPS
 
 NONE, JPEG, DEFLATE = 1, 7, 8  # compressions
 COMPRESSIONS = {NONE, 5, DEFLATE, 32773, 32946, 50000}  # LZW, PackBits, an old Deflate, Zstandard
-GREY, RGB = 1, 2  # photometric interpretations
+GREY, RGB, CMYK = 1, 2, 5  # photometric interpretations
 
 _MAGIC = {b"II*\0": False, b"MM\0*": False, b"II+\0": True, b"MM\0+": True}  # whether it is BigTIFF
 _LAST_CLASSIC_TYPE = 12
@@ -128,6 +128,8 @@ def _load(directory: ImageFileDirectory_v2, stream: BinaryIO, offset: int) -> No
 def metadata_of(tiff: Tiff) -> Image.Image:
     """Return a one-pixel image with all metadata of a file."""
     tags = carried_tags(tiff)
+    if tiff.number(Tag.PHOTOMETRIC, GREY) == CMYK:
+        tags.pop(Tag.ICC, None)  # it describes what the pixels no longer are once they are read
     tags[Tag.WIDTH] = tags[Tag.HEIGHT] = tags[Tag.STRIP_ROWS] = tags[Tag.STRIP_BYTES] = tags[Tag.SAMPLES] = 1
     tags[Tag.BITS], tags[Tag.COMPRESSION], tags[Tag.PHOTOMETRIC], tags[Tag.STRIP_OFFSETS] = 8, NONE, GREY, 0
     return Image.open(io.BytesIO(tiff_file(tags, b"\0")), formats=["TIFF"])

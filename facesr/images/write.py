@@ -88,8 +88,9 @@ def encode_image(
         options = {"compress_level": compression}
     elif name == "TIFF" and not _has_sub_directories(picture.exif):  # which libtiff's encoders refuse
         options = {"compression": "tiff_adobe_deflate"}
-    if picture.icc is not None and not (name == "WEBP" and picture.icc[16:20] == b"GRAY"):  # has no grey
-        options["icc_profile"] = picture.icc
+    if picture.icc is not None:
+        fits = picture.icc[16:20] != b"GRAY" or _is_stored_as_grey(picture, name)
+        options["icc_profile"] = picture.icc if fits else b""  # without a word, Pillow takes the image's own
     exif = None if exif_is_too_long(picture, suffix) else picture.exif
     try:
         options |= save_options(picture.metadata, name, exif=exif, size=picture.size, text=text or {})
@@ -105,6 +106,10 @@ def encode_image(
         return tiff.deepen(encoded, pixels)
     except Exception as error:  # Pillow's encoders raise many kinds
         raise ImageError(f"cannot be written as {name}, {reason_of(error)}") from error
+
+
+def _is_stored_as_grey(picture: ImageData, name: str) -> bool:
+    return picture.grey and name != "WEBP" and not (name == "AVIF" and picture.alpha is not None)
 
 
 def _memory_file(name: str) -> BinaryIO:

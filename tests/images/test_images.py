@@ -1,6 +1,7 @@
 """Pictures keep what they are: orientation, grey, alpha, profile."""
 
 import io
+import itertools
 import os
 import struct
 import zlib
@@ -158,8 +159,10 @@ def test_one_visible_point_in_a_transparent_picture_colours_all(side: int, alpha
     assert np.abs(picture.rgb.astype(int) - (200, 100, 50)).max() <= 1
 
 
-def test_lab_is_not_transparent_and_premultiplied_modes_are() -> None:
+def test_lab_is_not_transparent_and_premultiplied_modes_are(tmp_path: Path) -> None:
     assert from_pil(image().convert("LAB")).alpha is None
+    image().convert("LAB").save(tmp_path / "a.tif", icc_profile=bytes(16) + b"Lab " + bytes(108))
+    assert read_image(tmp_path / "a.tif").icc is None
     rgba = Image.fromarray(noise(6, 6)).convert("RGBA")
     rgba.putalpha(128)
     for mode, grey in (("RGBa", False), ("La", True)):
@@ -250,11 +253,11 @@ def test_what_pillow_cannot_encode_is_one_error(tmp_path: Path, monkeypatch: pyt
 
 def test_a_profile_of_grey_goes_to_grey_alone(tmp_path: Path) -> None:
     profile = bytes(16) + b"GRAY" + bytes(108)
-    picture = replace(from_pil(Image.new("L", (8, 8))), icc=profile)
-    for suffix, kept in ((".png", profile), (".webp", None)):
-        write_image(tmp_path / f"a{suffix}", picture)
+    for mode, suffix in itertools.product(["L", "LA", "RGB"], [".png", ".webp", ".tiff", ".avif", ".jpg"]):
+        write_image(tmp_path / f"a{suffix}", replace(from_pil(Image.new(mode, (8, 8))), icc=profile))
         with Image.open(tmp_path / f"a{suffix}") as again:
-            assert again.info.get("icc_profile") == kept
+            kept = profile if again.mode in {"L", "LA"} else None
+            assert again.info.get("icc_profile") == kept, (mode, suffix)
 
 
 def test_photographs_of_several_views_are_jpeg(tmp_path: Path) -> None:

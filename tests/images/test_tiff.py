@@ -231,6 +231,21 @@ def test_samples_beyond_the_colours_that_are_not_alpha_are_left_out(tmp_path: Pa
     assert np.array_equal(image.rgb, pixels[..., :3])
 
 
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_a_profile_of_cmyk_is_not_carried_into_rgb(dtype: str, planar: str, tmp_path: Path) -> None:
+    profile = bytes(16) + b"CMYK" + bytes(108)
+    shape = (20, 30, 4) if planar == "contig" else (4, 20, 30)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.full(shape, 9, dtype),
+        photometric="separated",
+        planarconfig=planar,
+        iccprofile=profile,
+    )
+    assert read_image(tmp_path / "a.tif").icc is None
+
+
 @pytest.mark.parametrize("layout", ["contig", "separate"])
 def test_pages_after_the_first_are_named(layout: str, tmp_path: Path) -> None:
     pixels = np.zeros((3, 20, 30), np.uint16) if layout == "separate" else np.zeros((20, 30, 3), np.uint16)
