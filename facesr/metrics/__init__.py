@@ -123,7 +123,12 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric(
         function=ssim, label="SSIM", higher_is_better=True, missing="it needs 11 px a side after the crop"
     ),
-    "lpips": Metric(function=lpips, label="LPIPS", higher_is_better=False),
+    "lpips": Metric(
+        function=lpips,
+        label="LPIPS",
+        higher_is_better=False,
+        missing="it needs 31 px a side after the crop",
+    ),
     "stlpips_alex": _stlpips("alex"),
     "stlpips_vgg": _stlpips("vgg"),
     "identity": Metric(

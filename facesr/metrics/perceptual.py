@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facesr.errors import ConfigError, FacesrError, MissingExtra
 
+_SMALLEST_PX = 31  # below it, nothing is left for the pools of AlexNet
 _loading = threading.Lock()  # images are scored on several threads, and the first ones come at once
 
 
@@ -29,9 +30,12 @@ def _network() -> Any:
 
 @torch.inference_mode()
 def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool = False) -> Tensor:
-    """Return LPIPS (Zhang et al. 2018, AlexNet) as (B,) float64, 0 for identical images.
+    """Return LPIPS (Zhang et al. 2018, AlexNet), 0 for identical images.
 
     The arguments are those of `psnr`, except that `y_channel` must be off: the backbone needs colour.
+
+    Returns:
+        (B,) float64, NaN if a side is below 31 px after the crop.
 
     Raises:
         MissingExtra: The package is not installed.
@@ -41,6 +45,8 @@ def lpips(prediction: Tensor, target: Tensor, *, crop: int = 0, y_channel: bool 
     if y_channel:
         raise ConfigError("LPIPS has no luma version", hint="use `--protocol challenge`")
     a, b = (_prepare(images, crop=crop) for images in (prediction, target))
+    if min(a.shape[-2:]) < _SMALLEST_PX:
+        return torch.full((len(a),), torch.nan, dtype=torch.float64)
     with _loading:
         network = _network()
     distances: Tensor = network(a, b)

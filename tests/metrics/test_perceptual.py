@@ -14,7 +14,7 @@ from facesr.metrics import perceptual
 
 
 class RandomLpips(nn.Module):
-    """Behaves like `lpips.LPIPS`: (B, 3, H, W) in [-1, 1] to (B, 1, 1, 1)."""
+    """Behaves like `lpips.LPIPS`: (B, 3, H, W) in [-1, 1] to (B, 1, 1, 1), of AlexNet's sizes."""
 
     seen: list[Tensor]
 
@@ -22,7 +22,8 @@ class RandomLpips(nn.Module):
         super().__init__()
         assert (net, verbose) == ("alex", False)
         torch.manual_seed(0)
-        self.features = nn.Conv2d(3, 4, 3)
+        first = nn.Conv2d(3, 4, 11, stride=4, padding=2)
+        self.features = nn.Sequential(first, nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2))
         self.seen = []
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -43,16 +44,24 @@ def install(monkeypatch: pytest.MonkeyPatch, network: object) -> None:
 
 def test_pictures_reach_the_network_scaled_and_cropped(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, RandomLpips)
-    a, b = (torch.randint(0, 256, (3, 3, 20, 24), dtype=torch.uint8) for _ in range(2))
+    a, b = (torch.randint(0, 256, (3, 3, 40, 44), dtype=torch.uint8) for _ in range(2))
     distances = perceptual.lpips(a, b, crop=4)
     assert distances.shape == (3,)
     assert distances.dtype == torch.float64
     assert (distances > 0).all()
     seen = perceptual._network().seen[0]
-    assert seen.shape == (3, 3, 12, 16)
+    assert seen.shape == (3, 3, 32, 36)
     torch.testing.assert_close(seen, a[..., 4:-4, 4:-4].float() / 127.5 - 1)
     torch.testing.assert_close(perceptual.lpips(a / 255, b / 255, crop=4), distances, atol=1e-6, rtol=1e-4)
     assert perceptual.lpips(a, a).tolist() == [0, 0, 0]
+
+
+def test_an_image_too_small_for_the_network_has_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, RandomLpips)
+    images = torch.rand(2, 3, 40, 51)
+    assert perceptual.lpips(images[..., 1:, :], images[..., 1:, :], crop=4).tolist() == [0, 0]
+    for crop in (5, 30):
+        assert torch.isnan(perceptual.lpips(images, images, crop=crop)).tolist() == [True, True]
 
 
 def test_threads_that_come_at_once_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,14 +74,14 @@ def test_threads_that_come_at_once_load_it_once(monkeypatch: pytest.MonkeyPatch)
             super().__init__(net, verbose)
 
     install(monkeypatch, Slow)
-    images = torch.rand(1, 3, 16, 16)
+    images = torch.rand(1, 3, 32, 32)
     with ThreadPoolExecutor(max_workers=4) as executor:
         list(executor.map(lambda _: perceptual.lpips(images, images), range(4)))
     assert len(loads) == 1
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = torch.rand(1, 3, 16, 16)
+    images = torch.rand(1, 3, 32, 32)
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(MissingExtra, match="the extra `metrics`"):
         perceptual.lpips(images, images)
