@@ -155,7 +155,7 @@ METRICS: dict[str, Metric] = {
             higher_is_better=None,
             ideal="the ground truth's",
             kind="no-reference",
-            missing=_TOO_SMALL,
+            missing=f"{_TOO_SMALL} and an image that is not flat",
         )
         for period in PERIODS
     },

@@ -54,7 +54,7 @@ def spectrum_gap(
         (B,) float64, NaN if a side is below 192 px after the crop.
     """
     result, truth = (detail(images, band=band, crop=crop) for images in (prediction, target))
-    return result - truth
+    return torch.where(result == truth, 0.0, result - truth)  # of two flat images, both are minus infinity
 
 
 def grid(prediction: Tensor, *, period: int, crop: int = 0, y_channel: bool = False) -> Tensor:
@@ -72,7 +72,7 @@ def grid(prediction: Tensor, *, period: int, crop: int = 0, y_channel: bool = Fa
         y_channel: Ignored, since this always uses luma.
 
     Returns:
-        (B,) float64, NaN if a side is below 192 px after the crop.
+        (B,) float64, NaN if a side is below 192 px after the crop or the image is flat.
     """
     power = _power(prediction, crop=crop)
     if power is None:

@@ -1,5 +1,7 @@
 """Spectrum, grid and NIQE: known signals give known figures."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,7 @@ def test_grey_levels_of_a_flat_image_do_not_stop_an_evaluation() -> None:
     flat = np.full((192, 192, 3), 90, np.uint8)
     scores = measure(flat, flat, names=NAMES)
     assert scores.keys() == set(NAMES)
+    assert (scores["spectrum_mid"], scores["spectrum_fine"]) == (0, 0)
+    assert scores["detail_mid"] == -math.inf
+    assert math.isnan(scores["grid_8"])
+    assert "not flat" in METRICS["grid_8"].missing

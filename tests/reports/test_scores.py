@@ -197,7 +197,10 @@ def test_figures_of_sharpness_have_their_direction_and_a_row_of_the_ground_truth
     shown = run(*arguments, "--csv", table, "--report", page)
     assert "nearer to 0 is better: Spectrum gap mid (dB), Spectrum gap fine (dB)" in shown.stderr
     assert "nearer to the ground truth's is better: Grid 4 px (dB), Grid 8 px (dB)" in shown.stderr
-    assert "Grid 16 px, NIQE for 1 of 3 images: it needs 192 px a side after the crop" in shown.stderr
+    assert (
+        "Spectrum gap fine, NIQE for 1 of 3 images: it needs 192 px a side after the crop\n" in shown.stderr
+    )
+    assert "Grid 16 px for 1 of 3 images: it needs 192 px a side after the crop and an" in shown.stderr
     document = json.loads(run(*arguments, "--json").stdout)
     assert document["metrics"]["spectrum_fine"]["ideal"] == "0"
     assert document["hq"].keys() == {"grid_4", "grid_8", "grid_16", "niqe"}
