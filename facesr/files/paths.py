@@ -22,6 +22,14 @@ def is_there(path: Path) -> bool:
     return exists(path) and not path.is_dir()
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a regular file. In a folder without permission it is False."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def real(path: Path) -> Path:
     """Follow links as far as possible. Unlike Path.resolve, a loop is not an error."""
     return Path(os.path.realpath(path))

@@ -8,8 +8,8 @@ from pathlib import Path
 from facesr.config.build import build
 from facesr.config.fields import expand_home
 from facesr.config.model import ModelConfig
-from facesr.errors import ConfigError, WeightsError
-from facesr.files.paths import exists
+from facesr.errors import ConfigError, WeightsError, reason_of
+from facesr.files.paths import exists, is_file
 from facesr.weights.hub import cached_folders, download_folder, parse_reference
 
 # The models in the package, in the order in which `facesr models` lists them.
@@ -154,7 +154,7 @@ def find_weights(model: str) -> WeightFiles:
     path = expand_home(Path(model))
     if exists(path) and path.is_dir():
         return _folder(path)
-    if exists(path) and path.is_file():
+    if is_file(path):
         if path.suffix.lower() not in WEIGHT_SUFFIXES:
             hint = _weights_near(path) or f"supported are {', '.join(WEIGHT_SUFFIXES)}"
             raise WeightsError(f"{path}: not a weight file", hint=hint)
@@ -190,12 +190,13 @@ def list_weights(model: str) -> list[str]:
 
     Raises:
         ConfigError: The folder has none of them.
+        WeightsError: The folder cannot be read.
     """
     path = expand_home(Path(model))
     if model in BUNDLED or not (exists(path) and path.is_dir()) or _is_weight_folder(path):
         return [model]
-    inside = sorted(path.iterdir())
-    files = [one for one in inside if one.suffix.lower() in WEIGHT_SUFFIXES and one.is_file()]
+    inside = _inside(path)
+    files = [one for one in inside if one.suffix.lower() in WEIGHT_SUFFIXES and is_file(one)]
     folders = [one for folder in inside for one in (folder, folder / "best") if _is_weight_folder(one)]
     if not files and not folders:
         raise ConfigError(
@@ -205,9 +206,17 @@ def list_weights(model: str) -> list[str]:
     return list(map(str, files + folders))
 
 
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise WeightsError(f"{folder}: cannot be read, {reason_of(error)}") from error
+
+
 def _folder(path: Path) -> WeightFiles:
-    missing = [name for name in (WEIGHTS_NAME, CONFIG_NAME) if not (path / name).is_file()]
+    missing = [name for name in (WEIGHTS_NAME, CONFIG_NAME) if not is_file(path / name)]
     if missing:
+        _inside(path)  # to say so if they only cannot be seen
         raise WeightsError(
             f"{path}: not a weight folder, {' and '.join(missing)} missing", hint=_weights_near(path)
         )
@@ -215,14 +224,14 @@ def _folder(path: Path) -> WeightFiles:
 
 
 def _is_weight_folder(path: Path) -> bool:
-    return all((path / name).is_file() for name in (WEIGHTS_NAME, CONFIG_NAME))
+    return all(is_file(path / name) for name in (WEIGHTS_NAME, CONFIG_NAME))
 
 
 def _weights_near(path: Path) -> str:
     """Return a hint that points to the weights of a run folder, if a path is one or is inside one."""
     for folder in (path, path.parent, path.parent.parent):
         for found in (folder, folder / "best", folder / "checkpoint.pt", folder / "last" / "checkpoint.pt"):
-            if _is_weight_folder(found) or (found.suffix == ".pt" and found.is_file()):
+            if _is_weight_folder(found) or (found.suffix == ".pt" and is_file(found)):
                 return f"use the weights `{found}`"
     return ""
 

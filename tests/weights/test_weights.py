@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from facesr.models.base import Window
 from facesr.models.msrresnet import MSRResNet
 from facesr.weights import load as loading
 from facesr.weights.card import model_card
-from facesr.weights.find import BUNDLED, WeightFiles, bundled_models, find_weights
+from facesr.weights.find import BUNDLED, WeightFiles, bundled_models, find_weights, list_weights
 from facesr.weights.load import load_model
 from facesr.weights.save import save_folder
 from tests.conftest import TINY, small_args, tiny_state
@@ -374,3 +376,26 @@ def test_the_default_beats_the_network_of_ten_times_its_work_on_every_set() -> N
 
 def test_what_is_bundled_fits_a_wheel() -> None:
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 15e6
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named_or_passed_over(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "open")
+    (tmp_path / "closed").mkdir()
+
+    def refuse(function: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def wrapped(path: Path) -> Any:
+            if path.name == "closed" or "closed" in path.parent.parts:
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path)
+
+        return wrapped
+
+    # Root may look into any folder, so its permissions are made up.
+    monkeypatch.setattr(Path, "iterdir", refuse(Path.iterdir))
+    monkeypatch.setattr(Path, "is_file", refuse(Path.is_file))
+    assert list_weights(str(tmp_path)) == [str(tmp_path / "open")]
+    for find in (find_weights, list_weights):
+        with pytest.raises(WeightsError, match="closed: cannot be read, Permission denied"):
+            find(str(tmp_path / "closed"))
