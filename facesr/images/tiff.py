@@ -64,7 +64,7 @@ def read_pixels(tiff: Tiff) -> ImageData:
         palette = np.asarray(tiff.numbers(Tag.PALETTE), np.uint16).reshape(3, -1).T
         return ImageData((palette[levels[..., 0]] >> 8).astype(np.uint8))
     if levels.dtype != np.uint8:
-        levels = to_levels(levels)
+        levels = to_levels(levels).astype(np.uint8 if levels.itemsize == 1 else np.uint16, copy=False)
     opaque = np.iinfo(levels.dtype).max
     rgb, alpha = levels[..., :count], None
     extra = tiff.number(Tag.EXTRA_SAMPLES, _ALPHA) if samples > count else _IGNORED

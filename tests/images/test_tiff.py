@@ -203,6 +203,13 @@ def test_separate_planes_of_16_bits_keep_every_bit(samples: int, byte_order: str
     assert samples == 3 or np.array_equal(image.alpha, pixels[..., 3])
 
 
+def test_signed_samples_of_a_byte_are_levels_of_8_bits(tmp_path: Path) -> None:
+    planes = np.random.default_rng(6).integers(0, 128, (3, 20, 30), dtype=np.int8)
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    found = read_image(tmp_path / "a.tif").rgb
+    assert found.dtype == np.uint8 and np.array_equal(found, planes.transpose(1, 2, 0))
+
+
 def test_pillow_s_own_wrong_pixels_are_refused(tmp_path: Path) -> None:
     planes = np.random.default_rng(1).integers(0, 65_536, (3, 20, 30), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
