@@ -18,6 +18,7 @@ LossName = Literal[
     "pooled",
     "phase",
     "dots",
+    "repeats",
     "ldl",
     "texture",
     "stlpips_alex",

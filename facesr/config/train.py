@@ -46,9 +46,9 @@ class TrainConfig(Config):
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: Mapping[LossName, LossConfig] = key(
-        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `pooled`, `phase`, `dots`, `ldl`, `texture`,"
-        " `stlpips_alex`, `stlpips_vgg`, `gan`), each with `weight` (1, and 0 leaves it out) or `share`,"
-        " `cap`, `start`, `part_px`, and `target` (`hq` or `sharpened`).",
+        "Losses by name (`l1`, `charbonnier`, `mse`, `psnr`, `pooled`, `phase`, `dots`, `repeats`, `ldl`,"
+        " `texture`, `stlpips_alex`, `stlpips_vgg`, `gan`), each with `weight` (1, and 0 leaves it out) or"
+        " `share`, `cap`, `start`, `part_px`, and `target` (`hq` or `sharpened`).",
         make=lambda: {"l1": LossConfig()},
     )
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

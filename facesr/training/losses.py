@@ -21,6 +21,9 @@ _PSNR_EPSILON = 1e-8  # of the squared error, which bounds the PSNR at 80 dB and
 # Of a lattice: its periods, the side of windows that share a mean, and of dots how many periods each way do.
 _PERIODS_PX, _LATTICE_PX, _DOTS = (4, 8, 16), 128, 8
 
+# Of repeats: the side of windows, and the power of details too faint to see, half a grey level.
+_REPEATS_PX, _FAINT = 64, (0.5 / 255) ** 2
+
 _LDL_PX = 7
 
 _POOL_PX = 4
@@ -83,6 +86,31 @@ def dots(prediction: Tensor, target: Tensor) -> Tensor:
             for period in _PERIODS_PX
         ]
     return 255 * reduce(add, excess)
+
+
+def repeats(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return how much more alike fine details 4, 8 and 16 px apart are than in the target, as correlations.
+
+    Where a network must invent, it may draw the same lines over and over, a weave. They are at no fixed
+    position of a grid, so `phase` and `dots` miss them. The correlations are over windows of 64x64 px.
+    """
+    excess = []
+    for axis in (2, 3):
+        for period in _PERIODS_PX:
+            found, wanted = (_likeness(images, axis, period) for images in (prediction, target))
+            excess.append((found - wanted).clamp_min(0).mean())
+    return reduce(add, excess)
+
+
+def _likeness(images: Tensor, axis: int, distance: int) -> Tensor:
+    """Return the correlation of fine details with those so many pixels further, in each window, (B, h, w)."""
+    fine = images - _blurred(images)
+    side = min(_REPEATS_PX, *fine.shape[-2:])
+    product, power = (
+        F.avg_pool2d((fine * other).mean(1), side, ceil_mode=True)
+        for other in (fine.roll(-distance, axis), fine)  # past the last pixel, it goes on with the first
+    )
+    return product / (power + _FAINT)
 
 
 def _steps(images: Tensor, axis: int) -> Tensor:
@@ -201,6 +229,7 @@ LOSSES: dict[str, Loss] = {
     "pooled": pooled,
     "phase": phase,
     "dots": dots,
+    "repeats": repeats,
     "ldl": ldl,
     "texture": texture,
 }

@@ -207,7 +207,8 @@ def test_signed_samples_of_a_byte_are_levels_of_8_bits(tmp_path: Path) -> None:
     planes = np.random.default_rng(6).integers(0, 128, (3, 20, 30), dtype=np.int8)
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
     found = read_image(tmp_path / "a.tif").rgb
-    assert found.dtype == np.uint8 and np.array_equal(found, planes.transpose(1, 2, 0))
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, planes.transpose(1, 2, 0))
 
 
 def test_pillow_s_own_wrong_pixels_are_refused(tmp_path: Path) -> None:

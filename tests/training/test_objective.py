@@ -160,6 +160,21 @@ def test_ramps_within_blocks_are_found_though_neither_means_nor_dots_are_there()
         assert float(phase(other + pattern, grain)) < 0.2 * found
 
 
+@pytest.mark.parametrize("period", [4, 8])
+def test_a_weave_at_no_fixed_position_is_found(period: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    grain, other = 0.5 + torch.randn(2, 1, 3, 256, 256, generator=generator) / 100
+    # Lines whose position changes from window to window, so that each is as dark as any other on average.
+    lines = torch.randn(4, 4, period, generator=generator).repeat(1, 1, 64 // period) / 50
+    weave = lines.repeat_interleave(64, 0).flatten(1)
+    for pattern in (weave, weave.T):
+        found = float(LOSSES["repeats"](other + pattern, grain))
+        assert found > 10 * float(LOSSES["repeats"](other, grain))
+        assert float(LOSSES["repeats"](grain, other + pattern)) < 0.1 * found
+        # It counts what is alike, not how strong it is.
+        assert found == pytest.approx(float(LOSSES["repeats"](0.5 * (other + pattern), grain)), rel=0.1)
+
+
 def test_ldl_counts_an_error_that_flickers_more_than_an_even_one() -> None:
     target = torch.full((2, 3, 32, 32), 0.5)
     signs = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)).sub(0.5).sign()

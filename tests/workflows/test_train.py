@@ -986,6 +986,7 @@ def test_recipes_are_valid(name: str) -> None:
             "gan",
             "phase",
             "dots",
+            "repeats",
             "ldl",
         }
         assert (
