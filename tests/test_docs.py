@@ -150,7 +150,7 @@ def test_every_key_is_explained() -> None:
 def test_the_tables_repeat_the_scores_that_come_with_each_model(name: str) -> None:
     config = find_model(name).config
     assert config is not None
-    title = f"`{name}` at {config.sharpness}" if config.base else f"`{name}`"
+    title = f"`{name}` at {config.sharpness:g}" if config.base else f"`{name}`"
     for page, row in {
         README: [f"{score.psnr:.2f}" for score in config.scores],
         (ROOT / "docs" / "models.md").read_text(encoding="utf-8"): [
