@@ -17,7 +17,7 @@ from facesr.images.read import read_image
 
 @dataclass(frozen=True)
 class Done:
-    """How a process ended; `peak_mib` is the most memory that it held at once."""
+    """How a process ended; `peak_mib` is the most memory that it, or we at its start, held at once."""
 
     code: int
     stdout: bytes
@@ -65,7 +65,7 @@ def killed(
         arguments: As on the command line.
         progress: Counts what it has done so far.
         more: How much more of that it may do before.
-        rng: PairDataset the moment.
+        rng: Draws the moment.
         number: Of a signal to it and its children, as a cluster sends. Without one, it alone is killed.
     """
     goal = progress() + rng.choice(more)

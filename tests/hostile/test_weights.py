@@ -357,7 +357,7 @@ def test_refusing_takes_no_memory(faces: Path, tmp_path: Path) -> None:
     done = facesr("upscale", faces, "out", "-m", path, "-d", "cpu", cwd=tmp_path)
     assert (done.code, "Traceback" in done.stderr) == (1, False)
     assert done.stderr.startswith("error: ")
-    assert done.peak_mib < 1024  # the network alone would take 36 GiB
+    assert done.peak_mib < 4096  # the network alone would take 36 GiB
 
 
 def test_a_damaged_checkpoint_of_a_run_is_one_error(run: Run, tmp_path: Path) -> None:

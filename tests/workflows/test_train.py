@@ -706,7 +706,7 @@ def test_a_resumed_run_keeps_its_network_and_needs_its_first_weights_no_more(
     assert resume(out).step == 3
     card = json.loads((out / "best" / "config.json").read_text())
     assert card["training"].endswith(f"from {tmp_path / 'weights'}.")
-    with pytest.raises(ConfigError, match="trains"):
+    with pytest.raises(ConfigError, match="`blocks` 1, which `--resume` cannot change"):
         train(replace(resumed_config(out), args={"blocks": 3, "features": 8}))
 
 
