@@ -62,7 +62,7 @@ def phase(prediction: Tensor, target: Tensor) -> Tensor:
     the means' mean absolute value over that of the target. Positions are not compared one by one, because the
     target's means are not 0 either, by chance, and each would be pushed below them.
     """
-    (found, wanted) = (images - _blurred(images) for images in (prediction, target))
+    found, wanted = (_fine(images) for images in (prediction, target))
     excess = [
         _excess(*(_by_place(fine, period, _LATTICE_PX // period) for fine in (found, wanted)))
         for period in _PERIODS_PX
@@ -92,25 +92,20 @@ def repeats(prediction: Tensor, target: Tensor) -> Tensor:
     """Return how much more alike fine details 4, 8 and 16 px apart are than in the target, as correlations.
 
     Where a network must invent, it may draw the same lines over and over, a weave. They are at no fixed
-    position of a grid, so `phase` and `dots` miss them. The correlations are over windows of 64x64 px.
+    position of a grid, so `phase` misses them. The correlations are over windows of 64x64 px.
     """
-    excess = []
-    for axis in (2, 3):
-        for period in _PERIODS_PX:
-            found, wanted = (_likeness(images, axis, period) for images in (prediction, target))
-            excess.append((found - wanted).clamp_min(0).mean())
-    return reduce(add, excess)
+    found, wanted = (_likeness(images) for images in (prediction, target))
+    return (found - wanted).clamp_min(0).mean((1, 2, 3)).sum()
 
 
-def _likeness(images: Tensor, axis: int, distance: int) -> Tensor:
-    """Return the correlation of fine details with those so many pixels further, in each window, (B, h, w)."""
-    fine = images - _blurred(images)
+def _likeness(images: Tensor) -> Tensor:
+    """Return the correlation of fine details with those a period further, (axes and periods, B, h, w)."""
+    fine = _fine(images)
     side = min(_REPEATS_PX, *fine.shape[-2:])
-    product, power = (
-        F.avg_pool2d((fine * other).mean(1), side, ceil_mode=True)
-        for other in (fine.roll(-distance, axis), fine)  # past the last pixel, it goes on with the first
-    )
-    return product / (power + _FAINT)
+    # Past the last pixel, it goes on with the first.
+    others = [fine, *(fine.roll(-period, axis) for axis in (2, 3) for period in _PERIODS_PX)]
+    power, *products = (F.avg_pool2d((fine * other).mean(1), side, ceil_mode=True) for other in others)
+    return torch.stack(products) / (power + _FAINT)
 
 
 def _steps(images: Tensor, axis: int) -> Tensor:
@@ -134,8 +129,9 @@ def ldl(prediction: Tensor, target: Tensor) -> Tensor:
     return (artefacts * errors).mean()
 
 
-def _blurred(images: Tensor) -> Tensor:
-    return F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+def _fine(images: Tensor) -> Tensor:
+    """Return the details finer than 3 px."""
+    return images - F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _by_place(values: Tensor, period: int, periods: int, *, root: bool = False) -> Tensor:

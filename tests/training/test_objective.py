@@ -175,6 +175,22 @@ def test_a_weave_at_no_fixed_position_is_found(period: int) -> None:
         assert found == pytest.approx(float(LOSSES["repeats"](0.5 * (other + pattern), grain)), rel=0.1)
 
 
+@pytest.mark.parametrize("period", [4, 8])
+def test_a_weave_whose_position_drifts_is_found_though_it_hides_from_phase(period: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    grain, other = 0.5 + torch.randn(2, 1, 3, 256, 256, generator=generator) / 100
+    # Lines that are a quarter of a period further every 32 px, or not.
+    turns = torch.arange(256) / period
+    drifting, still = (
+        torch.cos(2 * torch.pi * (turns + drift * torch.arange(8).repeat_interleave(32))) / 50
+        for drift in (0.25, 0)
+    )
+    for turn in (drifting, drifting[:, None]):
+        assert float(LOSSES["repeats"](other + turn, grain)) > 10 * float(LOSSES["repeats"](other, grain))
+    hidden, seen = (float(phase(other + lines, grain)) for lines in (drifting, still))
+    assert hidden < 0.05 * seen
+
+
 def test_ldl_counts_an_error_that_flickers_more_than_an_even_one() -> None:
     target = torch.full((2, 3, 32, 32), 0.5)
     signs = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)).sub(0.5).sign()
