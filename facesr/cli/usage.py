@@ -46,7 +46,7 @@ def _spelling(error: Any, command: str) -> str:
     params = error.ctx.command.params if option and error.ctx else []
     if not params or any(option in param.opts for param in params):
         return ""
-    if option in _ARGUMENTS_THERE and any(param.param_type_name == "argument" for param in params):
+    if option in _ARGUMENTS_THERE and _arguments(params):
         return _usage(command, params)
     ours: str = _CALLED_HERE.get(option, "")
     if any(ours in param.opts for param in params):
@@ -58,8 +58,11 @@ def _spelling(error: Any, command: str) -> str:
 
 def _usage(command: str, params: Any) -> str:
     """Return a command with its arguments as the help writes them."""
-    arguments = [param for param in params if param.param_type_name == "argument"]
-    return " ".join([command, *(one.metavar + "..." * (one.nargs == -1) for one in arguments)])
+    return " ".join([command, *(one.metavar + "..." * (one.nargs == -1) for one in _arguments(params))])
+
+
+def _arguments(params: Any) -> list[Any]:
+    return [param for param in params if param.param_type_name == "argument"]
 
 
 def _missing(ctx: Any, words: Sequence[str]) -> list[str]:
@@ -72,7 +75,7 @@ def _missing(ctx: Any, words: Sequence[str]) -> list[str]:
     lenient = {"parent": ctx.parent, "resilient_parsing": True}
     with command.make_context(ctx.info_name, list(words), **lenient) as parsed:
         values = parsed.params
-    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    arguments = _arguments(command.params)
     given = [values.get(argument.name) for argument in arguments]
     count = sum(len(value) if isinstance(value, list | tuple) else value is not None for value in given)
     return [argument.metavar for argument in arguments[count:] if argument.required]
