@@ -61,7 +61,12 @@ def main(run: Path, card: Path, stage: int = 1) -> None:
         path.unlink()
     for path in run.glob("config*.toml"):  # with those of earlier steps, where the run went on with others
         name = path.name.replace("config", f"training-{stage}")
-        tree = short_paths(tomllib.loads(path.read_text(encoding="utf-8")))
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.name != "config.toml" and tree["data"].get("degradations") == config["data"].get(
+            "degradations"
+        ):
+            tree["data"].pop("degradations", None)  # several hundred lines, which that of the stage has
+        tree = short_paths(tree)
         (records / name).write_text(tomli_w.dumps(tree), encoding="utf-8")
     reports = [line for line in lines if "loss" in line]
     kept = {id(line) for line in reports[:: max(1, len(reports) // KEPT_LINES)]}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,14 @@ def test_a_bundled_sibling_is_found_from_its_base(tmp_path: Path, monkeypatch: p
         (run / folder).mkdir()
         for index in range(2):
             Image.fromarray(noise(side, side, seed=index)).save(run / folder / f"{index}.png")
-    data = {"val_hq": str(run / "hq"), "val_lq": [str(run / "lq")]}
-    (run / "config.toml").write_text(tomli_w.dumps({"batch": 4, "data": data}))
+    data = {
+        "val_hq": str(run / "hq"),
+        "val_lq": [str(run / "lq")],
+        "degradations": {"default": {"steps": {}}},
+    }
+    other = {**data, "degradations": {"mild": {"steps": {}}}}
+    for part, found in (("", data), ("-to-3", data), ("-to-5", other)):
+        (run / f"config{part}.toml").write_text(tomli_w.dumps({"batch": 4, "data": found}))
     (run / "metrics.jsonl").write_text(json.dumps({"step": 9, "best": {"step": 7}}) + "\n")
     texts = ("license", "summary", "data", "degradation", "training", "limits")
     sharp = {"name": "faceunet-sharp", "sharpness": 0.5, "sets": {"lq": "some faces"}}
@@ -57,3 +64,13 @@ def test_a_bundled_sibling_is_found_from_its_base(tmp_path: Path, monkeypatch: p
     psnr = result.summaries["faceunet-sharp=0.5"]["psnr"].mean
     assert half.config is not None
     assert half.config.scores[0].psnr == pytest.approx(psnr, abs=1e-3)
+    # Those of an earlier part are kept where they differ from the stage's.
+    kept = {
+        path.stem: tomllib.loads(path.read_text(encoding="utf-8"))["data"].get("degradations")
+        for path in (tmp_path / "runs" / "faceunet-sharp").glob("*.toml")
+    }
+    assert kept == {
+        "training-1": data["degradations"],
+        "training-1-to-3": None,
+        "training-1-to-5": other["degradations"],
+    }
