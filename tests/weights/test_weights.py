@@ -9,15 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from skimage.data import astronaut
 
 import facesr
 from facesr.config.build import build, read_toml
 from facesr.config.model import ModelConfig
 from facesr.config.train import TrainConfig
 from facesr.errors import ConfigError, DeviceError, WeightsError
+from facesr.metrics.sharpness import spectrum_gap
 from facesr.models import ARCHITECTURES, build_network, count_multiply_adds, count_parameters, resolve_args
 from facesr.models.base import Window
 from facesr.models.msrresnet import MSRResNet
@@ -358,6 +362,30 @@ def test_the_default_gains_what_was_aimed_at() -> None:
     assert second_order >= 1.6
     assert first_order >= 1.65
     assert clean >= 1.45
+
+
+def test_the_sharp_sibling_is_sharp_as_shipped_and_still_closer_than_bicubic() -> None:
+    config = load("faceunet-sharp").config
+    assert config.sharpness == 1
+    assert config.scores[0].gain >= 0.5
+    assert all(score.gain > 0 for score in config.scores)
+
+
+def test_fine_detail_grows_with_sharpness_towards_the_ground_truth() -> None:
+    truth = Image.fromarray(astronaut())
+    lq = facesr.degrade_image(truth, "first-order", seed=0)
+    gaps = []
+    for sharpness in (0, 0.5, 1):
+        result = facesr.upscale_image(lq, load_model(device="cpu", sharpness=sharpness))
+        images = (torch.from_numpy(np.array(one)).permute(2, 0, 1)[None] for one in (result, truth))
+        gaps.append(float(spectrum_gap(*images, band="fine")))
+    assert gaps == sorted(gaps)
+    assert abs(gaps[2]) < 0.5 * abs(gaps[0])
+
+
+def test_all_bundled_weights_fit_in_15_mb() -> None:
+    package = WEIGHTS.parents[1]
+    assert sum(path.stat().st_size for path in package.rglob("*.safetensors")) <= 15_000_000
 
 
 def test_the_default_beats_the_network_of_ten_times_its_work_on_every_set() -> None:
